@@ -1,0 +1,89 @@
+"""An endless tabletop: OCID-like RGB-D sequences in which one more object is put on the table at a time, with true instance ids.
+
+Rendering and physics are MuJoCo's (the extra `sim`), imported when a sequence is begun. The same seed gives the same sequence on one machine.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.simulator import backend, scene, sensor
+from wesam_ros.data.simulator.backend import SimulatorError
+from wesam_ros.data.simulator.domains import DOMAINS, Domain
+
+__all__ = ["DOMAINS", "MIN_VISIBLE", "Domain", "SimulatorError", "simulate"]
+
+MIN_VISIBLE = 80
+"""An object of which fewer pixels are seen, in an image of 480 x 640, is background in the labels of that frame."""
+
+_INTERVAL_NS = 200_000_000
+
+
+def simulate(domain: str, seed: int, *, objects: int = 12, views: int = 1, size: tuple[int, int] = (480, 640)) -> Iterator[Frame]:
+    """One sequence: an object is dropped at a time, and after each the camera takes views frames from slightly different places.
+
+    Args:
+        domain: a key of DOMAINS.
+        seed: decides everything, together with the domain's name.
+        objects: how many are put on the table; those that will not stay on it are left out, those pushed off later are gone.
+        views: frames after each object.
+        size: (H, W) of the images in pixels.
+
+    Yields:
+        frames with image, depth, camera, labels (instance k + 1 is the k-th object dropped; table, floor, walls and slivers under MIN_VISIBLE
+        are 0), a stamp every 0.2 s, the sequence name "<domain>-<seed>", and no detections (see wesam_ros.data.detector).
+
+    Raises:
+        ValueError: unknown domain, or numbers under 1.
+        SimulatorError: mujoco or an offscreen OpenGL is missing.
+    """
+    if domain not in DOMAINS:
+        raise ValueError(f"domain must be one of {', '.join(DOMAINS)}, but got {domain!r}")
+    for name, value in (("objects", objects), ("views", views), ("size", min(size))):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, but got {value}")
+    return _sequence(domain, seed, objects, views, size)
+
+
+def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int]) -> Iterator[Frame]:
+    domain = DOMAINS[name]
+    rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
+    world = scene.build(domain, count, size, rng)
+    height, width = size
+    focal = float(rng.uniform(*domain.focal)) * width / 640
+    low, high = domain.elevation[int(rng.integers(len(domain.elevation)))]
+    pose = {"elevation": rng.uniform(low, high), "azimuth": rng.normal(-90, 35), "distance": rng.uniform(*domain.distance), "roll": rng.normal(0, 1.5)}
+    camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    style = int(rng.integers(2**63))
+    stamp = 0
+    with backend.Renderer(world.model, height, width) as renderer:
+        for item in range(count):
+            if not world.add(item, rng):
+                continue
+            for _ in range(views):
+                target = tuple(float(v) for v in rng.normal([0, 0, 0.03], 0.015))
+                world.look(pose["elevation"] + rng.normal(0, 1.5), pose["azimuth"] + rng.normal(0, 2.5), pose["distance"] * np.exp(rng.normal(0, 0.02)),
+                           (target[0], target[1], target[2]), pose["roll"], focal, height)
+                stamp += _INTERVAL_NS
+                yield _photograph(world, renderer, domain, camera, rng, style, stamp, f"{name}-{seed}")
+
+
+def _photograph(world: scene.Scene, renderer: backend.Renderer, domain: Domain, camera: npt.NDArray[np.float64], rng: np.random.Generator, style: int,
+                stamp: int, sequence: str) -> Frame:
+    """One frame from where the camera is. style seeds the development, so that exposure and colour hold through a sequence."""
+    colour, depth, geom = renderer.render(world.data)
+    labels = world.instance_of_geom[geom]
+    focal = float(camera[0, 0])
+    areas = np.bincount(labels.ravel(), minlength=len(world.items) + 1)
+    labels[(areas < MIN_VISIBLE * labels.size / (480 * 640))[labels]] = 0
+    gloss = np.array([0.0] + [max(0.0, item.gloss - 0.45) for item in world.items], np.float32)
+    shade = sensor.contact_shading(depth, focal)
+    linear = colour.astype(np.float32) / np.float32(255) * shade[..., None]
+    picture = domain.develop(linear, np.random.default_rng([style, stamp]))
+    image = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
+    return Frame(image=image, depth=sensor.measure(depth, focal, gloss[labels], rng), camera=camera.copy(), labels=labels, stamp_ns=stamp, sequence=sequence)
