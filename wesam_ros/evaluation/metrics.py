@@ -117,4 +117,4 @@ def _boundary_f(predicted: Bool, true: Bool, tolerance: float) -> float:
 
 def _boundary(mask: Bool) -> Bool:
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8))  # OpenCV's border is neutral for erosion: the image's edge stays
-    return np.logical_and(mask, inner == 0)
+    return np.asarray(mask & (inner == 0), np.bool_)
