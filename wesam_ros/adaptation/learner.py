@@ -1,0 +1,180 @@
+"""The adapting model over a stream: observe a frame, take steps, propose adapters. The nodes and the offline command both drive this."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.guard import judge, objection
+from wesam_ros.adaptation.losses import masked_prototypes
+from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
+from wesam_ros.adaptation.regions import box_extents
+from wesam_ros.adaptation.step import StepResult, grid_boxes, training_step, valid_region
+from wesam_ros.data.frames import Frame
+from wesam_ros.sam.checkpoints import base_hash
+from wesam_ros.sam.lora import Adapter
+from wesam_ros.sam.predictor import decode, embed_images
+from wesam_ros.sam.preprocessing import normalize, resize_image
+from wesam_ros.sam.prompts import Prompts
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+BANK = 64
+"""Prototypes of earlier frames' objects that serve as negatives."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a frame was taken into the memory, and why not: "no_objects", "small_objects", or "" if it was."""
+
+    accepted: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An adapter to publish, or None and why there is none."""
+
+    adapter: Adapter | None
+    reason: str
+
+
+class Learner:
+    """Adapts a model to a stream of frames with boxes, without labels. Deterministic for a seed, on one thread of a CPU bit for bit."""
+
+    def __init__(self, sam: Sam, config: AdaptationConfig, seed: int, adapter: Adapter | None = None) -> None:
+        """Starts from `adapter`, or from an untrained one.
+
+        Args:
+            sam: a model from load_sam; it is not changed.
+            config: settings.
+            seed: of the adapter's first values, and of every draw.
+            adapter: of this model, to go on from.
+        """
+        self.sam, self.config, self.seed = sam, config, seed
+        self.rng = np.random.default_rng(seed)
+        self.counters: Counter[str] = Counter()
+        self._good = [adapter or Adapter.untrained(sam, base_hash(sam), config.rank, seed)]
+        self._version = self._good[0].version
+        self._begin(self._good[0])
+
+    def _begin(self, adapter: Adapter) -> None:
+        """Trains on from the tensors of `adapter`, with a fresh optimizer and an empty memory."""
+        self.memory = FrameMemory(self.config.memory, self.config.held_back, self.rng)
+        self._bank = torch.zeros(0, self.sam.mask_decoder.transformer_dim, device=self.sam.device)
+        self._restore(adapter)
+        self._since_proposal = 0
+
+    def _restore(self, adapter: Adapter) -> None:
+        self._low_rank = tuple(t.detach().clone().to(self.sam.device).requires_grad_() for t in adapter.low_rank)
+        self._optimizer = torch.optim.Adam(self._low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        self._steps_since_restore = 0
+
+    @property
+    def adapter(self) -> Adapter:
+        """The last good adapter."""
+        return self._good[-1]
+
+    def observe(self, frame: Frame, prompts: Prompts) -> Verdict:
+        """Takes a frame into the memory, if there is something to learn from it.
+
+        Args:
+            frame: its image is used, its labels never are.
+            prompts: boxes of its objects, in pixels of the image.
+        """
+        self.counters["frames"] += 1
+        if not len(prompts):
+            return self._rejected("no_objects")
+        boxes = np.stack([each.box for each in prompts.objects if each.box is not None])
+        large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2]).min(1) >= self.config.least_side)
+        if not len(large):
+            return self._rejected("small_objects")
+        kept = self._with_anchor(frame.image, prompts.select(large), frame.stamp_ns)
+        if self.memory.add(kept):
+            self._bank = torch.cat([self._bank, kept.anchor_prototypes])[-BANK:]
+        self.counters["accepted"] += 1
+        return Verdict(True)
+
+    def _rejected(self, reason: str) -> Verdict:
+        self.counters[f"rejected: {reason}"] += 1
+        return Verdict(False, reason)
+
+    @torch.inference_mode()
+    def _with_anchor(self, image: npt.NDArray[np.uint8], prompts: Prompts, stamp_ns: int) -> KeptFrame:
+        side, low_res_side = self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0]
+        pixels = np.array(resize_image(image, side))
+        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.sam.device)
+        embedding = embed_images(self.sam, normalize(batch, side))
+        logits, scores = decode(self.sam, embedding, prompts)
+        extents = box_extents(grid_boxes(prompts, side, low_res_side).to(logits.device), (low_res_side, low_res_side), 0.0)
+        masks = ((logits > 0) & extents.reach).float()
+        elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
+        covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), embedding.shape[-2:])
+        prototypes = masked_prototypes(embedding[0], covered)
+        return KeptFrame(pixels, prompts, logits.clone(), scores.clone(), prototypes[:-1].clone(), prototypes[-1:].clone(), stamp_ns)
+
+    def step(self) -> StepResult | None:
+        """One training step on a frame of the memory; None while there is none."""
+        frame = self.memory.draw(self.config.recent)
+        if frame is None:
+            return None
+        self._steps_since_restore += 1
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.lr * min(1.0, self._steps_since_restore / self.config.warm_up)
+        result = training_step(self.sam, self._low_rank, self._optimizer, frame, self._bank, self.config, self.rng)
+        self.counters["steps"] += 1
+        self._since_proposal += 1
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self._low_rank):
+            self.counters["restored: not_finite"] += 1
+            self._restore(self.adapter)
+        return result
+
+    def propose(self) -> Proposal:
+        """Every `publish_every` steps, the trained adapter, if the held-back frames do not object; else it goes back to the last good one."""
+        if self._since_proposal < self.config.publish_every:
+            return Proposal(None, "not_due")
+        if not self.memory.held_back:
+            return Proposal(None, "no_held_back_frames")
+        self._since_proposal = 0
+        frames = list(self.memory.held_back)[-self.config.judges :]
+        good = judge(self.sam, self._on_device(self.adapter), frames)
+        reason = objection(judge(self.sam, self._low_rank, frames), good, self.config)
+        if reason is not None:
+            self.counters[f"refused: {reason.split(' ')[0]}"] += 1
+            self._restore(self.adapter)
+            return Proposal(None, reason)
+        return Proposal(self._publish(*self._low_rank), "admitted")
+
+    def _on_device(self, adapter: Adapter) -> tuple[Tensor, Tensor]:
+        return adapter.a.to(self.sam.device), adapter.b.to(self.sam.device)
+
+    def _publish(self, a: Tensor, b: Tensor) -> Adapter:
+        self._version += 1
+        self._good.append(Adapter(a.detach().cpu().clone(), b.detach().cpu().clone(), base_hash(self.sam), self._version))
+        del self._good[:-10]
+        self.counters["published"] += 1
+        return self.adapter
+
+    def rollback(self) -> Adapter:
+        """Publishes the adapter before the last good one again, under a new version, and trains on from there."""
+        if len(self._good) > 1:
+            self._good.pop()
+        back = self._good.pop()
+        self._restore(back)
+        return self._publish(back.a, back.b)
+
+    def reset(self) -> Adapter:
+        """Publishes an untrained adapter, which leaves the frozen model as it is, and forgets all frames."""
+        fresh = Adapter.untrained(self.sam, base_hash(self.sam), self.config.rank, self.seed)
+        self._good.clear()
+        self._begin(fresh)
+        return self._publish(fresh.a, fresh.b)

@@ -1,0 +1,95 @@
+"""The terms of the loss, as functions of low-resolution logits. All are per object, so a large object counts no more than a small one.
+
+Logits and masks are (n, h, w) at the decoder's resolution; every function returns (n,), which the step weights and averages.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wesam_ros.adaptation.regions import Extents
+
+
+def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5; alpha and gamma as in WeSAM's code).
+
+    Args:
+        logits: (n, h, w).
+        target: (n, h, w) in {0, 1}.
+        valid: (h, w) in {0, 1}; the model's padding is not.
+        alpha: weight of positive pixels, negatives have 1 - alpha.
+        gamma: how much well-classified pixels are discounted.
+    """
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    probability = logits.sigmoid()
+    wrong = probability * (1 - target) + (1 - probability) * target
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return (weight * wrong**gamma * cross_entropy * valid).sum((1, 2)) / valid.sum()
+
+
+def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
+    """1 - dice of (n, ...) probabilities and targets in [0, 1] (Milletari et al., 2016, smoothed by 1 as in WeSAM's code)."""
+    probability, target = probability.flatten(1), target.flatten(1)
+    return 1 - (2 * (probability * target).sum(1) + 1) / (probability.sum(1) + target.sum(1) + 1)
+
+
+def hard_iou(mask: Tensor, other: Tensor) -> Tensor:
+    """IoU (n,) of two stacks (n, h, w) of boolean masks; 0 where both are empty."""
+    return (mask & other).sum((1, 2)) / (mask | other).sum((1, 2)).clamp_min(1)
+
+
+def iou_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    """Squared error of the predicted IoU (n,) against that of logits (n, h, w) with the target (n, h, w) in {0, 1}."""
+    with torch.no_grad():
+        actual = hard_iou(logits > 0, target > 0.5)
+    return (predicted - actual) ** 2
+
+
+def tightness_loss(logits: Tensor, extents: Extents) -> Tensor:
+    """The box as a measurement: the mask's projections onto both axes against the box's (BoxInst, Tian et al., CVPR 2021, eq. 2).
+
+    Within the margin of a box's side the projection may take either value: there it is its own target.
+    """
+    probability = logits.sigmoid()
+    total = logits.new_zeros(len(logits))
+    for axis, inside, unsure in ((1, extents.columns, extents.unsure_columns), (2, extents.rows, extents.unsure_rows)):
+        projection = probability.amax(axis)
+        target = torch.where(unsure, projection.detach(), inside)
+        total = total + dice_loss(projection, target)
+    return total
+
+
+def outside_loss(logits: Tensor, extents: Extents, valid: Tensor) -> Tensor:
+    """Cross-entropy of the pixels beyond the box and its margin, where no mask can be, over the box's area.
+
+    The sum is over pixels outside and the divisor the area inside, so that a small object's leak weighs as much as a large one's.
+    """
+    beyond = (~extents.reach).float() * valid
+    area = extents.reach.float().sum((1, 2)).clamp_min(1)
+    return (functional.softplus(logits) * beyond).sum((1, 2)) / area
+
+
+def contrastive_loss(prototypes: Tensor, anchors: Tensor, others: Tensor, temperature: float) -> Tensor:
+    """InfoNCE (n,): each object's teacher prototype against its anchor prototype, among all others (WeSAM, eq. 6).
+
+    Args:
+        prototypes: (n, c) of the teacher, L2-normalised.
+        anchors: (n, c) of the anchor, L2-normalised, the same objects in the same order.
+        others: (m, c) further negatives, such as the background and prototypes of earlier frames; m may be 0.
+        temperature: divides the cosines.
+    """
+    similarity = prototypes @ torch.cat([anchors, others]).T / temperature
+    return functional.cross_entropy(similarity, torch.arange(len(prototypes), device=prototypes.device), reduction="none")
+
+
+def masked_prototypes(embedding: Tensor, weights: Tensor) -> Tensor:
+    """Prototypes (n, c): the embedding, L2-normalised per pixel, averaged under each mask and normalised again.
+
+    Args:
+        embedding: (c, h, w).
+        weights: (n, h, w) share of each embedding pixel that a mask covers.
+    """
+    pixels = functional.normalize(embedding, dim=0)
+    return functional.normalize(torch.einsum("chw,nhw->nc", pixels, weights), dim=1)

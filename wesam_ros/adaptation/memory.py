@@ -1,0 +1,78 @@
+"""Frames kept to learn from, each with what the frozen model says of it, computed once: it depends on the frame alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from wesam_ros.sam.prompts import Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class KeptFrame:
+    """One frame in the memory. It has no field for labels.
+
+    Attributes:
+        pixels: (h, w, 3) uint8, the image at the model's size.
+        prompts: of the n objects that may be learnt from, in the original image.
+        anchor_logits: (n, low_res, low_res) float32, the frozen model's masks.
+        anchor_scores: (n,) float32, its predicted IoU.
+        anchor_prototypes: (n, c) float32, its prototypes of the objects, L2-normalised.
+        background: (1, c) float32, its prototype of everything else.
+        stamp_ns: time of the image.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    prompts: Prompts
+    anchor_logits: Tensor
+    anchor_scores: Tensor
+    anchor_prototypes: Tensor
+    background: Tensor
+    stamp_ns: int
+
+
+class FrameMemory:
+    """The newest frame, a reservoir of earlier ones, and the frames held back to judge candidates.
+
+    The reservoir (Vitter, 1985) is a uniform sample of the whole stream, so a scene of an hour ago is still learnt from; half of the steps take
+    the newest frame (`recent`), which is what keeps up with a changing table.
+    """
+
+    def __init__(self, capacity: int, held_back_every: int, rng: np.random.Generator) -> None:
+        self.capacity, self.every, self.rng = capacity, held_back_every, rng
+        self.frames: list[KeptFrame] = []
+        self.held_back: deque[KeptFrame] = deque(maxlen=max(4, capacity // 8))
+        self.newest: KeptFrame | None = None
+        self._seen = 0
+        self._learnable = 0
+
+    def add(self, frame: KeptFrame) -> bool:
+        """Keeps a frame; True if it is to be learnt from, False if it is held back."""
+        self._seen += 1
+        if self._seen % self.every == 0:
+            self.held_back.append(frame)
+            return False
+        self.newest = frame
+        self._learnable += 1
+        if len(self.frames) < self.capacity:
+            self.frames.append(frame)
+        else:
+            place = int(self.rng.integers(self._learnable))
+            if place < self.capacity:
+                self.frames[place] = frame
+        return True
+
+    def draw(self, recent: float) -> KeptFrame | None:
+        """The newest frame with probability `recent`, else any; None while there is none."""
+        if self.newest is None:
+            return None
+        if self.rng.random() < recent:
+            return self.newest
+        return self.frames[int(self.rng.integers(len(self.frames)))]
+
+    def __len__(self) -> int:
+        return len(self.frames)

@@ -1,0 +1,183 @@
+"""One training step of the method, from top to bottom: two views of a frame, three opinions on its masks, one loss.
+
+Anchor: the frozen model, computed once per frame (memory.py). Teacher: the adapting model on the weak view. Student: the same model on the
+strong view. Teacher and student share the adapter, and go through the encoder as one batch (WeSAM, CVPR 2024; what differs is in
+docs/method.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.losses import (
+    contrastive_loss,
+    dice_loss,
+    focal_loss,
+    hard_iou,
+    iou_loss,
+    masked_prototypes,
+    outside_loss,
+    tightness_loss,
+)
+from wesam_ros.adaptation.memory import KeptFrame
+from wesam_ros.adaptation.regions import Extents, box_extents
+from wesam_ros.adaptation.views import strong_view, weak_view
+from wesam_ros.sam.predictor import decode, embed_images
+from wesam_ros.sam.preprocessing import normalize, resized_size, to_model_coordinates
+from wesam_ros.sam.prompts import Prompts
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The weighted loss terms of a step by name, their sum as "total", and how many objects it learnt from."""
+
+    losses: dict[str, float]
+    objects: int
+
+
+def grid_boxes(prompts: Prompts, side: int, low_res_side: int) -> Tensor:
+    """The objects' boxes (n, 4) in pixels of the low-resolution grid."""
+    corners = np.stack([each.box for each in prompts.objects if each.box is not None]).reshape(-1, 2, 2)
+    scaled = to_model_coordinates(corners, prompts.size, side) * (low_res_side / side)
+    return torch.from_numpy(scaled.astype(np.float32)).reshape(-1, 4)
+
+
+def valid_region(size: tuple[int, int], low_res_side: int) -> Tensor:
+    """(low_res_side, low_res_side) float32: 1 where the image is, 0 in the padding right and below."""
+    height, width = resized_size(size, low_res_side)
+    valid = torch.zeros(low_res_side, low_res_side)
+    valid[:height, :width] = 1
+    return valid
+
+
+def mirrored(prompts: Prompts) -> Prompts:
+    """The prompts of the image mirrored left to right."""
+    width = prompts.size[1]
+    boxes = np.stack([each.box for each in prompts.objects if each.box is not None])
+    return Prompts.from_boxes(np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1), prompts.size)
+
+
+def mirror_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (n, s, s) of the mirrored image, mirrored back: within the image's columns, the padding stays on the right."""
+    width = resized_size(size, logits.shape[-1])[1]
+    return torch.cat([logits[..., :width].flip(-1), logits[..., width:]], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """What one view of the frame says: logits (n, h, w) at low resolution in the unmirrored frame, predicted IoU (n,), embedding (c, h', w')."""
+
+    logits: Tensor
+    scores: Tensor
+    embedding: Tensor
+
+
+def teacher_and_student(
+    sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, prompts: Prompts, rng: np.random.Generator
+) -> tuple[Opinion, Opinion]:
+    """Both views of a frame through the adapted encoder as one batch, then through the frozen decoder with the same prompts."""
+    side = sam.image_encoder.img_size
+    weak, is_mirrored = weak_view(frame.pixels, rng)
+    strong = strong_view(weak, rng)
+    views = torch.from_numpy(np.stack([weak, strong])).permute(0, 3, 1, 2)
+    embeddings = embed_images(sam, normalize(views.to(sam.device), side), low_rank)
+    seen = mirrored(prompts) if is_mirrored else prompts
+    opinions = []
+    for embedding in embeddings:
+        logits, scores = decode(sam, embedding[None], seen)
+        if is_mirrored:
+            logits, embedding = mirror_logits(logits, prompts.size), mirror_logits(embedding, prompts.size)
+        opinions.append(Opinion(logits, scores, embedding))
+    return opinions[0], opinions[1]
+
+
+def loss_terms(
+    teacher: Opinion, student: Opinion, frame: KeptFrame, chosen: Tensor, extents: Extents, valid: Tensor, bank: Tensor, config: AdaptationConfig
+) -> dict[str, Tensor]:
+    """Every weighted term of the loss, averaged over the objects that it applies to.
+
+    Args:
+        teacher: opinion on the n chosen objects.
+        student: likewise.
+        frame: with the anchor's outputs of all its objects.
+        chosen: (n,) which of the frame's objects these are.
+        extents: of the n boxes on the low-resolution grid.
+        valid: (h, w) 1 where the image is.
+        bank: (m, c) prototypes of earlier frames' objects.
+        config: the weights.
+    """
+    reach = extents.reach.float() * valid
+    anchor = (frame.anchor_logits[chosen] > 0).float() * reach  # a mask beyond its box is wrong, whoever says it
+    pseudo = (teacher.logits.detach() > 0).float() * reach
+    agreed = hard_iou(pseudo > 0, anchor > 0) >= config.agreement
+    trusted = agreed.float() / agreed.sum().clamp_min(1)
+    everyone = torch.full_like(trusted, 1 / len(trusted))
+
+    terms = {
+        "focal": config.focal * (focal_loss(student.logits, pseudo, valid) * trusted).sum(),
+        "dice": config.dice * (dice_loss(student.logits.sigmoid() * valid, pseudo) * trusted).sum(),
+        "iou": config.iou * (iou_loss(student.scores, student.logits, pseudo) * trusted).sum(),
+    }
+    terms["anchor"] = config.anchor * sum(
+        ((dice_loss(view.logits.sigmoid() * valid, anchor) * trusted).sum() for view in (teacher, student)), start=torch.zeros(())
+    )
+    terms["tightness"] = config.tightness * sum(
+        ((tightness_loss(view.logits, extents) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
+    )
+    terms["outside"] = config.outside * sum(
+        ((outside_loss(view.logits, extents, valid) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
+    )
+    if config.contrastive:
+        covered = functional.adaptive_avg_pool2d(anchor, teacher.embedding.shape[-2:])
+        prototypes = masked_prototypes(teacher.embedding, covered)
+        others = torch.cat([frame.background, bank])
+        pulled = contrastive_loss(prototypes, frame.anchor_prototypes[chosen], others, config.temperature)
+        terms["contrastive"] = config.contrastive * (pulled * trusted).sum()
+    return terms
+
+
+def training_step(
+    sam: Sam,
+    low_rank: tuple[Tensor, Tensor],
+    optimizer: torch.optim.Optimizer,
+    frame: KeptFrame,
+    bank: Tensor,
+    config: AdaptationConfig,
+    rng: np.random.Generator,
+) -> StepResult:
+    """Learns from one frame.
+
+    Args:
+        sam: the frozen model.
+        low_rank: the adapter's stacked tensors, the only ones that change.
+        optimizer: of these tensors.
+        frame: from the memory, with at least one object.
+        bank: (m, c) anchor prototypes of objects in other frames, m may be 0.
+        config: weights of the terms.
+        rng: draws objects and views.
+    """
+    count = min(config.objects, len(frame.prompts))
+    chosen = torch.from_numpy(np.sort(rng.choice(len(frame.prompts), count, replace=False)))
+    prompts = frame.prompts.select(chosen.numpy())
+    low_res_side = sam.prompt_encoder.mask_input_size[0]
+    boxes = grid_boxes(prompts, sam.image_encoder.img_size, low_res_side).to(sam.device)
+    extents = box_extents(boxes, (low_res_side, low_res_side), config.margin)
+    valid = valid_region(prompts.size, low_res_side).to(sam.device)
+
+    teacher, student = teacher_and_student(sam, low_rank, frame, prompts, rng)
+    terms = loss_terms(teacher, student, frame, chosen, extents, valid, bank, config)
+    total = torch.stack(list(terms.values())).sum()
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    optimizer.step()
+    return StepResult({name: float(value) for name, value in terms.items()} | {"total": float(total)}, count)

@@ -1,0 +1,111 @@
+"""The Segment Anything architectures that can be built: the official three, and `tiny`, from the same `segment_anything` modules."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+
+def _import_segment_anything() -> None:
+    """Imports segment_anything where torchvision's compiled operators cannot load.
+
+    segment_anything imports torchvision for two Python functions of its own predictor. A torchvision wheel built for CUDA, beside a torch
+    built for the CPU, raises at import because its operators `nms` and `qnms` are not there. No SAM module calls them, so declaring
+    their signatures is all that the import needs; calling one still fails with torch's own error.
+    """
+    try:
+        import segment_anything  # noqa: F401
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] in ("torchvision", "segment_anything")]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            _DECLARED.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import segment_anything  # noqa: F401
+
+
+_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # declarations live as long as this object
+_import_segment_anything()
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to build one model, and the official checkpoint file that fits it.
+
+    Attributes:
+        build: makes the model with random weights.
+        official_file: the checkpoint's published file name, "" where the package ships the weights.
+        bytes: the published file's size, 0 where the package ships the weights.
+    """
+
+    build: Callable[[], Sam]
+    official_file: str
+    bytes: int
+
+
+def _official(name: str) -> Callable[[], Sam]:
+    def build() -> Sam:
+        from segment_anything import sam_model_registry
+
+        return sam_model_registry[name](checkpoint=None)
+
+    return build
+
+
+def build_tiny() -> Sam:
+    """SAM at 512 px with a ViT of 192 channels and 8 blocks: 4.9 M parameters, a 32 x 32 embedding, low-resolution masks of 128 x 128.
+
+    Windows of 8 tokens divide the 32 x 32 grid, so no window is padded; two blocks attend globally. The decoder is 128 wide.
+    """
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    side, patch, width = 512, 16, 128
+    sam = Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=side,
+            patch_size=patch,
+            embed_dim=192,
+            depth=8,
+            num_heads=3,
+            mlp_ratio=4,
+            out_chans=width,
+            qkv_bias=True,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=8,
+            global_attn_indexes=(3, 7),
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=width,
+            image_embedding_size=(side // patch, side // patch),
+            input_image_size=(side, side),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=512, num_heads=4),
+            transformer_dim=width,
+            iou_head_depth=3,
+            iou_head_hidden_dim=128,
+        ),
+        pixel_mean=[123.675, 116.28, 103.53],
+        pixel_std=[58.395, 57.12, 57.375],
+    )
+    return sam.eval()
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "tiny": Architecture(build_tiny, "", 0),
+    "vit_b": Architecture(_official("vit_b"), "sam_vit_b_01ec64.pth", 375_042_383),
+    "vit_l": Architecture(_official("vit_l"), "sam_vit_l_0b3195.pth", 1_249_524_607),
+    "vit_h": Architecture(_official("vit_h"), "sam_vit_h_4b8939.pth", 2_564_550_879),
+}

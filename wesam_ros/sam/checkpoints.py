@@ -1,0 +1,110 @@
+"""Loading SAM models from their checkpoint files."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.sam.lora import prepare
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+TINY_WEIGHTS = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be loaded: the message says what, which file and what to do."""
+
+
+def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> Sam:
+    """Loads a model, frozen, in float32 and evaluation mode, ready to take adapters.
+
+    Args:
+        name: "tiny", "vit_b", "vit_l" or "vit_h".
+        checkpoint: an official .pth file or a .safetensors one; None for `tiny` takes the weights of the package.
+        device: a torch device, such as "cpu" or "cuda".
+
+    Raises:
+        CheckpointError: unknown name, no file, not a checkpoint, or one of another model.
+    """
+    if name not in ARCHITECTURES:
+        raise CheckpointError(f"model must be one of {', '.join(ARCHITECTURES)}, but got {name!r}")
+    architecture = ARCHITECTURES[name]
+    path = Path(checkpoint) if checkpoint else (TINY_WEIGHTS if name == "tiny" else None)
+    if path is None:
+        raise CheckpointError(f"{name} needs a checkpoint: download {architecture.official_file} (Segment Anything's README) and give its path")
+    if not path.is_file():
+        named = f"; the official file for {name} is {architecture.official_file}" if architecture.official_file else ""
+        raise CheckpointError(f"there is no checkpoint file {path}{named}")
+    with torch.device("meta"):
+        sam = architecture.build()
+    sam.load_state_dict(_fitting(_read(path, name), sam, path, name), assign=True)
+    sam.pixel_mean, sam.pixel_std = (torch.tensor(v).view(3, 1, 1) for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
+    sam.requires_grad_(False).eval()
+    prepare(sam)
+    sam.weights_hash = _hash(sam.state_dict())
+    sam.weights_name = name
+    return sam.to(device)
+
+
+def base_hash(sam: Sam) -> str:
+    """SHA-256 (hex) of the weights of a model from `load_sam`: what an adapter names as its base."""
+    return str(sam.weights_hash)
+
+
+def _read(path: Path, name: str) -> dict[str, Tensor]:
+    official = ARCHITECTURES[name]
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        size = path.stat().st_size
+        expected = f"{official.official_file} has {official.bytes} bytes; " if official.bytes else ""
+        raise CheckpointError(
+            f"{path} ({size} bytes) is not a readable checkpoint: {expected}download it again ({str(error).splitlines()[0]})"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} is not a SAM checkpoint: expected a dictionary of tensors, but got {type(state).__name__}")
+    return state
+
+
+def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of `state` in float32, if they are just those of the model; else an error that names the model they do fit."""
+    expected = {key: tuple(value.shape) for key, value in sam.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    if expected != found:
+        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        fits = next((other for other in ARCHITECTURES if found == _shapes(other)), None)
+        hint = f"it is a {fits} checkpoint: set model to {fits}" if fits else f"the official file is {ARCHITECTURES[name].official_file or TINY_WEIGHTS.name}"
+        first = wrong[0]
+        raise CheckpointError(
+            f"{path} does not fit {name}: {len(wrong)} tensors differ, first {first} "
+            f"(expected {expected.get(first, 'none')}, got {found.get(first, 'none')}); {hint}"
+        )
+    for key, value in state.items():
+        if not value.dtype.is_floating_point:
+            raise CheckpointError(f"{path}: {key} must be a floating-point tensor, but got {value.dtype}")
+    return {key: value.float().contiguous() for key, value in state.items()}
+
+
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in ARCHITECTURES[name].build().state_dict().items()}
+
+
+def _hash(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(f"{key} {tuple(state[key].shape)} ".encode())
+        digest.update(state[key].contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,41 @@
+"""Masks as values: what the model says of each object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """The masks of n objects in one image, in the order of their prompts.
+
+    Attributes:
+        masks: (n, H, W) bool in the original image.
+        scores: (n,) float32, the model's own prediction of each mask's IoU with the true one.
+        low_res: (n, h, w) float32, the decoder's logits; they can be given back as mask input.
+    """
+
+    masks: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.float32]
+    low_res: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
+            raise ValueError(f"masks must be (n, H, W) bool, but got shape {self.masks.shape} of {self.masks.dtype}")
+        for name, rank in (("scores", 1), ("low_res", 3)):
+            value = getattr(self, name)
+            if value.ndim != rank or len(value) != len(self.masks):
+                raise ValueError(f"{name} must have one entry per mask ({len(self.masks)}), but got shape {value.shape}")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def label_image(self) -> npt.NDArray[np.uint16]:
+        """(H, W) uint16: 0 = no object, i + 1 = object i. Where masks overlap the smaller object is on top: it would be lost below."""
+        labels = np.zeros(self.masks.shape[1:], np.uint16)
+        for index in np.argsort(-self.masks.sum((1, 2)), kind="stable"):
+            labels[self.masks[index]] = index + 1
+        return labels

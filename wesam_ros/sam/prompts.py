@@ -1,0 +1,149 @@
+"""Prompts as values: what is known of each object before its mask is. Checked when made, so that nothing bad reaches the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+_REMEDY = {
+    "nan": "has a value that is not finite; check the detector's output",
+    "inverted": "is inverted; give x0 y0 x1 y1 with x0 <= x1 and y0 <= y1",
+    "outside": "lies outside the image; check that the detector saw an image of this size",
+    "empty": "has less than one pixel inside the image; give x0 y0 x1 y1 in pixels, not relative to the image's size",
+}
+
+
+class PromptError(ValueError):
+    """A prompt that no model can use: the message says what, which value and what to do."""
+
+
+def check_boxes(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[str | None, ...]:
+    """What is wrong with each of (n, 4) boxes in an image of `size` (H, W): None where nothing, else "nan", "inverted", "outside" or "empty"."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    height, width = size
+    finite = np.isfinite(boxes).all(1)
+    x0, y0, x1, y1 = np.where(finite[:, None], boxes, 0.0).T
+    verdict = np.full(len(boxes), None, object)
+    # From the mildest to the gravest: a later line overrules an earlier one.
+    verdict[(np.minimum(x1, width) - np.maximum(x0, 0) < 1) | (np.minimum(y1, height) - np.maximum(y0, 0) < 1)] = "empty"
+    verdict[(x0 >= width) | (y0 >= height) | (x1 <= 0) | (y1 <= 0)] = "outside"
+    verdict[(x1 < x0) | (y1 < y0)] = "inverted"
+    verdict[~finite] = "nan"
+    return tuple(verdict)
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What is known of one object; at least one of the three.
+
+    Attributes:
+        box: (4,) float32, x0 y0 x1 y1 in pixels of the original image.
+        points: (k, 2) float32, x y in pixels of the original image.
+        point_labels: (k,) integers, 1 = on the object, 0 = not on it.
+        mask: (H, W) bool, a coarse mask of the object in the original image.
+    """
+
+    box: npt.NDArray[np.float32] | None = None
+    points: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    point_labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    mask: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, np.float32)
+        labels = np.asarray(self.point_labels, np.int64)
+        if points.ndim != 2 or points.shape[1] != 2 or labels.shape != (len(points),):
+            raise PromptError(f"points must be (k, 2) with (k,) labels, but got shapes {points.shape} and {labels.shape}")
+        if not np.isfinite(points).all():
+            raise PromptError(f"points must be finite, but got {points.tolist()}")
+        if not np.isin(labels, (0, 1)).all():
+            raise PromptError(f"point labels must be 1 (on the object) or 0 (not on it), but got {labels.tolist()}")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "point_labels", labels)
+        if self.box is not None:
+            box = np.asarray(self.box, np.float32)
+            if box.shape != (4,):
+                raise PromptError(f"a box must be (4,), but got shape {box.shape}; give x0 y0 x1 y1")
+            object.__setattr__(self, "box", box)
+        if self.mask is not None:
+            mask = np.asarray(self.mask)
+            if mask.ndim != 2 or mask.dtype != np.bool_:
+                raise PromptError(f"a coarse mask must be (H, W) bool, but got shape {mask.shape} of {mask.dtype}")
+            if not mask.any():
+                raise PromptError("a coarse mask must have at least one pixel set; leave the mask out where nothing is known")
+        if self.box is None and not len(points) and self.mask is None:
+            raise PromptError("a prompt needs a box, a point or a coarse mask, but has none of them")
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """The prompts of the objects in one image. Boxes that reach over the image's border are cut there.
+
+    Attributes:
+        size: (H, W) of the image in pixels.
+        objects: one Prompt per object, in the order of the results.
+    """
+
+    size: tuple[int, int]
+    objects: tuple[Prompt, ...]
+
+    def __post_init__(self) -> None:
+        height, width = self.size
+        if height < 1 or width < 1:
+            raise PromptError(f"size must be (height, width) of at least one pixel, but got {self.size}")
+        object.__setattr__(self, "objects", tuple(self._inside(i, prompt) for i, prompt in enumerate(self.objects)))
+
+    def _inside(self, index: int, prompt: Prompt) -> Prompt:
+        height, width = self.size
+        if prompt.mask is not None and prompt.mask.shape != self.size:
+            raise PromptError(f"the coarse mask of object {index} must have the image's size {self.size}, but got {prompt.mask.shape}")
+        if len(prompt.points) and not ((prompt.points >= 0) & (prompt.points <= (width, height))).all():
+            raise PromptError(f"a point of object {index} lies outside the {width} x {height} image: {prompt.points.tolist()}")
+        if prompt.box is None:
+            return prompt
+        (reason,) = check_boxes(prompt.box[None], self.size)
+        if reason is not None:
+            raise PromptError(f"box {index} {prompt.box.tolist()} {_REMEDY[reason]} ({width} x {height} pixels)")
+        box = np.clip(prompt.box, 0, (width, height, width, height)).astype(np.float32)
+        return Prompt(box, prompt.points, prompt.point_labels, prompt.mask)
+
+    @classmethod
+    def from_boxes(cls, boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> Prompts:
+        """Prompts of (n, 4) boxes, x0 y0 x1 y1 in pixels of an image of `size` (H, W); n may be 0.
+
+        Raises:
+            PromptError: a box is not finite, inverted, outside the image or empty, or the shape is wrong.
+        """
+        boxes = np.asarray(boxes, np.float32)
+        if boxes.size == 0:
+            boxes = boxes.reshape(-1, 4)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise PromptError(f"boxes must be (n, 4), but got shape {boxes.shape}; give x0 y0 x1 y1 per object")
+        return cls(size, tuple(Prompt(box=box) for box in boxes))
+
+    @staticmethod
+    def checked_boxes(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[npt.NDArray[np.bool_], tuple[str | None, ...]]:
+        """Which of (n, 4) boxes can be used, for streams, where a bad box is counted rather than raised.
+
+        Returns:
+            keep: (n,) bool; and per box None or why not: "nan", "inverted", "outside", "empty".
+        """
+        reasons = check_boxes(boxes, size)
+        return np.array([reason is None for reason in reasons], bool), reasons
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def select(self, indices: npt.NDArray[np.int64]) -> Prompts:
+        """The prompts of some of the objects, in the order of `indices`."""
+        return Prompts(self.size, tuple(self.objects[i] for i in indices))
+
+    def groups(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Indices of objects whose prompts have the same form, and so the same number of tokens: these can share one decoder call."""
+        forms: dict[tuple[bool, int, bool], list[int]] = {}
+        for index, prompt in enumerate(self.objects):
+            forms.setdefault((prompt.box is not None, len(prompt.points), prompt.mask is not None), []).append(index)
+        for indices in forms.values():
+            yield np.array(indices)
