@@ -183,6 +183,10 @@ def test_damaged_messages_and_files(tmp_path: Path) -> None:
     path = write_raw(tmp_path / "bag", StoragePlugin.MCAP, [("/rgb", message, START)])
     with pytest.raises(BagError, match=rf"on /rgb with stamp {START} ns cannot be decoded: .*cut short"):
         next(read_bag(path, topics=BagTopics(image="/rgb", detections="")))
+    with Writer(tmp_path / "short", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.write(writer.add_connection("/rgb", messages.IMAGE, typestore=messages.typestore()), START, b"\0\1\0\0")
+    with pytest.raises(BagError, match="must begin with a header, but has 4 bytes"):
+        next(read_bag(tmp_path / "short", topics=BagTopics(image="/rgb", detections="")))
 
 
 def test_messages_travel_as_they_were_serialised(tmp_path: Path) -> None:

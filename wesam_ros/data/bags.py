@@ -71,7 +71,9 @@ class BagMessage(NamedTuple):
 
     @property
     def stamp_ns(self) -> int:
-        """Header stamp in nanoseconds; only for messages that begin with a header."""
+        """Header stamp in nanoseconds; only for messages that begin with a header (BagError where the bytes end before)."""
+        if len(self.data) < messages.STAMP_BYTES:
+            raise BagError(f"message on {self.topic} at {self.time_ns} ns must begin with a header, but has {len(self.data)} bytes")
         return messages.stamp_of(self.data)
 
 
@@ -252,7 +254,7 @@ def write_bag(
     frames: Iterable[Frame],
     *,
     topics: BagTopics = DEFAULT_TOPICS,
-    jpeg_quality: int = 90,
+    jpeg_quality: int = 85,
     labels: bool = True,
 ) -> int:
     """Write frames as an MCAP file: JPEG colour, compressedDepth (16UC1 PNG, millimetres), camera info, detections, labels (16-bit PNG).

@@ -19,6 +19,7 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
 
 CAMERA_FRAME = "camera_color_optical_frame"
+STAMP_BYTES = 12  # CDR encapsulation, seconds, nanoseconds
 
 # vision_msgs 4 (ROS 2 Humble and newer); field names and order make the type hash, so they must stay as they are there
 VISION_MSGS = {
