@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 # Read by the middleware when a test, or a node that it starts, joins the graph. Test runs side by side on one machine
 # must not meet: the process id gives each one a domain among those that are free on every system.
@@ -25,3 +29,25 @@ def pytest_configure() -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise pytest.UsageError(f"the ROS tests cannot run ({error}): build with `make setup`, then `source scripts/env.sh`") from error
+
+
+@pytest.fixture(scope="session")
+def random_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of `tiny` with random weights, for what must hold for any weights."""
+    from wesam_ros.sam.architectures import build_tiny
+
+    torch.manual_seed(0)
+    sam = build_tiny()
+    for parameter in sam.parameters():  # the position tables start at zero, which would hide mistakes in their use
+        torch.nn.init.normal_(parameter, std=0.05)
+    path = tmp_path_factory.mktemp("weights") / "random_tiny.safetensors"
+    save_file(sam.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sam(random_tiny: Path) -> Any:
+    """`tiny` with random weights, loaded as any checkpoint is. Tests leave it as they found it."""
+    from wesam_ros.sam import load_sam
+
+    return load_sam("tiny", random_tiny)

@@ -1,0 +1,84 @@
+"""Loading checkpoints: the right ones, and a sentence that helps for every wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from wesam_ros.sam import CheckpointError, base_hash, load_sam
+from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.sam.checkpoints import TINY_WEIGHTS
+
+
+def test_pth_and_safetensors_give_the_same_model(random_tiny: Path, sam: Any, tmp_path: Path) -> None:
+    torch.save(load_file(random_tiny), tmp_path / "tiny.pth")
+    other = load_sam("tiny", tmp_path / "tiny.pth")
+    assert base_hash(other) == base_hash(sam)
+    assert not any(parameter.requires_grad for parameter in other.parameters())
+    assert not other.training
+
+
+def test_weights_decide_the_hash(random_tiny: Path, sam: Any, tmp_path: Path) -> None:
+    state = load_file(random_tiny)
+    state["image_encoder.pos_embed"][0, 0, 0, 0] += 1e-3
+    save_file(state, tmp_path / "other.safetensors")
+    assert base_hash(load_sam("tiny", tmp_path / "other.safetensors")) != base_hash(sam)
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    """ViT-B 93.7 M, -L 312.3 M, -H 641.1 M (Segment Anything's checkpoints)."""
+    with torch.device("meta"):
+        counts = {name: sum(p.numel() for p in each.build().parameters()) for name, each in ARCHITECTURES.items()}
+    assert counts == {"tiny": 4_862_976, "vit_b": 93_735_472, "vit_l": 312_342_832, "vit_h": 641_090_608}
+
+
+def _pickled(path: Path) -> None:
+    torch.save({"model": torch.nn.Linear(1, 1)}, path)
+
+
+WRONG: list[tuple[str, str, str, Callable[[Path], object]]] = [
+    ("tiny", "a.pth", "there is no checkpoint", lambda _: None),
+    ("vit_b", "a.pth", "sam_vit_b_01ec64.pth", lambda _: None),
+    ("vit_b", "a.pth", "not a readable checkpoint.*375042383", lambda path: path.write_bytes(b"<html>404</html>")),
+    ("vit_b", "a.pth", "not a readable checkpoint", lambda path: path.write_bytes(b"")),
+    ("tiny", "a.pth", "not a readable checkpoint", _pickled),
+    ("tiny", "a.safetensors", "not a readable checkpoint", lambda path: path.write_bytes(b"1234567890")),
+    ("tiny", "a.pth", "expected a dictionary of tensors", lambda path: torch.save([1, 2], path)),
+    ("tiny", "a.pth", "does not fit tiny", lambda path: torch.save({"weight": torch.zeros(2)}, path)),
+]
+
+
+@pytest.mark.parametrize(("model", "name", "message", "make"), WRONG)
+def test_wrong_files_are_explained(model: str, name: str, message: str, make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / name)
+    with pytest.raises(CheckpointError, match=message):
+        load_sam(model, tmp_path / name)
+
+
+def test_checkpoint_of_another_model_is_named(random_tiny: Path) -> None:
+    with pytest.raises(CheckpointError, match="it is a tiny checkpoint: set model to tiny"):
+        load_sam("vit_b", random_tiny)
+
+
+def test_unknown_model_and_missing_checkpoint() -> None:
+    with pytest.raises(CheckpointError, match="one of tiny, vit_b, vit_l, vit_h"):
+        load_sam("vit_x")
+    with pytest.raises(CheckpointError, match="download sam_vit_h_4b8939"):
+        load_sam("vit_h")
+
+
+def test_integer_weights_are_refused(random_tiny: Path, tmp_path: Path) -> None:
+    save_file({key: value.to(torch.int8) for key, value in load_file(random_tiny).items()}, tmp_path / "int.safetensors")
+    with pytest.raises(CheckpointError, match="floating-point"):
+        load_sam("tiny", tmp_path / "int.safetensors")
+
+
+def test_shipped_weights_load_and_are_small() -> None:
+    assert TINY_WEIGHTS.stat().st_size <= 12 * 2**20
+    assert TINY_WEIGHTS.with_suffix(".json").is_file()
+    load_sam("tiny")

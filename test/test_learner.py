@@ -1,0 +1,135 @@
+"""The learner on a tiny stream: what changes, what never does, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.guard import Judgement, objection
+from wesam_ros.adaptation.learner import Learner
+from wesam_ros.adaptation.memory import FrameMemory
+from wesam_ros.data.frames import Frame
+from wesam_ros.sam import Adapter, Prompts, base_hash
+
+SIZE = (60, 80)
+CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0)
+
+
+def _frames(count: int, seed: int = 0) -> list[tuple[Frame, Prompts]]:
+    rng = np.random.default_rng(seed)
+    frames = []
+    for index in range(count):
+        image = rng.integers(0, 100, (*SIZE, 3), dtype=np.uint8)
+        image[15:45, 10:40] += 100
+        image[5:30, 45:75] += 50
+        boxes = np.array([[10, 15, 40, 45], [45, 5, 75, 30]], np.float32)
+        frames.append((Frame(image, stamp_ns=index), Prompts.from_boxes(boxes, SIZE)))
+    return frames
+
+
+def _learn(sam: Any, frames: list[tuple[Frame, Prompts]], seed: int = 0, config: AdaptationConfig = CONFIG) -> tuple[Learner, list[Adapter]]:
+    learner = Learner(sam, config, seed)
+    published = []
+    for frame, prompts in frames:
+        learner.observe(frame, prompts)
+        learner.step()
+        proposal = learner.propose()
+        if proposal.adapter is not None:
+            published.append(proposal.adapter)
+    return learner, published
+
+
+@pytest.fixture(scope="module")
+def learnt(sam: Any) -> tuple[Learner, list[Adapter]]:
+    return _learn(sam, _frames(6))
+
+
+def test_only_the_adapter_changes(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
+    learner, published = learnt
+    assert [adapter.version for adapter in published] == [1, 2]
+    assert float(published[-1].b.abs().max()) > 0
+    assert learner.adapter is published[-1]
+    from wesam_ros.sam.checkpoints import _hash
+
+    assert _hash(sam.state_dict()) == base_hash(sam)
+
+
+def test_same_seed_same_adapter_bit_for_bit_and_labels_do_not_matter(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
+    labelled = [(replace(frame, labels=np.full(SIZE, 7, np.uint16)), prompts) for frame, prompts in _frames(6)]
+    _, again = _learn(sam, labelled)
+    assert torch.equal(again[-1].a, learnt[1][-1].a) and torch.equal(again[-1].b, learnt[1][-1].b)
+    _, other = _learn(sam, _frames(6), seed=1)
+    assert not torch.equal(other[-1].b, learnt[1][-1].b)
+
+
+def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
+    learner = Learner(sam, CONFIG, 0)
+    frame, _ = _frames(1)[0]
+    assert learner.observe(frame, Prompts(SIZE, ())).reason == "no_objects"
+    assert learner.observe(frame, Prompts.from_boxes(np.array([[1, 1, 5, 40]], np.float32), SIZE)).reason == "small_objects"
+    assert learner.step() is None
+    assert learner.counters == {"frames": 2, "rejected: no_objects": 1, "rejected: small_objects": 1}
+
+
+def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:
+    learner = Learner(sam, CONFIG, 0)
+    learner.observe(*_frames(1)[0])
+    with torch.no_grad():
+        learner._low_rank[1].fill_(float("nan"))
+    learner.step()
+    assert learner.counters["restored: not_finite"] == 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner._low_rank)
+
+
+def test_a_candidate_that_judges_worse_is_refused_and_undone(sam: Any) -> None:
+    config = replace(CONFIG, divergence=1e9)
+    learner, published = _learn(sam, _frames(6), config=config)
+    assert not published
+    assert learner.counters["refused: diverged"] > 0
+    assert learner.adapter.version == 0
+
+
+def test_rollback_and_reset_give_new_versions(sam: Any) -> None:
+    learner, published = _learn(sam, _frames(6))
+    back = learner.rollback()
+    assert back.version == 3 and torch.equal(back.b, published[0].b)
+    fresh = learner.reset()
+    assert fresh.version == 4 and float(fresh.b.abs().max()) == 0
+    assert learner.step() is None
+
+
+def test_goes_on_from_an_adapter(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
+    learner = Learner(sam, CONFIG, 0, adapter=learnt[1][-1])
+    assert learner.adapter.version == 2
+    assert torch.equal(learner._low_rank[1], learnt[1][-1].b)
+
+
+def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> None:
+    memory = FrameMemory(capacity=10, held_back_every=5, rng=np.random.default_rng(0))
+    marks: list[Any] = list(range(1000))
+    learnt_from = [mark for mark in marks if memory.add(mark)]
+    assert len(learnt_from) == 800 and len(memory) == 10
+    kept: list[Any] = list(memory.frames)
+    assert not set(kept) & set(memory.held_back)
+    assert min(kept) < 500 < max(kept)
+    assert memory.draw(recent=1.0) == 998
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason"),
+    [
+        (Judgement(0.80, 0.7, 9), None),
+        (Judgement(0.795, 0.7, 9), None),
+        (Judgement(0.70, 0.7, 9), "worse_fit"),
+        (Judgement(0.95, 0.1, 9), "diverged"),
+        (Judgement(float("nan"), 0.7, 9), "not_finite"),
+    ],
+)
+def test_objections(candidate: Judgement, reason: str | None) -> None:
+    found = objection(candidate, Judgement(0.8, 0.7, 9), AdaptationConfig())
+    assert (found or "").split(" ")[0] == (reason or "")

@@ -1,0 +1,111 @@
+"""The adapter: the same numbers as loralib's layer, nothing changed without one, and nothing foreign taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import loralib
+import pytest
+import torch
+from safetensors.torch import save
+
+from wesam_ros.sam import Adapter, AdapterError, base_hash
+from wesam_ros.sam.lora import FORMAT, MAX_BYTES, LoraQkv, adapted
+from wesam_ros.sam.predictor import embed_images
+
+
+@pytest.fixture(scope="module")
+def adapter(sam: Any) -> Adapter:
+    fresh = Adapter.untrained(sam, base_hash(sam), rank=4, seed=1)
+    return replace(fresh, b=torch.randn(fresh.b.shape, generator=torch.Generator().manual_seed(2)) * 0.1, version=3)
+
+
+def test_layer_equals_loralib() -> None:
+    torch.manual_seed(0)
+    reference = loralib.MergedLinear(24, 72, r=4, lora_alpha=4, enable_lora=[True, False, True], merge_weights=False)
+    torch.nn.init.normal_(reference.lora_B)
+    base = torch.nn.Linear(24, 72)
+    base.weight, base.bias = reference.weight, reference.bias
+    layer = LoraQkv(base)
+    layer.low_rank = (reference.lora_A.view(2, 4, 24), reference.lora_B.view(2, 24, 4))
+    x = torch.randn(2, 5, 7, 24)
+    torch.testing.assert_close(layer(x), reference(x.view(2, 35, 24)).view(2, 5, 7, 72), atol=1e-5, rtol=1e-5)
+
+
+def test_untrained_adapter_changes_nothing_and_a_trained_one_leaves_the_base_as_it_was(sam: Any, adapter: Adapter) -> None:
+    pixels = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    base = embed_images(sam, pixels)
+    fresh = Adapter.untrained(sam, base_hash(sam), rank=4, seed=0)
+    torch.testing.assert_close(embed_images(sam, pixels, fresh.low_rank), base)
+    assert (embed_images(sam, pixels, adapter.low_rank) - base).abs().max() > 1e-3
+    torch.testing.assert_close(embed_images(sam, pixels), base, atol=0, rtol=0)
+
+
+def test_adapter_is_taken_back_when_the_encoder_fails(sam: Any, adapter: Adapter) -> None:
+    with pytest.raises(RuntimeError), adapted(sam, adapter.low_rank):
+        raise RuntimeError
+    assert all(block.attn.qkv.low_rank is None for block in sam.image_encoder.blocks)
+
+
+def test_only_the_adapter_gets_gradients(sam: Any, adapter: Adapter) -> None:
+    a, b = (tensor.clone().requires_grad_() for tensor in adapter.low_rank)
+    embed_images(sam, torch.randn(1, 3, 512, 512), (a, b)).square().mean().backward()
+    assert a.grad is not None and a.grad.abs().amin(dim=(2, 3)).shape == (8, 2)
+    assert all(float(grad.abs().max()) > 0 for grad in (a.grad, b.grad) for grad in grad.flatten(0, 1))
+    assert all(parameter.grad is None for parameter in sam.parameters())
+
+
+def test_save_and_load(sam: Any, adapter: Adapter, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "adapter.safetensors"
+    adapter.save(path)
+    adapter.save(path)
+    back = Adapter.load(path, for_sam=sam)
+    assert back.version == 3
+    assert torch.equal(back.a, adapter.a) and torch.equal(back.b, adapter.b)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_failed_save_keeps_the_old_file(sam: Any, adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "adapter.safetensors"
+    adapter.save(path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        replace(adapter, version=4).save(path)
+    monkeypatch.undo()
+    assert Adapter.load(path, for_sam=sam).version == 3
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def _with(tensors: dict[str, torch.Tensor], **metadata: str) -> bytes:
+    return bytes(save(tensors, {"format": FORMAT, "version": "1", **metadata}))
+
+
+BAD: list[tuple[str, str, Callable[[Adapter], bytes]]] = [
+    ("size", "at most", lambda _: b"\0" * (MAX_BYTES + 1)),
+    ("garbage", "not a whole", lambda _: b""),
+    ("garbage", "not a whole", lambda _: bytes(range(256)) * 10),
+    ("garbage", "not a whole", lambda good: good.to_bytes()[:-100]),
+    ("format", "expected an adapter", lambda _: save({"a": torch.zeros(1)})),
+    ("format", "expected an adapter", lambda good: _with({"a": good.a}, base=good.base)),
+    ("base", "belongs to a model", lambda good: replace(good, base="0" * 64).to_bytes()),
+    ("version", "0 or more", lambda good: _with({"a": good.a, "b": good.b}, base=good.base, version="-1")),
+    ("version", "0 or more", lambda good: _with({"a": good.a, "b": good.b}, base=good.base, version="1.5")),
+    ("shape", "must be", lambda good: _with({"a": good.a, "b": good.a.clone()}, base=good.base)),
+    ("shape", "blocks", lambda good: replace(good, a=good.a[:3], b=good.b[:3]).to_bytes()),
+    ("dtype", "float32", lambda good: _with({"a": good.a.half(), "b": good.b.half()}, base=good.base)),
+    ("not_finite", "diverged", lambda good: _with({"a": good.a * float("nan"), "b": good.b}, base=good.base)),
+]
+
+
+@pytest.mark.parametrize(("reason", "message", "make"), BAD)
+def test_bad_adapters_are_refused(sam: Any, adapter: Adapter, reason: str, message: str, make: Callable[[Adapter], bytes]) -> None:
+    with pytest.raises(AdapterError, match=message) as caught:
+        Adapter.from_bytes(make(adapter), for_sam=sam)
+    assert caught.value.reason == reason
