@@ -156,7 +156,7 @@ def test_missing_topics_are_named_with_those_there_are(tmp_path: Path) -> None:
         next(read_bag(path, labels=True, detections_required=False))
     with pytest.raises(BagError, match="no topic /rgb"):
         next(read_bag(path, topics=BagTopics(image="/rgb")))
-    with pytest.raises(BagError, match="must be sensor_msgs/msg/CompressedImage .* but is sensor_msgs/msg/CameraInfo"):
+    with pytest.raises(BagError, match=r"must be sensor_msgs/msg/CompressedImage .* but is sensor_msgs/msg/CameraInfo"):
         next(read_bag(path, topics=BagTopics(image="/camera/color/camera_info", detections="")))
     assert next(read_bag(path, topics=BagTopics(detections=""))).detections is None
 
@@ -176,9 +176,12 @@ def test_stamps_that_never_meet_are_reported(tmp_path: Path, caplog: pytest.LogC
 def test_damaged_messages_and_files(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="does not exist"):
         next(read_bag(tmp_path / "none.mcap"))
-    (tmp_path / "bad.mcap").write_bytes(b"not a bag")
-    with pytest.raises(BagError, match="cannot be read"):
-        next(read_bag(tmp_path / "bad.mcap"))
+    write_bag(tmp_path / "good.mcap", [frame(0), frame(1)])
+    good = (tmp_path / "good.mcap").read_bytes()
+    for bad in (b"", b"not a bag", good[: len(good) // 2], good.replace(b"/detections", b"/detection\xff")):
+        (tmp_path / "bad.mcap").write_bytes(bad)
+        with pytest.raises(BagError, match=r"bad\.mcap cannot be read: "):
+            next(read_bag(tmp_path / "bad.mcap"))
     message = messages.compressed_image(START, "jpeg", codecs.encode_jpeg(frame(0).image)[:-40])
     path = write_raw(tmp_path / "bag", StoragePlugin.MCAP, [("/rgb", message, START)])
     with pytest.raises(BagError, match=rf"on /rgb with stamp {START} ns cannot be decoded: .*cut short"):

@@ -169,27 +169,27 @@ def test_labels_as_png_are_exact() -> None:
 
 
 def test_compressed_depth_in_millimetres_is_exact() -> None:
-    format, data = codecs.encode_compressed_depth(METRES)
-    assert format == "16UC1; compressedDepth png"
-    np.testing.assert_allclose(codecs.decode_compressed_depth(data, format), METRES, rtol=1e-6)
+    message_format, data = codecs.encode_compressed_depth(METRES)
+    assert message_format == "16UC1; compressedDepth png"
+    np.testing.assert_allclose(codecs.decode_compressed_depth(data, message_format), METRES, rtol=1e-6)
 
 
 def test_quantised_depth_follows_the_formula_of_compressed_depth_image_transport() -> None:
     depth = np.array([[0, 0.5, 1, 2], [5, 9.9, 10, 30]], np.float32)
-    format, data = codecs.encode_compressed_depth(depth, "32FC1")
+    message_format, data = codecs.encode_compressed_depth(depth, "32FC1")
     kind, a, b = struct.unpack("<iff", data[:12])
     assert (kind, a, b) == (0, 10100.0, -1009.0)  # 100 * 101 and 1 - 10100 / 10
     values = cv2.imdecode(np.frombuffer(data[12:], np.uint8), cv2.IMREAD_UNCHANGED)
     assert values.tolist() == [[0, 19191, 9091, 4041], [1011, 11, 0, 0]]  # 10100 / z - 1009, truncated
-    decoded = codecs.decode_compressed_depth(data, format)
+    decoded = codecs.decode_compressed_depth(data, message_format)
     assert decoded[0, 0] == decoded[1, 2] == decoded[1, 3] == 0
     np.testing.assert_allclose(decoded[depth * (depth < 10) > 0], depth[depth * (depth < 10) > 0], atol=0.01)
 
 
-@pytest.mark.parametrize("format", ["16UC1; compressedDepth", "16UC1;compressedDepth png"])
-def test_spellings_of_the_format(format: str) -> None:
+@pytest.mark.parametrize("message_format", ["16UC1; compressedDepth", "16UC1;compressedDepth png"])
+def test_spellings_of_the_format(message_format: str) -> None:
     _, data = codecs.encode_compressed_depth(METRES)
-    np.testing.assert_allclose(codecs.decode_compressed_depth(data, format), METRES, rtol=1e-6)
+    np.testing.assert_allclose(codecs.decode_compressed_depth(data, message_format), METRES, rtol=1e-6)
 
 
 def test_plain_png_is_depth_in_millimetres() -> None:
@@ -197,7 +197,7 @@ def test_plain_png_is_depth_in_millimetres() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "format", "reason"),
+    ("data", "message_format", "reason"),
     [
         (b"", "16UC1; compressedDepth png", "empty"),
         (bytes(12), "16UC1; compressedDepth png", "truncated"),
@@ -208,9 +208,9 @@ def test_plain_png_is_depth_in_millimetres() -> None:
         (bytes(12) + codecs.encode_png(RGB[..., 0]), "16UC1; compressedDepth png", "unknown_format"),
     ],
 )
-def test_bad_compressed_depth(data: bytes, format: str, reason: str) -> None:
+def test_bad_compressed_depth(data: bytes, message_format: str, reason: str) -> None:
     with pytest.raises(CodecError) as error:
-        codecs.decode_compressed_depth(data, format)
+        codecs.decode_compressed_depth(data, message_format)
     assert error.value.reason == reason
 
 

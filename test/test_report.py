@@ -78,10 +78,17 @@ def test_chosen_frames(gains: list[float], expected: list[tuple[int, str]]) -> N
 
 def full_page(tmp_path: Path) -> str:
     frames = [
-        frame(0.5, 0.5 + i / 100, latency_ms=5.0 + i, adapter_version=i // 4, accepted=i % 2 == 0, reason="" if i % 2 == 0 else "drift & <co>",
-              losses={"dice": 1 / (i + 1), "box": 0.1} if i else {})
+        frame(
+            0.5,
+            0.5 + i / 100,
+            latency_ms=5.0 + i,
+            adapter_version=i // 4,
+            accepted=i % 2 == 0,
+            reason="" if i % 2 == 0 else "drift & <co>",
+            losses={"dice": 1 / (i + 1), "box": 0.1} if i else {},
+        )
         for i in range(12)
-    ]  # fmt: skip
+    ]
     labels = np.zeros((20, 30), np.uint16)
     labels[4:9, 5:12] = 1
     picture = Picture(2, "Best gain", np.full((20, 30, 3), 90, np.uint8), labels, labels, labels)

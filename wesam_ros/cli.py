@@ -1,4 +1,4 @@
-"""The command `wesam`: finds the subcommand and turns known errors into one sentence. Each subcommand's module is imported only when used."""
+"""The command `wesam`: finds the subcommand, imports its module only then, and turns known errors into one sentence."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ A frame's messages are joined by the exact stamp in their headers; the time at w
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
-from rosbags.rosbag2.errors import ReaderError
 from rosbags.typesys import get_types_from_msg
 
 from wesam_ros.data import codecs, messages
@@ -92,8 +90,10 @@ def _opened(path: Path) -> Iterator[Reader]:
     try:
         with Reader(path) as reader:
             yield reader
-    except (ReaderError, OSError) as error:
-        raise BagError(f"bag {path} cannot be read: {error}") from error
+    except BagError:
+        raise
+    except Exception as error:  # rosbags raises many kinds for damaged files
+        raise BagError(f"bag {path} cannot be read: {error}; where a recording was cut short, `mcap recover` may mend it") from error
 
 
 def bag_info(path: Path) -> dict[str, tuple[str, int]]:
@@ -246,7 +246,7 @@ def _writing(path: Path) -> Iterator[Writer]:
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer:
             yield writer
-        os.replace(written / f"{path.stem}.mcap", path)
+        (written / f"{path.stem}.mcap").replace(path)
 
 
 def write_bag(

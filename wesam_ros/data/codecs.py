@@ -97,7 +97,7 @@ def _rows(message: ImageFields, channels: int, dtype: str) -> npt.NDArray[Any]:
         )
     shape, strides = (height, width), (step, channels * kind.itemsize)
     if channels > 1:
-        shape, strides = shape + (channels,), strides + (kind.itemsize,)  # type: ignore[assignment]
+        shape, strides = (*shape, channels), (*strides, kind.itemsize)  # type: ignore[assignment]
     return np.ndarray(shape, kind, data.data, 0, strides)
 
 
@@ -241,7 +241,7 @@ def _plane(pixels: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
     return pixels
 
 
-def decode_compressed_depth(data: Any, format: str) -> Float32:
+def decode_compressed_depth(data: Any, message_format: str) -> Float32:
     """(H, W) float32 metres, 0 = no measurement, of a sensor_msgs/CompressedImage from a depth camera.
 
     Takes "16UC1; compressedDepth png", "32FC1; compressedDepth png" (both also without "png", as older publishers write), and a plain
@@ -251,14 +251,16 @@ def decode_compressed_depth(data: Any, format: str) -> Float32:
     Raises:
         CodecError: as `decode_compressed_image`, and for the rvl compression.
     """
-    encoding, _, compression = (part.strip() for part in format.partition(";"))
+    encoding, _, compression = (part.strip() for part in message_format.partition(";"))
     raw = bytes(data)
     if not raw:
         raise CodecError("empty", "compressed depth must have bytes, but got none; check the camera driver")
     if "compressedDepth" not in compression:
         return _metres_of_mm(_sixteen_bits(raw))
     if compression not in ("compressedDepth", "compressedDepth png"):
-        raise CodecError("unknown_format", f"compressedDepth must be png, but got {format!r}; set the publisher's format parameter to png")
+        raise CodecError(
+            "unknown_format", f"compressedDepth must be png, but got {message_format!r}; set the publisher's format parameter to png"
+        )
     _known(encoding, ("16UC1", "32FC1"), "a compressed depth image")
     if len(raw) <= DEPTH_HEADER.size:
         raise CodecError(

@@ -24,16 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "osd",
         help="recording of a folder in the layout of the Object Segmentation Database",
     )
-    osd.add_argument(
-        "folder", type=Path, help="folder with image_color/, disparity/ and annotation/"
-    )
+    osd.add_argument("folder", type=Path, help="folder with image_color/, disparity/ and annotation/")
     _output(osd)
     _detector(osd, jitter=0.0, miss=0.0, false_boxes=0.0)
     osd.set_defaults(action_function=_from_osd)
 
-    simulated = actions.add_parser(
-        "simulate", help="recording of simulated tabletops (needs the extra 'sim')"
-    )
+    simulated = actions.add_parser("simulate", help="recording of simulated tabletops (needs the extra 'sim')")
     simulated.add_argument("domain", help="domain of the simulator, such as source")
     _output(simulated)
     simulated.add_argument(
@@ -58,16 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     simulated.set_defaults(action_function=_from_simulator)
 
     info = actions.add_parser("info", help="topics of a recording")
-    info.add_argument(
-        "bag", type=Path, help=".mcap or .db3 file, or the folder of a bag"
-    )
+    info.add_argument("bag", type=Path, help=".mcap or .db3 file, or the folder of a bag")
     info.set_defaults(action_function=_info)
 
 
 def _output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "out", type=Path, help="file to write, named *.mcap; an older one is replaced"
-    )
+    parser.add_argument("out", type=Path, help="file to write, named *.mcap; an older one is replaced")
     parser.add_argument(
         "--seed",
         type=int,
@@ -89,9 +81,7 @@ def _output(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _detector(
-    parser: argparse.ArgumentParser, *, jitter: float, miss: float, false_boxes: float
-) -> None:
+def _detector(parser: argparse.ArgumentParser, *, jitter: float, miss: float, false_boxes: float) -> None:
     group = parser.add_argument_group(
         "simulated detector",
         "boxes are made from the true labels; all 0: the tight boxes",
@@ -143,9 +133,7 @@ def _from_simulator(args: argparse.Namespace) -> int:
     )
 
 
-def simulated_frames(
-    domain: str, seed: int, count: int, objects: int = 12, views: int = 1
-) -> Iterator[Frame]:
+def simulated_frames(domain: str, seed: int, count: int, objects: int = 12, views: int = 1) -> Iterator[Frame]:
     """`count` frames of one stream: sequence after sequence, each on a new table, with stamps that go on.
 
     The recording of a seed uses the sequences from seed * 1000 on, so that different seeds share none.
@@ -155,18 +143,14 @@ def simulated_frames(
     start, made = 0, 0
     for sequence in range(SEEDS_PER_RECORDING):
         last = start
-        for frame in simulate(
-            domain, seed * SEEDS_PER_RECORDING + sequence, objects=objects, views=views
-        ):
+        for frame in simulate(domain, seed * SEEDS_PER_RECORDING + sequence, objects=objects, views=views):
             last = start + frame.stamp_ns
             yield replace(frame, stamp_ns=last)
             made += 1
             if made == count:
                 return
         start = last + SEQUENCE_PAUSE_NS
-    raise ValueError(
-        f"frames must be at most {made} with {objects} objects and {views} views, but got {count}"
-    )
+    raise ValueError(f"frames must be at most {made} with {objects} objects and {views} views, but got {count}")
 
 
 def with_detections(
@@ -183,14 +167,10 @@ def with_detections(
     rng = np.random.default_rng(seed)
     for frame in frames:
         if frame.labels is None:
-            raise ValueError(
-                f"frame with stamp {frame.stamp_ns} ns has no labels to make boxes from"
-            )
+            raise ValueError(f"frame with stamp {frame.stamp_ns} ns has no labels to make boxes from")
         yield replace(
             frame,
-            detections=simulate_detections(
-                frame.labels, rng, jitter=jitter, miss=miss, false=false_boxes
-            ),
+            detections=simulate_detections(frame.labels, rng, jitter=jitter, miss=miss, false=false_boxes),
         )
 
 

@@ -54,9 +54,9 @@ def header(stamp_ns: int, frame_id: str = CAMERA_FRAME) -> Any:
     return _make("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
 
 
-def compressed_image(stamp_ns: int, format: str, data: bytes) -> Any:
+def compressed_image(stamp_ns: int, message_format: str, data: bytes) -> Any:
     """sensor_msgs/CompressedImage."""
-    return _make(COMPRESSED_IMAGE, header=header(stamp_ns), format=format, data=np.frombuffer(data, np.uint8))
+    return _make(COMPRESSED_IMAGE, header=header(stamp_ns), format=message_format, data=np.frombuffer(data, np.uint8))
 
 
 def camera_info(stamp_ns: int, camera: npt.NDArray[np.float64], size: tuple[int, int]) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,7 +134,7 @@ def write_report(record: RunRecord, folder: Path) -> dict[str, Any]:
     for name, text in (("report.html", report_html(record)), ("summary.json", json.dumps(figures, indent=2) + "\n")):
         partial = folder / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, folder / name)
+        partial.replace(folder / name)
     return figures
 
 
@@ -164,7 +163,7 @@ def report_html(record: RunRecord) -> str:
 
 
 def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _headline(figures: Mapping[str, Any]) -> str:
@@ -181,14 +180,14 @@ def _headline(figures: Mapping[str, Any]) -> str:
 def _tables(record: RunRecord) -> str:
     s = summary(record)
     scores = "".join(
-        f"<tr><th>{name}</th><td>{_points(a)}</td><td>{_points(b)}</td><td>{'–' if a is None else f'{100 * (b - a):+.1f}'}</td></tr>"
+        f"<tr><th>{name}</th><td>{_points(a)}</td><td>{_points(b)}</td><td>{'-' if a is None else f'{100 * (b - a):+.1f}'}</td></tr>"
         for name, a, b in (
             ("whole stream", s["miou_frozen"], s["miou_adapted"]),
             ("last third", s["miou_frozen_last_third"], s["miou_adapted_last_third"]),
         )
     )
-    latency = "–" if s["latency_ms_p50"] is None else f"{s['latency_ms_p50']:.0f} ms median, {s['latency_ms_p99']:.0f} ms at 99 %"
-    recall = "–" if s["detector_recall"] is None else f"{100 * s['detector_recall']:.1f} %"
+    latency = "-" if s["latency_ms_p50"] is None else f"{s['latency_ms_p50']:.0f} ms median, {s['latency_ms_p99']:.0f} ms at 99 %"
+    recall = "-" if s["detector_recall"] is None else f"{100 * s['detector_recall']:.1f} %"
     rows = {
         **record.facts,
         "frames": f"{s['frames']} ({s['frames_scored']} scored, {s['instances_scored']} instances)",
