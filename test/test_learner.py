@@ -86,18 +86,19 @@ def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:
     assert all(bool(torch.isfinite(tensor).all()) for tensor in learner._low_rank)
 
 
-def test_a_candidate_that_judges_worse_is_refused_and_undone(sam: Any) -> None:
-    config = replace(CONFIG, divergence=1e9)
-    learner, published = _learn(sam, _frames(6), config=config)
+def test_a_candidate_that_judges_worse_is_refused_and_undone(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wesam_ros.adaptation.learner.objection", lambda *_: "worse_fit (0.1 after 0.9)")
+    learner, published = _learn(sam, _frames(4))
     assert not published
-    assert learner.counters["refused: diverged"] > 0
-    assert learner.adapter.version == 0
+    assert learner.counters["refused: worse_fit"] == 1
+    assert torch.equal(learner._low_rank[0], learner.adapter.a)
 
 
-def test_rollback_and_reset_give_new_versions(sam: Any) -> None:
-    learner, published = _learn(sam, _frames(6))
+def test_rollback_and_reset_give_new_versions(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
+    learner = Learner(sam, CONFIG, 0, adapter=learnt[1][0])
+    learner._publish(*learnt[1][1].low_rank)
     back = learner.rollback()
-    assert back.version == 3 and torch.equal(back.b, published[0].b)
+    assert back.version == 3 and torch.equal(back.b, learnt[1][0].b)
     fresh = learner.reset()
     assert fresh.version == 4 and float(fresh.b.abs().max()) == 0
     assert learner.step() is None

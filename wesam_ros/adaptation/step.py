@@ -180,4 +180,4 @@ def training_step(
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     optimizer.step()
-    return StepResult({name: float(value) for name, value in terms.items()} | {"total": float(total)}, count)
+    return StepResult({name: value.item() for name, value in terms.items()} | {"total": total.item()}, count)
