@@ -1,0 +1,75 @@
+"""Nodes in processes of their own, started and stopped by another program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+STOP_SECONDS = 20.0
+"""A node that does not end within so many seconds of SIGINT is killed."""
+LOG_LINES = 15
+
+LOCAL_GRAPH = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+"""Environment of a graph on this machine. Fast DDS's shared memory loses pieces of raw images, to be sent again 3 s later; UDP does not."""
+
+
+class ChildError(RuntimeError):
+    """A node's process ended by itself; the message holds the end of its log."""
+
+
+class NodeProcess:
+    """One node of this package in its own process; what it prints goes to a log file.
+
+    Args:
+        name: of the module in wesam_ros.nodes.
+        parameters: ROS parameters.
+        log: file for what it prints; the process runs in its folder, never in the source tree, which would hide the installed package.
+        environment: variables beside this process's own.
+    """
+
+    def __init__(self, name: str, parameters: Mapping[str, Any], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", f"wesam_ros.nodes.{name}", "--ros-args"]
+        for key, value in parameters.items():
+            command += ["-p", f"{key}:={_text(value)}"]
+        with log.open("wb") as file:
+            # A session of its own: Ctrl-C in the terminal reaches only this process, which then stops the nodes in order.
+            self.process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, cwd=log.parent, env={**os.environ, **environment}, start_new_session=True
+            )
+
+    def check(self) -> None:
+        """Raises ChildError if the process has ended."""
+        status = self.process.poll()
+        if status is not None:
+            raise ChildError(f"the {self.name} node ended with status {status}; the end of {self._log}:\n{self.log_end()}")
+
+    def log_end(self) -> str:
+        """The last lines that the node printed."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def stop(self) -> None:
+        """Asks the node to end, and kills it if it does not."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def _text(value: Any) -> str:
+    """A parameter's value in YAML, as `-p name:=value` takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | Path):
+        return "'" + str(value).replace("'", "''") + "'"
+    return repr(value)

@@ -1,0 +1,136 @@
+"""What a node counts and measures, on /diagnostics once a second and, all being well, in the log at most once a minute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+
+import wesam_ros
+
+WINDOW = 500
+"""Latencies are over so many newest values."""
+RATE_SECONDS = 10.0
+"""Rates are over so many seconds, and so long a refusal keeps the status at WARN."""
+LOG_SECONDS = 60.0
+REPEAT_SECONDS = 10.0
+"""The same refusal is logged at most so often; it is counted each time."""
+
+
+class Diagnostics:
+    """Counts, rates and latencies of one node. Safe to use from any thread.
+
+    Counter names say what happened and where: received.<input>, rejected.<input>.<reason>, unmatched.<input>, late.<input>,
+    missing.<input>, unused.<input>, dropped.<input>, failed.<what>.
+
+    Args:
+        node: whose.
+        state: called once a second for further values (name to text), such as the adapter's version; an "error" among them makes the
+            status an error.
+    """
+
+    def __init__(self, node: Node, state: Callable[[], Mapping[str, str]]) -> None:
+        self._node = node
+        self._state = state
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._timings: dict[str, deque[float]] = {}
+        self._done: deque[float] = deque(maxlen=10000)
+        self._last_problem = -RATE_SECONDS
+        self._problem = ""
+        self._logged: dict[str, tuple[float, int]] = {}
+        self._last_log = time.monotonic()
+        self._versions = _versions()
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._timer = node.create_timer(1.0, self._publish)
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Counts something that is no problem."""
+        with self._lock:
+            self._counts[name] += n
+
+    def problem(self, name: str, sentence: str, n: int = 1) -> None:
+        """Counts something that went wrong `n` times, logs `sentence` (what, which value, what to do), and sets WARN for a while."""
+        now = time.monotonic()
+        with self._lock:
+            self._counts[name] += n
+            self._last_problem, self._problem = now, f"{name}: {sentence}"
+            logged, unlogged = self._logged.get(name, (-REPEAT_SECONDS, 0))
+            if now - logged < REPEAT_SECONDS:
+                self._logged[name] = (logged, unlogged + n)
+                return
+            self._logged[name] = (now, 0)
+        again = f" (and {unlogged} more since the last such message)" if unlogged else ""
+        self._node.get_logger().warning(f"{name}: {sentence}{again}")
+
+    def timing(self, name: str, milliseconds: float) -> None:
+        """Adds a duration to the window of `name`."""
+        with self._lock:
+            self._timings.setdefault(name, deque(maxlen=WINDOW)).append(milliseconds)
+
+    def frame_done(self) -> None:
+        """Counts a frame that went all the way, for the rate."""
+        with self._lock:
+            self._counts["frames"] += 1
+            self._done.append(time.monotonic())
+
+    def counters(self) -> dict[str, int]:
+        """All counts so far."""
+        with self._lock:
+            return dict(self._counts)
+
+    def _publish(self) -> None:
+        now = time.monotonic()
+        state = dict(self._state())
+        error = state.pop("error", "")
+        with self._lock:
+            counts = dict(sorted(self._counts.items()))
+            windows = {name: np.array(window) for name, window in self._timings.items()}
+            rate = sum(1 for done in self._done if now - done < RATE_SECONDS) / RATE_SECONDS
+            recent = now - self._last_problem < RATE_SECONDS
+            problem = self._problem
+        values = {**state, "rate_hz": f"{rate:.1f}", "memory_mib": f"{_resident_mib():.0f}"}
+        for name, window in windows.items():
+            values[f"{name}_p50"], values[f"{name}_p99"] = (f"{np.percentile(window, q):.2f}" for q in (50, 99))
+        status = DiagnosticStatus(
+            name=self._node.get_fully_qualified_name(), hardware_id="wesam_ros", level=DiagnosticStatus.OK, message="ok"
+        )
+        if error:
+            status.level, status.message = DiagnosticStatus.ERROR, error
+        elif recent:
+            status.level, status.message = DiagnosticStatus.WARN, problem
+        texts = {**values, **{name: str(n) for name, n in counts.items()}, **self._versions}
+        status.values = [KeyValue(key=key, value=text) for key, text in texts.items()]
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+        if not error and not recent and counts.get("frames") and now - self._last_log >= LOG_SECONDS:
+            self._last_log = now
+            self._node.get_logger().info(", ".join(f"{key} {text}" for key, text in {**values, "frames": counts["frames"]}.items()))
+
+
+def _resident_mib() -> float:
+    """Memory of this process that is in RAM, in MiB; 0 where the system does not tell (no /proc)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * 4096 / 2**20
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what the results depend on."""
+    found = {"version.wesam_ros": wesam_ros.__version__}
+    for package in ("torch", "numpy", "segment-anything"):
+        try:
+            found[f"version.{package}"] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,202 @@
+"""What the segmenter and the adapter node share: life cycle, model, inputs, worker thread, and the values of a frame's messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
+
+from wesam_ros.data.codecs import CodecError
+from wesam_ros.data.frames import Frame
+from wesam_ros.nodes.conversions import Request, camera_of, depth_of, image_of, request_of
+from wesam_ros.nodes.diagnostics import Diagnostics
+from wesam_ros.nodes.inputs import Inputs
+from wesam_ros.nodes.joining import Joined
+from wesam_ros.nodes.parameters import InputParameters, declare
+from wesam_ros.nodes.worker import Worker
+from wesam_ros.sam.checkpoints import load_sam
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+P = TypeVar("P", bound=InputParameters)
+
+STOP_SECONDS = 30.0
+"""A worker that does not end within so many seconds of being told to is left behind: its thread dies with the process."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRequest:
+    """A joined frame as values: what to segment in which image, and where it came from."""
+
+    joined: Joined
+    frame: Frame
+    request: Request
+
+
+class FrameNode(LifecycleNode, Generic[P]):
+    """A lifecycle node that takes frames. configure loads the model; activate subscribes and starts the worker thread.
+
+    Subclasses override `prepare`, `process` and, as they need, `started`, `stopped`, `discard` and `state`.
+    """
+
+    def __init__(self, name: str, parameters: type[P]) -> None:
+        super().__init__(name)
+        self._declared = declare(self, parameters)
+        self.diagnostics = Diagnostics(self, self.state)
+        self.worker: Worker | None = None
+        self._inputs: Inputs | None = None
+
+    @property
+    def parameters(self) -> P:
+        """The current values; take them once per frame."""
+        return self._declared.value
+
+    def prepare(self, sam: Sam) -> None:
+        """Makes what the node needs of the model. ValueError and OSError fail the configuration with their text."""
+        raise NotImplementedError
+
+    def process(self, work: FrameRequest, began: float) -> None:
+        """Works on a frame, in the worker thread; `began` is the monotonic time at which its messages began to be converted."""
+        raise NotImplementedError
+
+    def started(self) -> None:
+        """Called when the node has become active."""
+
+    def stopped(self) -> None:
+        """Called when the worker has ended."""
+
+    def discard(self) -> None:
+        """Frees what `prepare` made."""
+
+    def refused(self, joined: Joined, sentence: str) -> None:
+        """Called in the worker thread for a frame whose image cannot be used, or whose processing failed, after it has been counted."""
+
+    def state(self) -> dict[str, str]:
+        """Further values for /diagnostics; "error" makes the status an error."""
+        return {}
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        parameters = self.parameters
+        if parameters.torch_threads:
+            torch.set_num_threads(parameters.torch_threads)
+        try:
+            checkpoint = Path(parameters.checkpoint).expanduser() if parameters.checkpoint else None
+            self.prepare(load_sam(parameters.model, checkpoint, parameters.device))
+        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that torch does not have
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)
+        self.worker = Worker(self.get_name(), self._process, self._failed, self._dropped)
+        self.started()
+        self._inputs = Inputs(self, self._declared, self.diagnostics, lambda joined: self._offer(joined))
+        self.get_logger().info(
+            f"active: {self.parameters.model} on {self.parameters.device}, frames from {self.resolve_topic_name('image')}"
+        )
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.discard()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self.discard()
+        return super().on_shutdown(state)
+
+    def close(self) -> None:
+        """Ends the worker and what is to be finished with it; for the end of the process, whatever state the node is in."""
+        if self.worker is not None:
+            self.worker.stop(STOP_SECONDS)
+            self.worker = None
+            self.stopped()
+
+    def in_worker(self, function: Callable[[], Any]) -> Future[Any]:
+        """Runs `function` in the worker thread, between two frames or steps; the future is awaited in a callback.
+
+        Raises:
+            RuntimeError: from the future, if the node is not active.
+        """
+        future: Future[Any] = Future()
+        if self.worker is None:
+            future.set_exception(RuntimeError(f"{self.get_fully_qualified_name()} is not active; activate it first"))
+            return future
+        done = self.worker.call(function)
+
+        def forward(_: Any) -> None:
+            error = done.exception()
+            if isinstance(error, Exception):
+                future.set_exception(error)
+            else:
+                future.set_result(done.result() if error is None else None)
+            if self.executor is not None:
+                self.executor.wake()
+
+        done.add_done_callback(forward)
+        return future
+
+    def _stop(self) -> None:
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+        self.close()
+
+    def _offer(self, joined: Joined) -> None:
+        if self.worker is not None:
+            self.worker.offer(joined.source, joined)
+
+    def _dropped(self, source: str) -> None:
+        self.diagnostics.count(f"dropped.{source}")
+
+    def _failed(self, error: Exception) -> None:
+        self.diagnostics.problem("failed.frame", f"{type(error).__name__}: {error}")
+
+    def _process(self, joined: Joined) -> None:
+        began = time.monotonic()
+        try:
+            image = image_of(joined.image)
+        except CodecError as error:
+            self.diagnostics.problem(f"rejected.image.{error.reason}", str(error))
+            self.refused(joined, f"image: {error}")
+            return
+        try:
+            self.process(self._values(joined, image), began)
+        except Exception as error:
+            self.refused(joined, f"{type(error).__name__}: {error}")
+            raise
+
+    def _values(self, joined: Joined, image: npt.NDArray[np.uint8]) -> FrameRequest:
+        size = (image.shape[0], image.shape[1])
+        depth = self._optional("depth", joined.depth, lambda: depth_of(joined.depth, size))
+        camera = self._optional("camera_info", joined.camera_info, lambda: camera_of(joined.camera_info, size))
+        request = request_of(joined.request, size, self.parameters.max_boxes)
+        for reason in dict.fromkeys(reason for reason, _ in request.rejected):
+            sentences = [sentence for other, sentence in request.rejected if other == reason]
+            self.diagnostics.problem(f"rejected.{joined.source}.{reason}", sentences[0], len(sentences))
+        frame = Frame(image, depth, camera, request.detections, stamp_ns=joined.stamp)
+        return FrameRequest(joined, frame, request)
+
+    def _optional(self, kind: str, message: Any, convert: Callable[[], Any]) -> Any:
+        """What a bad depth or camera_info costs is the 3D output, not the frame."""
+        if message is None:
+            return None
+        try:
+            return convert()
+        except CodecError as error:
+            self.diagnostics.problem(f"rejected.{kind}.{error.reason}", str(error))
+            return None

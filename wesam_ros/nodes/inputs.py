@@ -1,0 +1,132 @@
+"""The subscriptions of a node that takes frames: QoS, transports, joining."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
+
+from wesam_ros.msg import Prompts
+from wesam_ros.nodes.conversions import stamp_of
+from wesam_ros.nodes.diagnostics import Diagnostics
+from wesam_ros.nodes.joining import Joined, Joiner
+from wesam_ros.nodes.parameters import Declared, InputParameters
+
+LOCK_STEP_WAIT = 10.0
+"""In lock step a frame waits so long for its parts, in seconds: the player sends all of them."""
+EXPIRE_PERIOD = 0.05
+
+QUEUE = 5
+"""Messages kept per topic: a late image is of no use. In lock step the player never has more than one frame on its way."""
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def incompatible(node: Node, diagnostics: Diagnostics, topic: str) -> SubscriptionEventCallbacks:
+    """Event callbacks that say which topic's publisher cannot be heard, and which policy of its QoS is the reason."""
+
+    def report(event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        name = node.resolve_topic_name(topic)
+        diagnostics.problem(
+            "incompatible_qos",
+            f"a publisher on {name} cannot be heard, its {policy} is incompatible; make it as the docs' table of topics says",
+        )
+
+    return SubscriptionEventCallbacks(incompatible_qos=report)
+
+
+class Inputs:
+    """Subscribes to image, depth, camera_info, detections and prompts, and hands on each frame that is complete.
+
+    Subscriptions are reliable at first: raw images are larger than a socket's buffer, and best effort loses every one of them on many
+    machines. Where a publisher turns out to be best effort, as camera drivers may be, that topic is subscribed to anew as best effort,
+    which hears both kinds.
+
+    Args:
+        node: whose subscriptions they are.
+        declared: its parameters.
+        diagnostics: its counters.
+        complete: called with each joined frame, in the executor's thread.
+    """
+
+    def __init__(self, node: Node, declared: Declared[Any], diagnostics: Diagnostics, complete: Callable[[Joined], None]) -> None:
+        self._node = node
+        self._declared = declared
+        self._diagnostics = diagnostics
+        self._complete = complete
+        parameters: InputParameters = declared.value
+        self._joiner = Joiner(parameters.ring_length, self._give_up)
+        self._topics: dict[str, str] = {}
+        self._subscriptions: dict[str, Subscription[Any]] = {}
+        self._unheard: list[str] = []
+        self._types: dict[str, Any] = {}
+        # The requests come last: a publisher that sees them matched knows that the others are there.
+        for kind, message_type, suffix in self._kinds(parameters):
+            self._topics[kind] = node.resolve_topic_name(kind) + suffix
+            self._types[kind] = message_type
+            self._subscribe(kind, ReliabilityPolicy.RELIABLE)
+        self._timer = node.create_timer(EXPIRE_PERIOD, self._expire)
+
+    @staticmethod
+    def _kinds(parameters: InputParameters) -> list[tuple[str, Any, str]]:
+        compressed = parameters.image_transport == "compressed"
+        kinds: list[tuple[str, Any, str]] = [("image", CompressedImage, "/compressed") if compressed else ("image", Image, "")]
+        if parameters.use_depth:
+            compressed = parameters.depth_transport == "compressedDepth"
+            kinds.append(("depth", CompressedImage, "/compressedDepth") if compressed else ("depth", Image, ""))
+            kinds.append(("camera_info", CameraInfo, ""))
+        return [*kinds, ("detections", Detection2DArray, ""), ("prompts", Prompts, "")]
+
+    def close(self) -> None:
+        """Ends the subscriptions."""
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions.values():
+            self._node.destroy_subscription(subscription)
+
+    def _subscribe(self, kind: str, reliability: ReliabilityPolicy) -> None:
+        events = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._unheard.append(kind))
+        qos = QoSProfile(depth=QUEUE, reliability=reliability)
+        self._subscriptions[kind] = self._node.create_subscription(
+            self._types[kind], self._topics[kind], partial(self._receive, kind), qos, event_callbacks=events
+        )
+
+    def _receive(self, kind: str, message: Any) -> None:
+        self._diagnostics.count(f"received.{kind}")
+        for joined in self._joiner.add(kind, stamp_of(message.header), message, time.monotonic(), self._expected()):
+            self._complete(joined)
+
+    def _expected(self) -> frozenset[str]:
+        """What a frame waits for: depth and camera_info, where someone publishes them."""
+        return frozenset(
+            kind for kind in ("depth", "camera_info") if kind in self._topics and self._node.count_publishers(self._topics[kind])
+        )
+
+    def _expire(self) -> None:
+        while self._unheard:  # not in the event's own callback: that belongs to the subscription
+            kind = self._unheard.pop()
+            self._node.get_logger().info(f"a publisher on {self._topics[kind]} is best effort: subscribing as best effort")
+            self._node.destroy_subscription(self._subscriptions[kind])
+            self._subscribe(kind, ReliabilityPolicy.BEST_EFFORT)
+        parameters: InputParameters = self._declared.value
+        wait = LOCK_STEP_WAIT if parameters.lock_step else parameters.join_wait
+        for joined in self._joiner.expire(time.monotonic(), wait, self._expected()):
+            self._complete(joined)
+
+    def _give_up(self, name: str) -> None:
+        if name.startswith("unused."):
+            self._diagnostics.count(name)
+            return
+        remedies = {
+            "unmatched": "no image with its stamp came; the detector must copy the stamp of the image that it saw",
+            "late": "its image has left the ring; raise ring_length, or make the detector faster",
+            "missing": "the frame goes on without; check that its stamp equals the image's",
+        }
+        self._diagnostics.problem(name, remedies[name.partition(".")[0]])

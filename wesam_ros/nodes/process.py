@@ -1,0 +1,58 @@
+"""A node's process: start, spin, end."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from wesam_ros.nodes.frame_node import FrameNode
+
+
+def run_node(make: Callable[[], FrameNode[Any]], args: list[str] | None) -> int:
+    """Runs a node in this process until SIGINT or SIGTERM, or until its lifecycle is shut down.
+
+    Returns:
+        The exit status: 0, or 2 where a parameter is wrong or autostart cannot configure the node; the log says why.
+    """
+    rclpy.init(args=args)
+    try:
+        node = make()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.parameters.autostart and not _started(node):
+            return 2
+        _spin(node, executor)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass  # how a node is asked to end
+    finally:
+        node.close()
+        executor.shutdown(0)
+        rclpy.try_shutdown()
+    return 0
+
+
+def _started(node: FrameNode[Any]) -> bool:
+    return TransitionCallbackReturn.SUCCESS == node.trigger_configure() == node.trigger_activate()
+
+
+def _spin(node: FrameNode[Any], executor: SingleThreadedExecutor) -> None:
+    """Spins; an exception in a callback is counted and logged, and the node lives on."""
+    while rclpy.ok():
+        try:
+            executor.spin_once()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            node.diagnostics.problem("failed.callback", f"{type(error).__name__}: {error}; the message is lost, the node goes on")

@@ -1,0 +1,294 @@
+"""`wesam run`: plays a recording through the segmenter and the adapter node, each in its own process, and writes a report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.config import Option, options
+from wesam_ros.data import messages
+from wesam_ros.data.bags import BagError, bag_info
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
+from wesam_ros.msg import AdaptationStatus, ObjectArray
+from wesam_ros.nodes.children import LOCAL_GRAPH, ChildError, NodeProcess
+from wesam_ros.nodes.conversions import stamp_of
+from wesam_ros.nodes.parameters import AdapterParameters
+from wesam_ros.nodes.player import Player, PlayerError, spin_quietly
+from wesam_ros.nodes.scoring import compare, pictures_of, record_of
+from wesam_ros.sam.checkpoints import load_sam
+
+LABELS = "/ground_truth/labels"
+ADAPTER_FILE = "adapter.safetensors"
+QUIET_SECONDS = 3.0
+"""Without lock step the run is over when no answer has come for so long after the last frame was sent."""
+QUEUE = 100
+EARLIEST_DOMAIN, DOMAINS = 1, 100
+"""Domain ids that are safe on every system (ROS 2 documentation, The ROS_DOMAIN_ID)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `wesam run`."""
+    parser.add_argument("bag", type=Path, help="recording to play: an .mcap file or the folder of a rosbag2 recording")
+    speed = parser.add_mutually_exclusive_group()
+    speed.add_argument(
+        "--lock-step",
+        action="store_true",
+        help="wait for the nodes after each frame: every frame is learnt from, and the outcome is reproducible",
+    )
+    speed.add_argument("--rate", type=float, default=0.0, metavar="HZ", help="frames per second (default: as recorded)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/run"),
+        metavar="DIR",
+        help="folder for report.html, summary.json, adapter and logs (default: %(default)s)",
+    )
+    parser.add_argument("--adapter", type=Path, metavar="FILE", help="adapter to start from (default: the frozen model)")
+    parser.add_argument(
+        "--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID of the graph (default: the environment's, else one of its own)"
+    )
+    parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds to wait for an answer (default: %(default)g)")
+    parser.add_argument("--title", default="", help="title of the report (default: the recording's name)")
+    for each in _passed_on():
+        parser.add_argument(
+            f"--{each.name.replace('_', '-')}",
+            type=each.type,
+            choices=each.choices,
+            default=each.default,
+            help=f"{each.doc} (default: {each.default!r})",
+        )
+    names = ", ".join(each.name for each in options(AdaptationConfig))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help=f"an option of the method, may be repeated: {names}"
+    )
+
+
+def _passed_on() -> list[Option]:
+    """The nodes' parameters that are arguments as well."""
+    names = ("model", "checkpoint", "device", "max_boxes", "steps_per_frame", "seed")
+    return [each for each in options(AdapterParameters) if each.name in names]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `wesam run`.
+
+    Returns:
+        0; 1 where a node failed, or masks are missing.
+
+    Raises:
+        ValueError: a bad argument or recording; the message says which.
+    """
+    out: Path = args.out.expanduser().resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    _prepare_environment(args.domain_id)
+    rclpy.init(args=[])
+    try:
+        play = Play(args, out)
+        return play.run()
+    except (PlayerError, ChildError) as error:
+        print(f"\nwesam run: {error}", file=sys.stderr)
+        return 1
+    except ExternalShutdownException:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+
+
+def _prepare_environment(domain: int | None) -> None:
+    """A graph of its own on this machine, unless the environment or the arguments say otherwise; the nodes inherit it."""
+    for name, value in LOCAL_GRAPH.items():
+        os.environ.setdefault(name, value)
+    if domain is not None:
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+    os.environ.setdefault("ROS_DOMAIN_ID", str(EARLIEST_DOMAIN + os.getpid() % DOMAINS))
+
+
+@dataclass
+class Recorder:
+    """Keeps what the nodes answer, by stamp."""
+
+    objects: dict[int, ObjectArray] = field(default_factory=dict)
+    statuses: dict[int, AdaptationStatus] = field(default_factory=dict)
+    newest: float = 0.0
+
+    def listen(self, node: Node) -> None:
+        """Subscribes with `node`."""
+        node.create_subscription(ObjectArray, "segmenter/objects", lambda message: self._keep(self.objects, message), QUEUE)
+        node.create_subscription(AdaptationStatus, "adapter/status", lambda message: self._keep(self.statuses, message), QUEUE)
+
+    def _keep(self, kept: dict[int, Any], message: Any) -> None:
+        kept[stamp_of(message.header)] = message
+        self.newest = time.monotonic()
+
+
+class Play:
+    """One run: the nodes, the recording and what came out."""
+
+    def __init__(self, args: argparse.Namespace, out: Path) -> None:
+        self.args, self.out = args, out
+        self.player = Player(bag=str(args.bag.expanduser().resolve()), rate=args.rate, lock_step=args.lock_step, timeout=args.timeout)
+        if "detections" not in self.player.kinds:
+            raise BagError(f"bag {self.player.bag} has no detections (vision_msgs/Detection2DArray): there is nothing to segment")
+        self.total = bag_info(self.player.bag)[self.player.topics.image][1]
+        self.labels = LABELS in bag_info(self.player.bag)
+        self.recorder = Recorder()
+        self.recorder.listen(self.player)
+        self.nodes: list[NodeProcess] = []
+
+    def run(self) -> int:
+        """Starts the nodes, plays, compares, writes the report; returns the exit status."""
+        executor = SingleThreadedExecutor()
+        executor.add_node(self.player)
+        threading.Thread(target=spin_quietly, args=(executor,), daemon=True).start()
+        began = time.monotonic()
+        try:
+            self._start_nodes()
+            sent = self._play()
+        finally:
+            for node in self.nodes:
+                node.stop()
+            executor.shutdown(0)
+        return self._report(sent, time.monotonic() - began)
+
+    def _start_nodes(self) -> None:
+        """The segmenter and the adapter node, from `--adapter` or anew: what an earlier run left in the folder does not count."""
+        saved = self.out / ADAPTER_FILE
+        saved.unlink(missing_ok=True)
+        if self.args.adapter is not None:
+            shutil.copyfile(self.args.adapter.expanduser(), saved)
+        cores = len(os.sched_getaffinity(0))
+        shared = self._shared_parameters()
+        segmenter = {**shared, "torch_threads": max(1, cores // 2), "adapter": saved if self.args.adapter is not None else ""}
+        adapter = {**shared, "torch_threads": cores, "save_to": saved, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
+        adapter |= {f"adaptation.{name}": value for name, value in _settings(self.args.set).items()}
+        for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
+            self.nodes.append(NodeProcess(name, parameters, self.out / f"{name}.log", {}))
+        self.player.check = self._check_nodes
+
+    def _shared_parameters(self) -> dict[str, Any]:
+        kinds = self.player.kinds
+        checkpoint = str(Path(self.args.checkpoint).expanduser().resolve()) if self.args.checkpoint else ""
+        return {
+            "model": self.args.model,
+            "checkpoint": checkpoint,
+            "device": self.args.device,
+            "max_boxes": self.args.max_boxes,
+            "lock_step": self.args.lock_step,
+            "use_depth": "depth" in kinds,
+            "image_transport": "compressed" if kinds["image"] == messages.COMPRESSED_IMAGE else "raw",
+            "depth_transport": "compressedDepth" if kinds.get("depth") == messages.COMPRESSED_IMAGE else "raw",
+        }
+
+    def _check_nodes(self) -> None:
+        for node in self.nodes:
+            node.check()
+
+    def _play(self) -> int:
+        print(
+            f"playing {self.player.bag} ({self.total} frames) into ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}; logs in {self.out}",
+            flush=True,
+        )
+        progress = Progress("frames played", self.total)
+        sent = self.player.play(lambda n: progress.show(n, self._progress_text()))
+        while not self.args.lock_step and time.monotonic() - self.recorder.newest < QUIET_SECONDS:
+            self._check_nodes()
+            time.sleep(0.1)
+        progress.done()
+        return sent
+
+    def _progress_text(self) -> str:
+        answer = next(reversed(self.recorder.objects.values()), None)
+        return f"adapter version {answer.adapter_version}, latency {answer.latency_ms:.0f} ms" if answer is not None else ""
+
+    def _report(self, sent: int, seconds: float) -> int:
+        answers, statuses = self.recorder.objects, self.recorder.statuses
+        engine = TorchEngine(
+            load_sam(self.args.model, Path(self.args.checkpoint).expanduser() if self.args.checkpoint else None, self.args.device)
+        )
+
+        def compared() -> Any:
+            return compare(self.player.bag, self.player.topics, answers, engine, self.args.max_boxes, labels=self.labels)
+
+        progress = Progress("frames compared with the frozen model", len(answers))
+        records: list[FrameRecord] = []
+        for each in compared():
+            records.append(record_of(each, answers[each.frame.stamp_ns], statuses.get(each.frame.stamp_ns)))
+            progress.show(len(records), "")
+        progress.done()
+        pictures = pictures_of(records, compared) if records else []
+        record = RunRecord(self.args.title or self.player.bag.stem, self.args.seed, records, pictures, self._facts(sent, seconds))
+        for name, value in write_report(record, self.out).items():
+            print(f"  {name}: {value}")
+        print(f"report: {self.out / 'report.html'}")
+        return self._verdict(sent, len(records))
+
+    def _facts(self, sent: int, seconds: float) -> dict[str, str]:
+        speed = "lock step" if self.args.lock_step else (f"{self.args.rate:g} frames per second" if self.args.rate else "as recorded")
+        return {
+            "Recording": self.player.bag.name,
+            "Model": self.args.model,
+            "Device": self.args.device,
+            "Started from": self.args.adapter.name if self.args.adapter is not None else "the frozen model",
+            "Played": f"{sent} frames, {speed}, in {seconds:.0f} s",
+            "Training steps per frame": str(self.args.steps_per_frame),
+            "Options of the method": ", ".join(self.args.set) or "defaults",
+        }
+
+    def _verdict(self, sent: int, answered: int) -> int:
+        if answered == sent:
+            return 0
+        print(f"{sent - answered} of {sent} frames have no masks", file=sys.stderr)
+        if not self.args.lock_step and answered:
+            print("they were dropped: the machine is slower than the recording; use --lock-step or a lower --rate", file=sys.stderr)
+            return 0
+        print(f"the end of the segmenter's log:\n{self.nodes[0].log_end()}", file=sys.stderr)
+        return 1
+
+
+class Progress:
+    """Progress on one line of a terminal; in a log, a line every tenth of the way."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total, self._began, self._shown = what, max(total, 1), time.monotonic(), -1
+        self._terminal = sys.stdout.isatty()
+
+    def show(self, n: int, text: str) -> None:
+        """`n` of the total are done."""
+        tenth = 10 * n // self._total
+        if not self._terminal and tenth == self._shown:
+            return
+        self._shown = tenth
+        line = f"{n}/{self._total} {self._what}, {time.monotonic() - self._began:.0f} s{', ' + text if text else ''}"
+        print(f"\r\x1b[K{line}" if self._terminal else line, end="" if self._terminal else "\n", flush=True)
+
+    def done(self) -> None:
+        """Ends the line."""
+        if self._terminal:
+            print(flush=True)
+
+
+def _settings(given: Sequence[str]) -> dict[str, Any]:
+    """The values of NAME=VALUE options of the method."""
+    known = {each.name: each for each in options(AdaptationConfig)}
+    values: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise ValueError(f"--set takes NAME=VALUE with a name of {', '.join(known)}, but got {text!r}")
+        values[name] = known[name].type(value)
+        known[name].check(values[name])
+    return values

@@ -1,0 +1,98 @@
+"""What the graph answered to a recording, held against the frozen model and, only here, against the recording's true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.data.bags import BagTopics, read_bag
+from wesam_ros.data.frames import Frame
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.evaluation.metrics import score_frame
+from wesam_ros.evaluation.report import FrameRecord, Picture, chosen_frames
+from wesam_ros.msg import AdaptationStatus, ObjectArray
+from wesam_ros.nodes.conversions import request_of_detections
+from wesam_ros.nodes.objects import mask_of
+from wesam_ros.nodes.segmentation import segment
+from wesam_ros.sam.masks import Masks
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The masks of one frame from the graph and from the frozen model, for the same boxes (n, 4)."""
+
+    frame: Frame
+    boxes: npt.NDArray[np.float32]
+    adapted: Masks
+    frozen: Masks
+
+
+def compare(
+    bag: Path, topics: BagTopics, answers: dict[int, ObjectArray], engine: TorchEngine, limit: int, *, labels: bool
+) -> Iterator[Compared]:
+    """For each frame of the recording that was answered: its masks, and those of the same engine without an adapter.
+
+    Args:
+        bag: the recording.
+        topics: its topics.
+        answers: what the segmenter published, by stamp in nanoseconds.
+        engine: with the model that the segmenter has.
+        limit: the segmenter's max_boxes.
+        labels: whether to read the true labels.
+
+    Raises:
+        ValueError: the graph answered with other objects than the recording asks for.
+    """
+    for frame in read_bag(bag, topics=topics, labels=labels):
+        answer = answers.get(frame.stamp_ns)
+        if answer is None or frame.detections is None:
+            continue
+        request = request_of_detections(frame.detections, frame.size, limit)
+        if tuple(each.id for each in answer.objects) != request.detections.ids:
+            raise ValueError(f"the answer to the frame with stamp {frame.stamp_ns} ns has other objects than its detections")
+        yield Compared(frame, request.detections.boxes, masks_of(answer, frame.size), segment(engine, frame.image, request.prompts, None))
+
+
+def masks_of(answer: ObjectArray, size: tuple[int, int]) -> Masks:
+    """The masks of a message for an image of `size` (H, W); it does not carry the low-resolution logits, which are (n, 0, 0) here."""
+    masks = np.zeros((len(answer.objects), *size), bool)
+    for row, each in enumerate(answer.objects):
+        masks[row] = mask_of(each.mask, size)
+    return Masks(masks, np.array([each.score for each in answer.objects], np.float32), np.zeros((len(masks), 0, 0), np.float32))
+
+
+def record_of(compared: Compared, answer: ObjectArray, status: AdaptationStatus | None) -> FrameRecord:
+    """The report's row for one frame; without true labels its IoU is empty."""
+    losses = dict(zip(status.loss_names, status.losses, strict=True)) if status is not None else {}
+    labels = compared.frame.labels
+    adapted = score_frame(compared.adapted.masks, compared.boxes, labels) if labels is not None else None
+    frozen = score_frame(compared.frozen.masks, compared.boxes, labels) if labels is not None else None
+    return FrameRecord(
+        stamp_ns=compared.frame.stamp_ns,
+        iou_frozen=frozen.iou if frozen is not None else (),
+        iou_adapted=adapted.iou if adapted is not None else (),
+        missed=adapted.missed if adapted is not None else 0,
+        false=adapted.false if adapted is not None else 0,
+        latency_ms=answer.latency_ms,
+        adapter_version=answer.adapter_version,
+        accepted=status is not None and status.accepted,
+        reason=status.reason if status is not None else "not seen",
+        losses=losses,
+    )
+
+
+def pictures_of(records: Sequence[FrameRecord], compare_again: Callable[[], Iterator[Compared]]) -> list[Picture]:
+    """Pictures of the frames worth showing: best and worst gains, first and last; without labels the first, middle and last frame."""
+    captions = dict(chosen_frames(records)) or {0: "First frame", len(records) // 2: "Middle", len(records) - 1: "Last frame"}
+    pictures = []
+    for index, each in enumerate(compare_again()):
+        if index in captions:
+            label_images = each.frozen.label_image(), each.adapted.label_image()
+            pictures.append(Picture(index, captions[index], each.frame.image, *label_images, each.frame.labels))
+        if index >= max(captions):
+            break
+    return pictures

@@ -1,0 +1,256 @@
+"""The segmenter node: image and boxes (or points, or coarse masks) in, masks and 3D objects out, with the newest adapter.
+
+Lifecycle: configure loads the model, activate serves. A new adapter takes effect with the next frame; results carry its version.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.callback_groups import ReentrantCallbackGroup
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header, UInt64
+from std_srvs.srv import SetBool
+
+from wesam_ros.data.codecs import CodecError
+from wesam_ros.data.frames import Detections
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.evaluation.overlay import draw_labels
+from wesam_ros.msg import Adapter as AdapterMessage
+from wesam_ros.msg import ObjectArray
+from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of, stamp_of
+from wesam_ros.nodes.frame_node import FrameNode, FrameRequest
+from wesam_ros.nodes.geometry import Located, cloud, locate
+from wesam_ros.nodes.inputs import LATCHED, incompatible
+from wesam_ros.nodes.objects import cloud_message, image_message, object_messages
+from wesam_ros.nodes.parameters import SegmenterParameters
+from wesam_ros.nodes.process import run_node
+from wesam_ros.nodes.segmentation import segment
+from wesam_ros.nodes.transforms import TransformBuffer, TransformError
+from wesam_ros.sam.lora import Adapter, AdapterError
+from wesam_ros.sam.masks import Masks
+from wesam_ros.srv import Segment
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the model and the depth image say of one frame; `transform` and `frame_id` are those of the 3D output."""
+
+    masks: Masks
+    labels: npt.NDArray[np.uint16]
+    located: list[Located | None]
+    frame_id: str
+    transform: Float | None
+
+
+class Segmenter(FrameNode[SegmenterParameters]):
+    """See the module. Topics, services and parameters are listed in docs/."""
+
+    def __init__(self) -> None:
+        super().__init__("segmenter", SegmenterParameters)
+        self._engine: TorchEngine | None = None
+        self._adapter: Adapter | None = None
+        self._objects = self.create_lifecycle_publisher(ObjectArray, "~/objects", 10)
+        self._labels = self.create_lifecycle_publisher(Image, "~/labels", 2)
+        self._overlay = self.create_lifecycle_publisher(Image, "~/overlay", 2)
+        self._points = self.create_lifecycle_publisher(PointCloud2, "~/points", 2)
+        self._version = self.create_lifecycle_publisher(UInt64, "~/adapter_version", LATCHED)
+        services = ReentrantCallbackGroup()  # they wait for the worker; nothing else may wait for them
+        self.create_service(Segment, "~/segment", self._on_segment, callback_group=services)
+        self.create_service(SetBool, "~/use_frozen", self._on_use_frozen, callback_group=services)
+        self._adapters: Any = None
+        self._transforms = self._listen_to_tf() if self.parameters.target_frame else None
+
+    def prepare(self, sam: Sam) -> None:
+        self._engine = TorchEngine(sam)
+        if self.parameters.adapter:
+            path = Path(self.parameters.adapter).expanduser()
+            self._adapter = Adapter.load(path, for_sam=sam)
+            self.get_logger().info(f"starts with adapter version {self._adapter.version} from {path}")
+
+    def discard(self) -> None:
+        self._engine = self._adapter = None
+
+    def started(self) -> None:
+        events = incompatible(self, self.diagnostics, "adapter")
+        self._adapters = self.create_subscription(AdapterMessage, "adapter", self._on_adapter, LATCHED, event_callbacks=events)
+        self._announce()
+
+    def stopped(self) -> None:
+        if self._adapters is not None:
+            self.destroy_subscription(self._adapters)
+            self._adapters = None
+
+    def state(self) -> dict[str, str]:
+        adapter = self._adapter
+        return {
+            "adapter_version": str(adapter.version if adapter is not None else 0),
+            "in_use": "frozen model" if adapter is None or self.parameters.use_frozen else "adapter",
+            "model": self.parameters.model,
+            "engine": self.parameters.engine,
+            "device": self.parameters.device,
+        }
+
+    def process(self, work: FrameRequest, began: float) -> None:
+        adapter = self._in_use()
+        header = work.joined.image.header
+        frame, prompts = work.frame, work.request.prompts
+        before = time.monotonic()
+        masks = segment(self._running(), frame.image, prompts, adapter)
+        model = time.monotonic() - before
+        found = self._locate(masks, frame.depth, frame.camera, header)
+        message = self._array(header, found, work.request.detections, adapter)
+        self._publish_pixels(work, found)
+        now = time.monotonic()
+        message.latency_ms, message.model_ms = (now - work.joined.arrived) * 1e3, model * 1e3
+        message.ros_ms = (now - began - model) * 1e3
+        self._objects.publish(message)
+        done = time.monotonic()
+        self.diagnostics.timing("latency_ms", (done - work.joined.arrived) * 1e3)
+        self.diagnostics.timing("model_ms", model * 1e3)
+        self.diagnostics.timing("ros_ms", (done - began - model) * 1e3)
+        self.diagnostics.frame_done()
+
+    def _running(self) -> TorchEngine:
+        if self._engine is None:
+            raise RuntimeError("the segmenter is not configured; configure it first")
+        return self._engine
+
+    def _in_use(self) -> Adapter | None:
+        return None if self.parameters.use_frozen else self._adapter
+
+    def _array(self, header: Header, found: Found, detections: Detections, adapter: Adapter | None) -> ObjectArray:
+        objects = object_messages(found.masks, detections, found.located, found.frame_id)
+        version = adapter.version if adapter is not None else 0
+        return ObjectArray(header=header, objects=objects, adapter_version=version, model=self.parameters.model)
+
+    def _locate(self, masks: Masks, depth: npt.NDArray[np.float32] | None, camera: Float | None, header: Header) -> Found:
+        labels = masks.label_image()
+        if depth is None or camera is None:
+            return Found(masks, labels, [], header.frame_id, None)
+        frame_id, transform = self._target(header)
+        return Found(masks, labels, locate(labels, depth, camera, len(masks), transform), frame_id, transform)
+
+    def _target(self, header: Header) -> tuple[str, Float | None]:
+        """The frame of the 3D output and the transform to it; the camera's own frame where TF does not have the one that is asked for."""
+        target = self.parameters.target_frame
+        if not target or target == header.frame_id or self._transforms is None:
+            return header.frame_id, None
+        try:
+            return target, self._transforms.lookup(target, header.frame_id, stamp_of(header), self.parameters.tf_wait)
+        except TransformError as error:
+            self.diagnostics.problem("missing.transform", f"3D output stays in {header.frame_id}: {error}")
+            return header.frame_id, None
+
+    def _publish_pixels(self, work: FrameRequest, found: Found) -> None:
+        """Label image, overlay and cloud, each only if someone listens."""
+        header, frame = work.joined.image.header, work.frame
+        if self._labels.get_subscription_count():
+            self._labels.publish(image_message(header, found.labels))
+        if self._overlay.get_subscription_count():
+            drawn = draw_labels(frame.image, found.labels, work.request.detections.ids)
+            self._overlay.publish(image_message(header, drawn))
+        if self._points.get_subscription_count() and frame.depth is not None and frame.camera is not None:
+            points, instances = cloud(found.labels, frame.depth, frame.camera, found.transform)
+            self._points.publish(cloud_message(Header(stamp=header.stamp, frame_id=found.frame_id), points, instances))
+
+    def _announce(self) -> None:
+        adapter = self._in_use()
+        self._version.publish(UInt64(data=adapter.version if adapter is not None else 0))
+
+    def _on_adapter(self, message: AdapterMessage) -> None:
+        self.diagnostics.count("received.adapter")
+        if self.worker is not None:
+            self.worker.call(lambda: self._take_adapter(message))
+
+    def _take_adapter(self, message: AdapterMessage) -> None:
+        """Checks an adapter, in the worker thread, between two frames, and takes it if it is whole and of this model."""
+        try:
+            adapter = Adapter.from_bytes(message.data.tobytes(), for_sam=self._running().sam)
+            if adapter.version != message.version:
+                raise AdapterError(
+                    "version",
+                    f"the message says version {message.version}, but its data {adapter.version}; publish what Adapter.to_bytes gave",
+                )
+        except AdapterError as error:
+            self.diagnostics.problem(f"rejected.adapter.{error.reason}", f"{error}; version {self._current()} stays in use")
+            return
+        self._adapter = adapter
+        self._announce()
+
+    def _current(self) -> int:
+        return self._adapter.version if self._adapter is not None else 0
+
+    def _on_use_frozen(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        from rclpy.parameter import Parameter
+
+        result = self.set_parameters_atomically([Parameter("use_frozen", value=request.data)])
+        response.success = result.successful
+        response.message = "the frozen model" if request.data else f"adapter version {self._current()}"
+        self._announce()
+        return response
+
+    async def _on_segment(self, request: Segment.Request, response: Segment.Response) -> Segment.Response:
+        try:
+            await self.in_worker(lambda: self._answer(request, response))
+        except Exception as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _answer(self, request: Segment.Request, response: Segment.Response) -> None:
+        """Fills the response of ~/segment, in the worker thread; ValueError says what is wrong with the request."""
+        began = time.monotonic()
+        header = request.image.header
+        image = image_of(request.image)
+        size = (image.shape[0], image.shape[1])
+        depth = depth_of(request.depth, size) if len(request.depth.data) else None
+        asked = request_of(request.prompts, size, self.parameters.max_boxes)
+        if asked.rejected or not len(asked.prompts):
+            raise CodecError("prompt", asked.rejected[0][1] if asked.rejected else "prompts must have at least one object, but have none")
+        camera = camera_of(request.camera_info, size) if depth is not None else None
+        adapter = self._in_use()
+        before = time.monotonic()
+        masks = segment(self._running(), image, asked.prompts, adapter)
+        model = time.monotonic() - before
+        found = self._locate(masks, depth, camera, header)
+        response.objects = self._array(header, found, asked.detections, adapter)
+        response.labels = image_message(header, found.labels)
+        now = time.monotonic()
+        response.objects.latency_ms, response.objects.model_ms = (now - began) * 1e3, model * 1e3
+        response.objects.ros_ms = (now - began - model) * 1e3
+        response.success = True
+
+    def _listen_to_tf(self) -> TransformBuffer | None:
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError:
+            self.diagnostics.problem(
+                "missing.transform", "tf2_msgs is not installed, so target_frame cannot be used; 3D output stays in the camera's frame"
+            )
+            return None
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+
+        buffer = TransformBuffer()
+        static = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(TFMessage, "/tf", lambda message: buffer.add(message.transforms, static=False), 100)
+        self.create_subscription(TFMessage, "/tf_static", lambda message: buffer.add(message.transforms, static=True), static)
+        return buffer
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the node until it is interrupted; returns the exit status."""
+    return run_node(Segmenter, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
