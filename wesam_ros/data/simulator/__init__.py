@@ -1,6 +1,7 @@
 """An endless tabletop: OCID-like RGB-D sequences in which one more object is put on the table at a time, with true instance ids.
 
-Rendering and physics are MuJoCo's (the extra `sim`), imported when a sequence is begun. The same seed gives the same sequence on one machine.
+Rendering and physics are MuJoCo's (the extra `sim`), imported when a sequence is begun. A seed gives the same sequence again, on one
+machine and OpenGL; another OpenGL may differ in a pixel here and there.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def simulate(domain: str, seed: int, *, objects: int = 12, views: int = 1, size:
         size: (H, W) of the images in pixels.
 
     Yields:
-        frames with image, depth, camera, labels (instance k + 1 is the k-th object dropped; table, floor, walls and slivers under MIN_VISIBLE
-        are 0), a stamp every 0.2 s, the sequence name "<domain>-<seed>", and no detections (see wesam_ros.data.detector).
+        frames with image, depth, camera, labels (the k-th object dropped, from 1, is k; table, floor, walls and
+        slivers of fewer than MIN_VISIBLE pixels are 0), a stamp every 0.2 s, the sequence name "<domain>-<seed>", and no detections
+        (see wesam_ros.data.detector).
 
     Raises:
         ValueError: unknown domain, or numbers under 1.
@@ -57,7 +59,8 @@ def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int
     height, width = size
     focal = float(rng.uniform(*domain.focal)) * width / 640
     low, high = domain.elevation[int(rng.integers(len(domain.elevation)))]
-    pose = {"elevation": rng.uniform(low, high), "azimuth": rng.normal(-90, 35), "distance": rng.uniform(*domain.distance), "roll": rng.normal(0, 1.5)}
+    elevation, azimuth = rng.uniform(low, high), rng.normal(-90, 35)
+    distance, roll = rng.uniform(*domain.distance), rng.normal(0, 1.5)
     camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     style = int(rng.integers(2**63))
     stamp = 0
@@ -66,24 +69,32 @@ def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int
             if not world.add(item, rng):
                 continue
             for _ in range(views):
-                target = tuple(float(v) for v in rng.normal([0, 0, 0.03], 0.015))
-                world.look(pose["elevation"] + rng.normal(0, 1.5), pose["azimuth"] + rng.normal(0, 2.5), pose["distance"] * np.exp(rng.normal(0, 0.02)),
-                           (target[0], target[1], target[2]), pose["roll"], focal, height)
+                target, near = rng.normal([0, 0, 0.03], 0.015), distance * np.exp(rng.normal(0, 0.02))
+                world.look(target, near, elevation + rng.normal(0, 1.5), azimuth + rng.normal(0, 2.5), roll, focal, height)
                 stamp += _INTERVAL_NS
                 yield _photograph(world, renderer, domain, camera, rng, style, stamp, f"{name}-{seed}")
 
 
-def _photograph(world: scene.Scene, renderer: backend.Renderer, domain: Domain, camera: npt.NDArray[np.float64], rng: np.random.Generator, style: int,
-                stamp: int, sequence: str) -> Frame:
-    """One frame from where the camera is. style seeds the development, so that exposure and colour hold through a sequence."""
-    colour, depth, geom = renderer.render(world.data)
-    labels = world.instance_of_geom[geom]
+def _photograph(
+    world: scene.Scene,
+    renderer: backend.Renderer,
+    domain: Domain,
+    camera: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+    style: int,
+    stamp: int,
+    sequence: str,
+) -> Frame:
+    """One frame from where the camera is. style seeds what holds through a sequence: exposure, colour, focus."""
+    colour, true_depth, geom = renderer.render(world.data)
     focal = float(camera[0, 0])
+    labels = world.instance_of_geom[geom]
     areas = np.bincount(labels.ravel(), minlength=len(world.items) + 1)
     labels[(areas < MIN_VISIBLE * labels.size / (480 * 640))[labels]] = 0
-    gloss = np.array([0.0] + [max(0.0, item.gloss - 0.45) for item in world.items], np.float32)
-    shade = sensor.contact_shading(depth, focal)
+    shade = sensor.contact_shading(true_depth, focal)
     linear = colour.astype(np.float32) / np.float32(255) * shade[..., None]
-    picture = domain.develop(linear, np.random.default_rng([style, stamp]))
+    picture = domain.develop(linear, np.random.default_rng(style), rng)
     image = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
-    return Frame(image=image, depth=sensor.measure(depth, focal, gloss[labels], rng), camera=camera.copy(), labels=labels, stamp_ns=stamp, sequence=sequence)
+    shine = np.array([0.0] + [max(0.0, item.gloss - 0.45) for item in world.items], np.float32)
+    depth = sensor.measure(true_depth, focal, shine[labels], rng)
+    return Frame(image=image, depth=depth, camera=camera.copy(), labels=labels, stamp_ns=stamp, sequence=sequence)

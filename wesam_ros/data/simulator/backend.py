@@ -7,10 +7,13 @@ import importlib
 import logging
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _REMEDY = "install libegl1 and libegl-mesa0 (MUJOCO_GL=egl) or libosmesa6 (MUJOCO_GL=osmesa)"
 _LOG = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ def mujoco() -> Any:
 
 
 class Renderer:
-    """Colour, depth and geom ids of a model's first camera, in two passes; mujoco.Renderer needs three, each with shadows. Close it, or OpenGL leaks.
+    """Colour, depth and geom ids of a model's first camera, in two passes where mujoco.Renderer needs three. Close it, or OpenGL leaks.
 
     Raises:
         SimulatorError: OpenGL gives no context.
@@ -56,7 +59,9 @@ class Renderer:
             self._gl.make_current()
             self._context = self._mujoco.MjrContext(model, self._mujoco.mjtFontScale.mjFONTSCALE_100.value)
         except (ImportError, AttributeError, OSError, RuntimeError, self._mujoco.FatalError) as error:
-            raise SimulatorError(f"OpenGL gave no offscreen context with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); {_REMEDY}") from error
+            raise SimulatorError(
+                f"OpenGL gave no offscreen context with MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); {_REMEDY}"
+            ) from error
         self._mujoco.mjr_setBuffer(self._mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = self._mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = self._mujoco.MjvScene(model, maxgeom=1000)
@@ -67,7 +72,9 @@ class Renderer:
         """Colour (H, W, 3), depth (H, W) in metres along the axis, and the geom seen (H, W), -1 for none."""
         module, rect = self._mujoco, self._mujoco.MjrRect(0, 0, self._width, self._height)
         self._gl.make_current()
-        module.mjv_updateScene(self._model, data, self._options, self._perturbation, self._camera, module.mjtCatBit.mjCAT_ALL.value, self._scene)
+        module.mjv_updateScene(
+            self._model, data, self._options, self._perturbation, self._camera, module.mjtCatBit.mjCAT_ALL.value, self._scene
+        )
         colour = np.empty((self._height, self._width, 3), np.uint8)
         module.mjr_render(rect, self._scene, self._context)
         module.mjr_readPixels(colour, None, rect, self._context)
@@ -98,7 +105,7 @@ class Renderer:
         self._context.free()
         self._gl.free()
 
-    def __enter__(self) -> Renderer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

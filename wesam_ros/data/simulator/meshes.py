@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mesh:
-    """vert, normal (n, 3); uv (n, 2) in [0, 1], v = 0 is the bottom row of the texture; face (m, 3) indices, counter-clockwise seen from outside."""
+    """vert, normal (n, 3); uv (n, 2), v = 0 is the texture's bottom row; face (m, 3) indices, counter-clockwise seen from outside."""
 
     vert: Array
     normal: Array
@@ -57,7 +57,7 @@ def _unit(vectors: Array) -> Array:
     return np.where(length > 1e-12, vectors / np.maximum(length, 1e-12), np.array([0.0, 0.0, 1.0]))
 
 
-def _grid(points: Array, normal: Array | None, uv: Array) -> Mesh:
+def grid(points: Array, normal: Array | None, uv: Array) -> Mesh:
     """A mesh of (rows, columns, 3) points; columns run counter-clockwise seen from above and rows upwards."""
     rows, columns = points.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
@@ -103,7 +103,7 @@ def lathe(profile: Array, segments: int = 32, crease: float = 0.75) -> Mesh:
     points = np.stack([np.concatenate([ring * p[0], np.full((len(u), 1), p[1])], 1) for p, _, _ in rows])
     normal = np.stack([np.concatenate([ring * n[0], np.full((len(u), 1), n[1])], 1) for _, n, _ in rows])
     uv = np.stack([np.stack([u, np.full_like(u, v)], 1) for _, _, v in rows])
-    return _grid(points, _unit(normal), uv)
+    return grid(points, _unit(normal), uv)
 
 
 def arc_fraction(profile: Array, index: int) -> float:
@@ -113,7 +113,10 @@ def arc_fraction(profile: Array, index: int) -> float:
 
 
 def superquadric(radii: tuple[float, float, float], pinch: float, square: float, rows: int = 20, columns: int = 32) -> Mesh:
-    """The superellipsoid of Barr (1981) with half-axes radii; exponents pinch (vertical) and square (horizontal): 1 round, towards 0 boxy, 2 diamond."""
+    """The superellipsoid of Barr (1981) with half-axes radii.
+
+    Its exponents are pinch (vertical) and square (horizontal): 1 is round, towards 0 boxy, 2 a diamond.
+    """
     lat = np.linspace(-np.pi / 2, np.pi / 2, rows)[:, None]
     lon = np.linspace(-np.pi, np.pi, columns + 1)[None, :]
 
@@ -125,7 +128,7 @@ def superquadric(radii: tuple[float, float, float], pinch: float, square: float,
     z = power(np.sin(lat), pinch) * radii[2] * np.ones_like(lon)
     x[[0, -1]] = y[[0, -1]] = 0.0
     uv = np.stack(np.broadcast_arrays((lon + np.pi) / (2 * np.pi), (lat + np.pi / 2) / np.pi), -1)
-    return _grid(np.stack([x, y, z], -1), None, uv)
+    return grid(np.stack([x, y, z], -1), None, uv)
 
 
 def rounded_box(half: tuple[float, float, float], radius: float) -> Mesh:
@@ -149,7 +152,7 @@ def rounded_box(half: tuple[float, float, float], radius: float) -> Mesh:
         u = (np.linspace(0, 1, len(a)) if size[right] == 0 else (a + size[right]) / (2 * size[right])) * 0.98 + 0.01
         v = (b + size[up]) / (2 * size[up]) * 0.98 + 0.01
         uv = np.stack(np.meshgrid((cell % 3 + u) / 3, (cell // 3 + v) / 2), -1)
-        meshes.append(_grid(core + normal * radius, normal, uv))
+        meshes.append(grid(core + normal * radius, normal, uv))
     return merge(meshes)
 
 
@@ -157,13 +160,15 @@ def merge(meshes: list[Mesh]) -> Mesh:
     """One mesh of several that share a texture."""
     start = np.cumsum([0] + [len(m.vert) for m in meshes[:-1]])
     return Mesh(
-        np.concatenate([m.vert for m in meshes]), np.concatenate([m.normal for m in meshes]), np.concatenate([m.uv for m in meshes]),
+        np.concatenate([m.vert for m in meshes]),
+        np.concatenate([m.normal for m in meshes]),
+        np.concatenate([m.uv for m in meshes]),
         np.concatenate([m.face + s for m, s in zip(meshes, start, strict=True)]),
     )
 
 
 def sweep(path: Array, radius: Array, sides: int = 14, flatten: float = 1.0) -> Mesh:
-    """A tube along path (k, 3) with radius (k,); ends closed where the radius is 0. flatten scales its second cross axis. u round, v along."""
+    """A tube along path (k, 3) with radius (k,), closed where it is 0; flatten scales the second cross axis. u round, v along."""
     tangent = _unit(np.gradient(path, axis=0))
     first = np.cross(tangent[0], [0.0, 0.0, 1.0] if abs(tangent[0, 2]) < 0.9 else [1.0, 0.0, 0.0])
     frames = []
@@ -175,11 +180,11 @@ def sweep(path: Array, radius: Array, sides: int = 14, flatten: float = 1.0) -> 
     cos, sin = np.cos(2 * np.pi * u), np.sin(2 * np.pi * u) * flatten
     points = np.stack([p + r * (cos[:, None] * a + sin[:, None] * b) for p, r, (a, b) in zip(path, radius, frames, strict=True)])
     uv = np.stack(np.meshgrid(u, np.linspace(0, 1, len(path))), -1)
-    return _grid(points, None, uv)
+    return grid(points, None, uv)
 
 
 def prism(outline: Array, height: float) -> Mesh:
-    """An outline (k, 2), star-shaped about the origin and counter-clockwise, raised to height, z from 0; its flat faces show the texture unrepeated."""
+    """An outline (k, 2), counter-clockwise, star-shaped about the origin, raised from z = 0 to height; flat faces show all the texture."""
     ring = np.concatenate([outline, outline[:1]])
     tangent = np.roll(outline, -1, 0) - np.roll(outline, 1, 0)
     side = _unit(np.stack([tangent[:, 1], -tangent[:, 0], np.zeros(len(outline))], 1))
@@ -188,7 +193,13 @@ def prism(outline: Array, height: float) -> Mesh:
     along = np.stack([np.linspace(0, 1, len(ring)), np.zeros(len(ring))], 1)
     down, up = np.broadcast_to([0.0, 0.0, -1.0], side.shape), np.broadcast_to([0.0, 0.0, 1.0], side.shape)
     middle = np.full_like(flat, 0.5)
-    rows = [(0.0, 0.0, down, middle), (1.0, 0.0, down, flat), (1.0, 0.0, side, along + [0, 0.45]), (1.0, height, side, along + [0, 0.55]),
-            (1.0, height, up, flat), (0.0, height, up, middle)]
+    rows = [
+        (0.0, 0.0, down, middle),
+        (1.0, 0.0, down, flat),
+        (1.0, 0.0, side, along + np.array([0, 0.45])),
+        (1.0, height, side, along + np.array([0, 0.55])),
+        (1.0, height, up, flat),
+        (0.0, height, up, middle),
+    ]
     points = np.stack([np.concatenate([ring * s, np.full((len(ring), 1), z)], 1) for s, z, _, _ in rows])
-    return _grid(points, np.stack([n for _, _, n, _ in rows]), np.stack([uv for _, _, _, uv in rows]))
+    return grid(points, np.stack([n for _, _, n, _ in rows]), np.stack([uv for _, _, _, uv in rows]))

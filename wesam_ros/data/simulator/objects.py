@@ -41,7 +41,18 @@ class Item:
         return max(float(np.linalg.norm(p.mesh.vert, axis=1).max()) for p in self.parts)
 
 
-SKINS = {"plain": 3.0, "speckle": 1.0, "patches": 1.2, "stripes": 1.5, "stamped": 1.5, "plaid": 0.8, "marble": 0.8, "wood": 0.8, "weave": 0.8, "scene": 0.6}
+SKINS = {
+    "plain": 3.0,
+    "speckle": 1.0,
+    "patches": 1.2,
+    "stripes": 1.5,
+    "stamped": 1.5,
+    "plaid": 0.8,
+    "marble": 0.8,
+    "wood": 0.8,
+    "weave": 0.8,
+    "scene": 0.6,
+}
 
 
 def _skin(rng: Rng, size: int = 256) -> Image:
@@ -57,8 +68,7 @@ def _gloss(rng: Rng, low: float = 0.02, high: float = 0.5) -> float:
 
 
 def box(rng: Rng) -> Item:
-    half = tuple(sorted((float(v) for v in rng.uniform([0.012, 0.03, 0.045], [0.035, 0.065, 0.125])), reverse=False))
-    x, y, z = half[1], half[0], half[2]
+    y, x, z = sorted(float(v) for v in rng.uniform([0.012, 0.03, 0.045], [0.035, 0.065, 0.125]))
     if rng.random() < 0.25:
         x = y = z = float(rng.uniform(0.025, 0.05))
     edge = min(x, y, z) * float(rng.choice([0.04, 0.08, 0.25]))
@@ -74,7 +84,19 @@ def can(rng: Rng) -> Item:
     r, h = rng.uniform(0.025, 0.05), rng.uniform(0.035, 0.15)
     rim = 0.004
     neck = r * rng.uniform(0.8, 0.97)
-    profile = np.array([[0, 0.003], [neck * 0.9, 0.003], [neck, 0], [r, rim * 2], [r, h - rim * 2], [neck, h], [neck * 0.93, h], [neck * 0.9, h - rim], [0, h - rim]])
+    profile = np.array(
+        [
+            [0, 0.003],
+            [neck * 0.9, 0.003],
+            [neck, 0],
+            [r, rim * 2],
+            [r, h - rim * 2],
+            [neck, h],
+            [neck * 0.93, h],
+            [neck * 0.9, h - rim],
+            [0, h - rim],
+        ]
+    )
     low, high = meshes.arc_fraction(profile, 3), meshes.arc_fraction(profile, 4)
     metal = float(rng.uniform(0.5, 0.85))
     ends: Colour = (metal, metal, metal * rng.uniform(0.85, 1.0)) if rng.random() < 0.7 else textures.colour(rng)
@@ -102,8 +124,8 @@ def bottle(rng: Rng) -> Item:
 
 def _vessel(rng: Rng, outer: Array, wall: float) -> tuple[Mesh, tuple[tuple[float, ...], ...]]:
     """A hollow lathe body of an outer profile, and a ring of boxes with a floor that it collides with."""
-    inner = outer[1:][::-1] * [1, 1]
-    inner = np.stack([np.maximum(inner[:, 0] - wall, 0.001), np.maximum(inner[:, 1], wall * 1.5)], 1)
+    back = outer[1:][::-1]
+    inner = np.stack([np.maximum(back[:, 0] - wall, 0.001), np.maximum(back[:, 1], wall * 1.5)], 1)
     mesh = meshes.lathe(np.concatenate([outer, inner, [[0, wall * 1.5]]]), 36)
     top, foot = outer[-1], outer[1]
     height, r = float(top[1]), float(top[0])
@@ -128,7 +150,9 @@ def mug(rng: Rng) -> Item:
     r, h = float(rng.uniform(0.032, 0.048)), float(rng.uniform(0.06, 0.115))
     belly = rng.uniform(-0.1, 0.15)
     s = np.linspace(0, 1, 7)
-    outer = np.concatenate([[[0, 0], [r * 0.8, 0]], np.stack([r * (0.93 + 0.07 * s + belly * np.sin(np.pi * s)), 0.006 + (h - 0.006) * s], 1)])
+    outer = np.concatenate(
+        [[[0, 0], [r * 0.8, 0]], np.stack([r * (0.93 + 0.07 * s + belly * np.sin(np.pi * s)), 0.006 + (h - 0.006) * s], 1)]
+    )
     mesh, colliders = _vessel(rng, outer, 0.003)
     texture = _pottery(rng)
     a = np.linspace(-np.pi / 2, np.pi / 2, 12)
@@ -144,7 +168,8 @@ def bowl(rng: Rng) -> Item:
     r, h = float(rng.uniform(0.05, 0.095)), float(rng.uniform(0.035, 0.075))
     s = np.linspace(0, 1, 9)
     foot = r * rng.uniform(0.35, 0.6)
-    outer = np.concatenate([[[0, 0], [foot * 0.95, 0]], np.stack([foot + (r - foot) * np.sin(s * np.pi / 2) ** rng.uniform(0.7, 1.4), 0.004 + (h - 0.004) * s ** rng.uniform(1, 2)], 1)])
+    side = np.stack([foot + (r - foot) * np.sin(s * np.pi / 2) ** rng.uniform(0.7, 1.4), 0.004 + (h - 0.004) * s ** rng.uniform(1, 2)], 1)
+    outer = np.concatenate([[[0, 0], [foot * 0.95, 0]], side])
     mesh, colliders = _vessel(rng, outer, 0.0035)
     return Item("bowl", (Part(mesh, _pottery(rng), _gloss(rng, 0.1, 0.7), False),), colliders)
 
@@ -162,8 +187,11 @@ def _rind(rng: Rng, tones: list[Colour], grain: float) -> Image:
 
 
 FRUIT: dict[str, list[Colour]] = {
-    "red": [(0.35, 0.03, 0.05), (0.7, 0.1, 0.1), (0.85, 0.6, 0.2)], "green": [(0.3, 0.5, 0.1), (0.55, 0.7, 0.2), (0.7, 0.75, 0.35)],
-    "orange": [(0.85, 0.4, 0.05), (0.95, 0.55, 0.1)], "yellow": [(0.75, 0.6, 0.1), (0.95, 0.85, 0.25)], "purple": [(0.2, 0.05, 0.2), (0.45, 0.15, 0.35)],
+    "red": [(0.35, 0.03, 0.05), (0.7, 0.1, 0.1), (0.85, 0.6, 0.2)],
+    "green": [(0.3, 0.5, 0.1), (0.55, 0.7, 0.2), (0.7, 0.75, 0.35)],
+    "orange": [(0.85, 0.4, 0.05), (0.95, 0.55, 0.1)],
+    "yellow": [(0.75, 0.6, 0.1), (0.95, 0.85, 0.25)],
+    "purple": [(0.2, 0.05, 0.2), (0.45, 0.15, 0.35)],
     "brown": [(0.35, 0.22, 0.12), (0.6, 0.45, 0.28), (0.7, 0.6, 0.4)],
 }
 
@@ -172,11 +200,17 @@ def fruit(rng: Rng) -> Item:
     t = np.linspace(-np.pi / 2, np.pi / 2, 22)
     r = float(rng.uniform(0.026, 0.048))
     kind = str(rng.choice(["apple", "orange", "lemon", "pear", "potato"]))
-    tones = {"apple": ["red", "green", "yellow"], "orange": ["orange"], "lemon": ["yellow", "green"], "pear": ["green", "yellow", "brown"],
-             "potato": ["brown", "purple", "red"]}[kind]
+    tones = {
+        "apple": ["red", "green", "yellow"],
+        "orange": ["orange"],
+        "lemon": ["yellow", "green"],
+        "pear": ["green", "yellow", "brown"],
+        "potato": ["brown", "purple", "red"],
+    }[kind]
     x, z = np.cos(t), np.sin(t)
     if kind == "apple":
-        x, z = np.cos(t) * (1 + 0.1 * np.sin(t)), np.sin(t) * 0.92 - 0.28 * (np.abs(np.sin(t)) ** 8) * np.sign(np.sin(t)) * np.exp(-((x / 0.3) ** 2))
+        dimple = 0.28 * np.sin(t) ** 8 * np.sign(np.sin(t)) * np.exp(-((x / 0.3) ** 2))
+        x, z = np.cos(t) * (1 + 0.1 * np.sin(t)), np.sin(t) * 0.92 - dimple
     elif kind == "lemon":
         r *= 0.75
         z = np.sin(t) * 1.3 + 0.18 * np.sin(t) ** 9
@@ -190,7 +224,8 @@ def fruit(rng: Rng) -> Item:
     parts = [Part(mesh, skin, _gloss(rng, 0.05, 0.45))]
     if kind in ("apple", "pear"):
         top = float(z[-1] - z.min()) * r
-        stem = meshes.sweep(np.stack([np.linspace(0, 0.006, 5), np.zeros(5), np.linspace(top - 0.004, top + 0.016, 5)], 1), np.array([0.002] * 4 + [0.0]), 6)
+        path = np.stack([np.linspace(0, 0.006, 5), np.zeros(5), np.linspace(top - 0.004, top + 0.016, 5)], 1)
+        stem = meshes.sweep(path, np.array([0.002, 0.002, 0.002, 0.002, 0.0]), 6)
         parts.append(Part(stem, _flat(rng, (0.3, 0.2, 0.1)), 0.05, False))
     return Item(kind, tuple(parts))
 
@@ -246,12 +281,17 @@ def tube(rng: Rng) -> Item:
     if rng.random() < 0.5:  # a tube of paste: round at the cap, pressed flat at the end
         rows, u = np.linspace(0, 1, 14), np.linspace(0, 2 * np.pi, 25)
         wide = r * (1 + 0.35 * rows[:, None])
-        points = np.stack([wide * np.cos(u), r * (1 - rows[:, None] * 0.95) * np.sin(u), np.broadcast_to(rows[:, None] * length, (14, 25))], -1)
-        mesh = meshes._grid(points, None, np.stack(np.meshgrid(np.linspace(0, 1, 25), rows), -1))
+        points = np.stack(
+            [wide * np.cos(u), r * (1 - rows[:, None] * 0.95) * np.sin(u), np.broadcast_to(rows[:, None] * length, (14, 25))], -1
+        )
+        mesh = meshes.grid(points, None, np.stack(np.meshgrid(np.linspace(0, 1, 25), rows), -1))
         cap = meshes.lathe(np.array([[0, -0.018], [r * 0.6, -0.018], [r * 0.7, 0], [0, 0.001]]), 20)
         lay = meshes.rotation(0, -np.pi / 2)
         label = packaging.wrapper(rng, 0.08, 0.92, textures.colour(rng), 2 * np.pi * r / length)
-        parts = (Part(mesh.moved((0, 0, r), lay), label, _gloss(rng)), Part(cap.moved((0, 0, r), lay), _flat(rng, textures.colour(rng)), 0.2))
+        parts = (
+            Part(mesh.moved((0, 0, r), lay), label, _gloss(rng)),
+            Part(cap.moved((0, 0, r), lay), _flat(rng, textures.colour(rng)), 0.2),
+        )
         return Item("tube", parts)
     profile = np.array([[0, 0], [r, 0], [r, length], [r * 0.8, length], [r * 0.8, length * 0.97], [0, length * 0.97]])
     image = packaging.wrapper(rng, 0.1, meshes.arc_fraction(profile, 2), textures.colour(rng), 2 * np.pi * r / length)
@@ -274,7 +314,8 @@ def hammer(rng: Rng) -> Item:
     length, r = float(rng.uniform(0.16, 0.26)), float(rng.uniform(0.008, 0.013))
     handle = _rod(rng, 0, length, r, r * 0.8, textures.colour(rng), 0.2, int(rng.integers(0, 4)), 1.3)
     head = float(rng.uniform(0.03, 0.05))
-    block = _rod(rng, -head, head, head * rng.uniform(0.25, 0.4), head * rng.uniform(0.15, 0.4), STEEL if rng.random() < 0.6 else textures.colour(rng), 0.6)
+    tone = STEEL if rng.random() < 0.6 else textures.colour(rng)
+    block = _rod(rng, -head, head, head * rng.uniform(0.25, 0.4), head * rng.uniform(0.15, 0.4), tone, 0.6)
     across = Part(block.mesh.moved((length, 0, 0), meshes.rotation(2, np.pi / 2)), block.texture, block.gloss)
     return Item("hammer", (handle, across))
 
@@ -282,8 +323,13 @@ def hammer(rng: Rng) -> Item:
 def screwdriver(rng: Rng) -> Item:
     grip, blade = float(rng.uniform(0.06, 0.1)), float(rng.uniform(0.05, 0.13))
     r = float(rng.uniform(0.01, 0.017))
-    return Item("screwdriver", (_rod(rng, 0, grip, r, r * 0.75, textures.colour(rng), _gloss(rng), int(rng.integers(2, 6))),
-                                _rod(rng, grip - 0.004, grip + blade, 0.0035, 0.003, STEEL, 0.7)))
+    return Item(
+        "screwdriver",
+        (
+            _rod(rng, 0, grip, r, r * 0.75, textures.colour(rng), _gloss(rng), int(rng.integers(2, 6))),
+            _rod(rng, grip - 0.004, grip + blade, 0.0035, 0.003, STEEL, 0.7),
+        ),
+    )
 
 
 def scissors(rng: Rng) -> Item:
@@ -351,8 +397,24 @@ def vase(rng: Rng) -> Item:
 
 
 MAKERS: dict[Callable[[Rng], Item], float] = {
-    box: 5, can: 2.2, bottle: 1.6, mug: 1.8, bowl: 1.4, plate: 0.5, fruit: 2.2, banana: 0.8, ball: 0.8, book: 1.2, tube: 1.2, hammer: 0.5,
-    screwdriver: 0.5, scissors: 0.5, spoon: 0.4, block: 1.8, blob: 2.2, vase: 1.6,
+    box: 5,
+    can: 2.2,
+    bottle: 1.6,
+    mug: 1.8,
+    bowl: 1.4,
+    plate: 0.5,
+    fruit: 2.2,
+    banana: 0.8,
+    ball: 0.8,
+    book: 1.2,
+    tube: 1.2,
+    hammer: 0.5,
+    screwdriver: 0.5,
+    scissors: 0.5,
+    spoon: 0.4,
+    block: 1.8,
+    blob: 2.2,
+    vase: 1.6,
 }
 
 

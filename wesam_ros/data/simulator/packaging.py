@@ -9,10 +9,58 @@ import numpy as np
 
 from wesam_ros.data.simulator.textures import Colour, Image, Rng, colour, near, noise, plain, rgb255, scene, shaded, stamped, stripes
 
-WORDS = ("MILK OATS TEA COFFEE PASTA RICE SOAP SALT SUGAR COCOA FRESH NATURE BIO CLASSIC CRUNCH ORIGINAL LEMON TOMATO BEANS HONEY GOLD "
-         "SUPER EXTRA CORN FLAKES SPICY MINT WAFER CHOCO NUTS GLUE SCREWS BULB TAPE PAINT VITAL SPORT BABY CLEAN POWER ALPHA NOVA").split()
-SMALL = "net weight 500 g|best before see lid|100% natural|store in a dry place|new recipe|ingredients: water, salt|serving size 30 g".split("|")
-FONTS = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
+WORDS = [
+    "MILK",
+    "OATS",
+    "TEA",
+    "COFFEE",
+    "PASTA",
+    "RICE",
+    "SOAP",
+    "SALT",
+    "SUGAR",
+    "COCOA",
+    "FRESH",
+    "NATURE",
+    "BIO",
+    "CLASSIC",
+    "CRUNCH",
+    "ORIGINAL",
+    "LEMON",
+    "TOMATO",
+    "BEANS",
+    "HONEY",
+    "GOLD",
+    "SUPER",
+    "EXTRA",
+    "CORN",
+    "FLAKES",
+    "SPICY",
+    "MINT",
+    "WAFER",
+    "CHOCO",
+    "NUTS",
+    "GLUE",
+    "SCREWS",
+    "BULB",
+    "TAPE",
+    "PAINT",
+    "VITAL",
+    "SPORT",
+    "BABY",
+    "CLEAN",
+    "POWER",
+    "ALPHA",
+    "NOVA",
+]
+SMALL = ("net weight 500 g", "best before see lid", "100% natural", "store in a dry place", "new recipe", "ingredients: water, salt")
+FONTS = (
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +115,14 @@ def _ground(rng: Rng, design: Brand, height: int, width: int) -> Image:
         points = np.array([[0, rng.uniform(0, 1) * height], [width, rng.uniform(0, 1) * height], [width, height], [0, height]], np.int32)
         cv2.fillPoly(image, [points], rgb255(second), cv2.LINE_AA)
     elif kind == 3:
-        cv2.circle(image, (int(rng.uniform(0, width)), int(rng.uniform(0, height))), int(rng.uniform(0.3, 0.8) * max(height, width)), rgb255(second), -1, cv2.LINE_AA)
+        cv2.circle(
+            image,
+            (int(rng.uniform(0, width)), int(rng.uniform(0, height))),
+            int(rng.uniform(0.3, 0.8) * max(height, width)),
+            rgb255(second),
+            -1,
+            cv2.LINE_AA,
+        )
     elif kind == 4:
         source = stamped(rng, 256) if rng.random() < 0.5 else stripes(rng, 256)
         image = cv2.addWeighted(image, 0.45, cv2.resize(source, (width, height)), 0.55, 0).astype(np.uint8)
@@ -90,7 +145,12 @@ def panel(rng: Rng, design: Brand, height: int = 192, width: int = 192) -> Image
         angle = np.arange(design.corners * 2) * np.pi / design.corners
         reach = np.where(np.arange(design.corners * 2) % 2, rng.uniform(0.4, 1.0), 1.0) * min(height, width) * rng.uniform(0.15, 0.35)
         centre = rng.uniform(0.3, 0.7, 2) * (width, height)
-        cv2.fillPoly(image, [np.stack([centre[0] + reach * np.cos(angle), centre[1] + reach * np.sin(angle)], 1).astype(np.int32)], rgb255(third), cv2.LINE_AA)
+        cv2.fillPoly(
+            image,
+            [np.stack([centre[0] + reach * np.cos(angle), centre[1] + reach * np.sin(angle)], 1).astype(np.int32)],
+            rgb255(third),
+            cv2.LINE_AA,
+        )
     top = float(rng.uniform(0.03, 0.2))
     if rng.random() < 0.5:
         _rect(image, (0.04, top - 0.02, 0.96, top + 0.26), near(rng, third, 0.05))
@@ -107,7 +167,14 @@ def small_print(rng: Rng, design: Brand, height: int = 192, width: int = 192) ->
     lines = int(rng.integers(4, 14))
     for k in range(lines):
         y = 0.05 + 0.6 * k / lines
-        write(image, " ".join(rng.choice(WORDS, 3)).lower(), (0.05, y, 0.95 if rng.random() < 0.7 else 0.6, y + 0.55 / lines), ink, cv2.FONT_HERSHEY_SIMPLEX, 1)
+        write(
+            image,
+            " ".join(rng.choice(WORDS, 3)).lower(),
+            (0.05, y, 0.95 if rng.random() < 0.7 else 0.6, y + 0.55 / lines),
+            ink,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            1,
+        )
     x0, x1, y0, y1 = int(0.1 * width), int(0.65 * width), int(0.7 * height), int(0.95 * height)
     bars = cv2.resize((rng.random((1, 40)) < 0.5).astype(np.uint8) * 255, (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST)
     image[y0:y1, x0:x1] = bars[..., None]

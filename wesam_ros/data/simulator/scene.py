@@ -1,4 +1,4 @@
-"""A table in a room, the things that will be put on it, and the physics of putting them there. World frame: z up, table top at z = 0, metres."""
+"""A table in a room, things to put on it, and the physics of putting them there. World frame: z up, table top at z = 0, metres."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ class Scene:
     """A compiled world with its state; made by build().
 
     Attributes:
-        model, data: MuJoCo's; items: the objects in order of addition, item k being instance k + 1; half: half edges of the table top in metres.
-        body_of, joint_of: body and free-joint ids of the items; instance_of_geom: (ngeom,) instance id or 0; on_table: items that are there.
+        model, data: MuJoCo's; items: the objects in order of addition, item k being instance k + 1.
+        half: half edges of the table top; spread: standard deviation of drop places; both in metres.
+        body_of, address_of, speed_of: of each item its body, and where its free joint's qpos and qvel begin.
+        instance_of_geom: (ngeom + 1,) instance id or 0; on_table: items that are there.
     """
 
     model: Any
@@ -106,8 +108,10 @@ class Scene:
         x, y, z = self.data.xpos[self.body_of[item]]
         return bool(np.isfinite([x, y, z]).all() and -0.02 < z < 0.8 and abs(x) < self.half[0] and abs(y) < self.half[1])
 
-    def look(self, elevation: float, azimuth: float, distance: float, target: tuple[float, float, float], roll: float, focal: float, height: int) -> None:
-        """Put the camera distance metres from target, elevation, azimuth and roll in degrees; focal in pixels of an image height pixels high."""
+    def look(
+        self, target: npt.ArrayLike, distance: float, elevation: float, azimuth: float, roll: float, focal: float, height: int
+    ) -> None:
+        """Put the camera distance metres from target; angles in degrees, focal in pixels of an image height pixels high."""
         e, a, r = np.radians([elevation, azimuth, roll])
         back = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
         right = np.cross([0.0, 0.0, 1.0], back)
@@ -135,7 +139,7 @@ def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng) -> Scene:
     spec.visual.global_.offheight, spec.visual.global_.offwidth = size
     spec.worldbody.add_camera(name="camera", pos=[0, -1, 1])
     room = _Furnisher(spec, rng, domain)
-    table = textures.surface(rng, domain.table)
+    table = room.ground(domain.table)
     half = room.furnish(table)
     room.light()
     pool = [table]
@@ -152,8 +156,17 @@ def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng) -> Scene:
     instance = np.zeros(model.ngeom + 1, np.uint16)  # the last entry serves geom -1: nothing hit
     for k, body in enumerate(body_of):
         instance[:-1][model.geom_bodyid == body] = k + 1
-    scene = Scene(model, data, tuple(items), half, float(rng.uniform(*domain.spread)), body_of,
-                  [int(model.jnt_qposadr[j]) for j in joints], [int(model.jnt_dofadr[j]) for j in joints], instance)
+    scene = Scene(
+        model,
+        data,
+        tuple(items),
+        half,
+        float(rng.uniform(*domain.spread)),
+        body_of,
+        [int(model.jnt_qposadr[j]) for j in joints],
+        [int(model.jnt_dofadr[j]) for j in joints],
+        instance,
+    )
     scene._park()
     module.mj_forward(model, data)
     return scene
@@ -164,7 +177,8 @@ def _dressed(item: Item, pool: list[Image], domain: Domain, rng: Rng) -> Item:
     factor, floor = domain.gloss
     borrowed = pool[int(rng.integers(len(pool))) if rng.random() < 0.5 else 0] if rng.random() < domain.camouflage else None
     parts = tuple(
-        Part(p.mesh, p.texture if borrowed is None else borrowed, float(np.clip(max(p.gloss * factor, floor), 0, 1)), p.solid) for p in item.parts
+        Part(p.mesh, p.texture if borrowed is None else borrowed, float(np.clip(max(p.gloss * factor, floor), 0, 1)), p.solid)
+        for p in item.parts
     )
     return Item(item.kind, parts, item.colliders)
 
@@ -174,19 +188,26 @@ class _Furnisher:
 
     def __init__(self, spec: Any, rng: Rng, domain: Domain) -> None:
         self.spec, self.rng, self.domain, self.module = spec, rng, domain, backend.mujoco()
-        self._made: dict[int, str] = {}
+        self._made: dict[int, tuple[str, Image]] = {}  # by id(); the image is held lest its id goes to another
 
     def material(self, name: str, image: Image, gloss: float, repeat: float = 1.0, mirror: float = 0.0) -> str:
         if id(image) not in self._made:
-            self._made[id(image)] = f"{name}-texture"
+            self._made[id(image)] = (f"{name}-texture", image)
             made = self.spec.add_texture(
                 name=f"{name}-texture", type=self.module.mjtTexture.mjTEXTURE_2D, width=image.shape[1], height=image.shape[0], nchannel=3
             )
             made.data = np.ascontiguousarray(image[::-1]).tobytes()
         slots = [""] * int(self.module.mjtTextureRole.mjNTEXROLE)
-        slots[int(self.module.mjtTextureRole.mjTEXROLE_RGB)] = self._made[id(image)]
-        self.spec.add_material(name=name, textures=slots, texrepeat=[repeat, repeat], specular=gloss, shininess=0.2 + 0.7 * gloss, reflectance=mirror)
+        slots[int(self.module.mjtTextureRole.mjTEXROLE_RGB)] = self._made[id(image)][0]
+        self.spec.add_material(
+            name=name, textures=slots, texrepeat=[repeat, repeat], specular=gloss, shininess=0.2 + 0.7 * gloss, reflectance=mirror
+        )
         return name
+
+    def ground(self, weights: dict[str, float]) -> Image:
+        """A texture for table, floor or wall: mostly muted."""
+        image = textures.surface(self.rng, weights)
+        return textures.muted(image, self.rng) if self.rng.random() < self.domain.muted else image
 
     def furnish(self, table: Image) -> tuple[float, float]:
         """Table, floor and walls, and now and then a mat or a board behind the things; gives the table's half edges."""
@@ -194,51 +215,69 @@ class _Furnisher:
         half = (float(rng.uniform(0.45, 0.8)), float(rng.uniform(0.4, 0.65)))
         if rng.random() < 0.3:
             half = (1.4, 1.1)
-        mirror = float(rng.uniform(*self.domain.mirror)) if rng.random() < 0.35 else 0.0
+        mirror = max(0.0, float(rng.uniform(*self.domain.mirror)))
         top = self.material("table", table, float(rng.uniform(0, 0.4)), float(rng.choice([1, 1, 2])), mirror)
-        self.spec.worldbody.add_geom(name="table", type=geom.mjGEOM_BOX, size=[*half, 0.02], pos=[0, 0, -0.02], material=top, friction=[0.9, 0.02, 0.002])
-        self._plane("floor", [0, 0, -0.75], [1, 0, 0, 0], textures.surface(rng, self.domain.table), float(rng.choice([2, 3, 5])))
+        self.spec.worldbody.add_geom(
+            name="table", type=geom.mjGEOM_BOX, size=[*half, 0.02], pos=[0, 0, -0.02], material=top, friction=[0.9, 0.02, 0.002]
+        )
+        self._plane("floor", [0, 0, -0.75], [1, 0, 0, 0], self.ground(self.domain.table), float(rng.choice([2, 3, 5])))
         for name, x, y, quat in (("wall0", 0.0, 1.0, [0.7071, 0.7071, 0, 0]), ("wall1", -1.0, 0.0, [0.7071, 0, 0.7071, 0])):
             shift = float(rng.uniform(1.3, 2.8))
-            image = textures.surface(rng, BUSY if rng.random() < 0.15 else {"plain": 4, "wood": 1, "tiles": 1, "scene": 0.5})
+            image = self.ground(BUSY if rng.random() < 0.15 else {"plain": 4, "wood": 1, "tiles": 1, "scene": 0.5})
             self._plane(name, [x * shift, y * shift, 0.5], quat, image, 1.0)
         for k in range(int(rng.integers(0, 4))):  # furniture that stands about, out of reach
             size = rng.uniform([0.1, 0.1, 0.2], [0.4, 0.4, 0.5])
             side = rng.uniform(0, np.pi)
             place = np.array([-np.sin(side), np.cos(side)]) * rng.uniform(1.2, 1.7) * max(1.0, half[0] / 0.8)
             stuff = self.material(f"thing{k}", textures.surface(rng, objects.SKINS, 256), 0.2)
-            self.spec.worldbody.add_geom(type=geom.mjGEOM_BOX, size=list(size), pos=[*place, -0.75 + size[2]], material=stuff, contype=0, conaffinity=0)
+            self.spec.worldbody.add_geom(
+                type=geom.mjGEOM_BOX, size=list(size), pos=[*place, -0.75 + size[2]], material=stuff, contype=0, conaffinity=0
+            )
         if rng.random() < 0.2:
             mat = self.material("mat", textures.surface(rng, self.domain.table, 256), 0.1)
             size = rng.uniform([0.12, 0.1], [0.3, 0.25])
-            self.spec.worldbody.add_geom(name="mat", type=geom.mjGEOM_BOX, size=[*size, 0.0008], pos=[*rng.normal(0, 0.1, 2), 0.0008], material=mat)
+            self.spec.worldbody.add_geom(
+                name="mat", type=geom.mjGEOM_BOX, size=[*size, 0.0008], pos=[*rng.normal(0, 0.1, 2), 0.0008], material=mat
+            )
         return half
 
     def _plane(self, name: str, place: list[float], quat: list[float], image: Image, repeat: float) -> None:
         self.spec.worldbody.add_geom(
-            name=name, type=self.module.mjtGeom.mjGEOM_PLANE, size=[4, 4, 0.5], pos=place, quat=quat, contype=0, conaffinity=0,
+            name=name,
+            type=self.module.mjtGeom.mjGEOM_PLANE,
+            size=[4, 4, 0.5],
+            pos=place,
+            quat=quat,
+            contype=0,
+            conaffinity=0,
             material=self.material(name, image, 0.05, repeat),
         )
 
     def light(self) -> None:
-        """One to three lamps above, the first with shadows, and ambient light."""
+        """Lamps above, the first with shadows, and ambient light; together kept from saturating the renderer's 8 bits."""
         rng, domain = self.rng, self.domain
         head = self.spec.visual.headlight
-        base = float(rng.uniform(*domain.ambient))
-        cast = np.exp(rng.normal(0, domain.tint, 3))
-        head.active, head.diffuse, head.specular = 1, [0.06] * 3, [0.0] * 3
-        head.ambient = [float(v) for v in np.clip(base * cast, 0, 1)]
         count = int(rng.integers(domain.lights[0], domain.lights[1] + 1))
-        strength = float(rng.uniform(*domain.key))
-        for k in range(count):
+        powers = [float(rng.uniform(*domain.key)) * (1.0 if k == 0 else float(rng.uniform(0.15, 0.4))) for k in range(count)]
+        base = float(rng.uniform(*domain.ambient))
+        scale = min(1.0, 1.2 / (base + sum(powers)))
+        head.active, head.diffuse, head.specular = 1, [0.06] * 3, [0.0] * 3
+        head.ambient = [float(v) for v in np.clip(scale * base * np.exp(rng.normal(0, domain.tint, 3)), 0, 1)]
+        for k, power in enumerate(powers):
             azimuth, height = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(35, 85))
             way = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
-            power = strength * (1.0 if k == 0 else rng.uniform(0.15, 0.4))
-            hue = np.exp(rng.normal(0, domain.tint, 3)) * power
+            hue = np.exp(rng.normal(0, domain.tint, 3)) * power * scale
             shine = float(rng.uniform(0.3, 0.9)) if k < 2 else 0.1
             self.spec.worldbody.add_light(
-                pos=list(way * rng.uniform(1.4, 2.2)), dir=list(-way), type=self.module.mjtLightType.mjLIGHT_SPOT, cutoff=75.0, exponent=1.0,
-                ambient=[0, 0, 0], diffuse=[float(v) for v in hue], specular=[shine] * 3, castshadow=bool(k == 0 or (k == 1 and rng.random() < 0.3)),
+                pos=list(way * rng.uniform(2.0, 3.0)),
+                dir=list(-way),
+                type=self.module.mjtLightType.mjLIGHT_SPOT,
+                cutoff=55.0,
+                exponent=1.0,
+                ambient=[0, 0, 0],
+                diffuse=[float(v) for v in hue],
+                specular=[shine] * 3,
+                castshadow=bool(k == 0 or (k == 1 and rng.random() < 0.3)),
             )
 
     def put(self, item: Item, number: int) -> None:
@@ -250,11 +289,28 @@ class _Furnisher:
             name = f"item{number}-{k}"
             mesh = part.mesh
             self.spec.add_mesh(
-                name=name, uservert=mesh.vert.ravel(), usernormal=mesh.normal.ravel(), userface=mesh.face.ravel().astype(np.int32),
-                usertexcoord=mesh.uv.ravel(), maxhullvert=48, inertia=self.module.mjtMeshInertia.mjMESH_INERTIA_CONVEX,
+                name=name,
+                uservert=mesh.vert.ravel(),
+                usernormal=mesh.normal.ravel(),
+                userface=mesh.face.ravel().astype(np.int32),
+                usertexcoord=mesh.uv.ravel(),
+                maxhullvert=48,
+                inertia=self.module.mjtMeshInertia.mjMESH_INERTIA_CONVEX,
             )
             solid = {**contact} if part.solid else {"contype": 0, "conaffinity": 0, "mass": 0.02}
-            body.add_geom(type=self.module.mjtGeom.mjGEOM_MESH, meshname=name, material=self.material(name, part.texture, part.gloss), group=_SHOWN, **solid)
+            body.add_geom(
+                type=self.module.mjtGeom.mjGEOM_MESH,
+                meshname=name,
+                material=self.material(name, part.texture, part.gloss),
+                group=_SHOWN,
+                **solid,
+            )
         for x, y, z, dx, dy, dz, yaw in item.colliders:
-            body.add_geom(type=self.module.mjtGeom.mjGEOM_BOX, size=[dx, dy, dz], pos=[x, y, z], quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)],
-                          group=_UNSEEN, **contact)
+            body.add_geom(
+                type=self.module.mjtGeom.mjGEOM_BOX,
+                size=[dx, dy, dz],
+                pos=[x, y, z],
+                quat=[np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)],
+                group=_UNSEEN,
+                **contact,
+            )

@@ -11,7 +11,7 @@ NEAREST, FARTHEST = 0.4, 3.5
 BASELINE = 0.075
 
 
-def contact_shading(depth: Plane, focal: float, radius: float = 0.035, strength: float = 0.5) -> Plane:
+def contact_shading(depth: Plane, focal: float, radius: float = 0.02, strength: float = 0.35) -> Plane:
     """Screen-space ambient occlusion (H, W) in [0, 1]: darker where neighbours within radius metres stand closer to the camera.
 
     Args:
@@ -24,9 +24,12 @@ def contact_shading(depth: Plane, focal: float, radius: float = 0.035, strength:
     for k in range(6):
         angle, part = k * np.pi / 3, reach * (0.5 if k % 2 else 1.0)
         dx, dy = round(part * np.cos(angle)), round(part * np.sin(angle))
-        forth, back = (cv2.warpAffine(small, np.array([[1, 0, s * dx], [0, 1, s * dy]], np.float32), (w // 2, h // 2), borderMode=cv2.BORDER_REPLICATE) for s in (1, -1))
+        forth, back = (
+            cv2.warpAffine(small, np.array([[1, 0, s * dx], [0, 1, s * dy]], np.float32), (w // 2, h // 2), borderMode=cv2.BORDER_REPLICATE)
+            for s in (1, -1)
+        )
         concave = small - (forth + back) / 2  # 0 on any plane, however it is tilted
-        near = (np.abs(forth - back) < 6 * radius).astype(np.float32)
+        near = np.clip(2 - (small - np.minimum(forth, back)) / (2 * radius), 0, 1)  # a thing far in front shades nothing
         occluded += near * np.clip(concave / radius * 2.5, 0, 1)
     smooth = cv2.GaussianBlur(occluded / 6, (0, 0), 1.5)
     return np.asarray(1 - strength * np.clip(cv2.resize(smooth, (w, h)) * 2, 0, 1), np.float32)

@@ -66,7 +66,14 @@ def rgb255(tone: Colour) -> tuple[int, int, int]:
 
 def shaded(image: Image, plane: Plane, amount: float) -> Image:
     """The image made darker and lighter by a plane in [0, 1]."""
-    return np.clip(image * (1 + amount * (plane[..., None] - 0.5) * 2), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * (1 + amount * (plane[..., None] - 0.5) * 2), 0, 255), np.uint8)
+
+
+def muted(image: Image, rng: Rng) -> Image:
+    """The image greyer and lighter or darker by chance, as furniture and walls are beside what stands on them."""
+    grey = image.mean(2, keepdims=True)
+    level = float(np.exp(rng.normal(0.1, 0.25)))
+    return np.asarray(np.clip((grey + (image - grey) * rng.uniform(0.1, 0.7)) * level, 8, 245), np.uint8)
 
 
 def wood(rng: Rng, size: int) -> Image:
@@ -75,7 +82,8 @@ def wood(rng: Rng, size: int) -> Image:
     grain = 0.5 + 0.5 * np.sin(rings * 2 * np.pi)
     fine = noise(rng, size, 128, 2, stretch=24)
     tone = colorsys.hsv_to_rgb(float(rng.uniform(0.04, 0.12)), float(rng.uniform(0.2, 0.7)), float(rng.uniform(0.25, 0.9)))
-    dark: Colour = (tone[0] * 0.6, tone[1] * 0.55, tone[2] * 0.5)
+    deep = float(rng.uniform(0.55, 0.9))
+    dark: Colour = (tone[0] * deep, tone[1] * deep * 0.96, tone[2] * deep * 0.92)
     image = ramp((0.6 * grain + 0.4 * fine).astype(np.float32), [dark, tone, near(rng, tone, 0.04)])
     if rng.random() < 0.5:
         boards = int(rng.integers(3, 8))
@@ -96,7 +104,8 @@ def weave(rng: Rng, size: int) -> Image:
     y, x = np.mgrid[:size, :size]
     warp = 0.5 + 0.5 * np.sin(x * 2 * np.pi / period) * np.sin(y * 2 * np.pi / period)
     tone = colour(rng)
-    image = ramp((0.7 * warp + 0.3 * noise(rng, size, 64, 3)).astype(np.float32), [near(rng, (tone[0] * 0.6, tone[1] * 0.6, tone[2] * 0.6), 0.03), tone])
+    deep: Colour = (tone[0] * 0.6, tone[1] * 0.6, tone[2] * 0.6)
+    image = ramp((0.7 * warp + 0.3 * noise(rng, size, 64, 3)).astype(np.float32), [near(rng, deep, 0.03), tone])
     return shaded(image, noise(rng, size, 3, 4), 0.15)
 
 
@@ -117,7 +126,13 @@ def stripes(rng: Rng, size: int) -> Image:
     y, x = np.mgrid[:size, :size] / size
     wobble = noise(rng, size, 4, 2) * rng.choice([0, 0, 0.1, 0.4])
     position = (x * np.cos(angle) + y * np.sin(angle) + wobble) * rng.integers(2, 16) % 1
-    return (np.array(tones)[(position * len(tones)).astype(int) % len(tones)] * 255).astype(np.uint8)
+    return np.asarray(np.array(tones)[(position * len(tones)).astype(int) % len(tones)] * 255, np.uint8)
+
+
+def _circle(count: int, start: float = 0.0) -> npt.NDArray[np.float64]:
+    """count points (count, 2) evenly round the unit circle."""
+    angle = np.arange(count) * 2 * np.pi / count + start
+    return np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
 def stamped(rng: Rng, size: int) -> Image:
@@ -136,14 +151,13 @@ def stamped(rng: Rng, size: int) -> Image:
             if kind == 0:
                 cv2.circle(image, centre, radius, tone, -1, cv2.LINE_AA)
             elif kind == 1:
-                for k in range(5):
-                    a = k * 2 * np.pi / 5
-                    cv2.circle(image, (int(centre[0] + radius * 0.6 * np.cos(a)), int(centre[1] + radius * 0.6 * np.sin(a))), max(1, radius // 2), tone, -1, cv2.LINE_AA)
+                for x, y in (centre + 0.6 * radius * _circle(5)).astype(int).tolist():
+                    cv2.circle(image, (x, y), max(1, radius // 2), tone, -1, cv2.LINE_AA)
                 cv2.circle(image, centre, max(1, radius // 3), tones[0], -1, cv2.LINE_AA)
             elif kind == 2:
                 n = int(rng.integers(3, 7))
-                a = np.arange(n) * 2 * np.pi / n + rng.uniform(0, 6)
-                cv2.fillPoly(image, [np.stack([centre[0] + radius * np.cos(a), centre[1] + radius * np.sin(a)], 1).astype(np.int32)], tone, cv2.LINE_AA)
+                corners = centre + radius * _circle(n, rng.uniform(0, 6))
+                cv2.fillPoly(image, [corners.astype(np.int32)], tone, cv2.LINE_AA)
             else:
                 cv2.circle(image, centre, radius, tone, max(1, radius // 4), cv2.LINE_AA)
     return image
@@ -177,7 +191,7 @@ def tiles(rng: Rng, size: int) -> Image:
         other = rgb255(colour(rng))
         checks = (np.add.outer(np.arange(size) // pitch, np.arange(size) // pitch) % 2).astype(bool)
         base[checks] = (base[checks] * 0.2 + np.array(other) * 0.8).astype(np.uint8)
-    image = np.clip(base * gain[..., None], 0, 255).astype(np.uint8)
+    image = np.asarray(np.clip(base * gain[..., None], 0, 255), np.uint8)
     grout = rgb255(colour(rng))
     width = max(1, pitch // 30)
     for k in range(0, size, pitch):
@@ -205,8 +219,17 @@ def scene(rng: Rng, size: int) -> Image:
 
 
 SURFACES: dict[str, Callable[[Rng, int], Image]] = {
-    "wood": wood, "plain": plain, "weave": weave, "plaid": plaid, "stripes": stripes, "stamped": stamped, "marble": marble,
-    "speckle": speckle, "patches": patches, "tiles": tiles, "scene": scene,
+    "wood": wood,
+    "plain": plain,
+    "weave": weave,
+    "plaid": plaid,
+    "stripes": stripes,
+    "stamped": stamped,
+    "marble": marble,
+    "speckle": speckle,
+    "patches": patches,
+    "tiles": tiles,
+    "scene": scene,
 }
 
 
