@@ -15,6 +15,12 @@ class AdaptationConfig:
     lr: float = option(1e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
     weight_decay: float = option(1e-4, "weight decay of Adam", minimum=0.0, maximum=1.0)
     warm_up: int = option(20, "steps of linear warm-up", minimum=1)
+    precision: str = option(
+        "auto",
+        "of the model while it learns; auto is bfloat16 where the processor computes in it. The segmenter is not affected",
+        choices=("auto", "float32", "bfloat16"),
+        read_only=True,
+    )
 
     focal: float = option(20.0, "weight of the focal loss of the student against the teacher's pseudo-mask", minimum=0.0)
     dice: float = option(1.0, "weight of the dice loss of the student against the teacher's pseudo-mask", minimum=0.0)

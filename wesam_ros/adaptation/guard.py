@@ -13,7 +13,7 @@ from torch import Tensor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import grid_boxes
+from wesam_ros.adaptation.step import autocast, grid_boxes
 from wesam_ros.sam.predictor import decode, embed_images
 from wesam_ros.sam.preprocessing import normalize
 
@@ -51,13 +51,14 @@ def box_fit(masks: Tensor, boxes: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def judge(sam: Sam, low_rank: tuple[Tensor, Tensor], frames: Iterable[KeptFrame]) -> Judgement:
+def judge(sam: Sam, low_rank: tuple[Tensor, Tensor], frames: Iterable[KeptFrame], precision: str) -> Judgement:
     """Judges an adapter's stacked tensors on frames that were not learnt from."""
     side, low_res_side = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
     fits, agreements = [], []
     for frame in frames:
         pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
-        logits, _ = decode(sam, embed_images(sam, normalize(pixels, side), low_rank), frame.prompts)
+        with autocast(sam, precision):
+            logits, _ = decode(sam, embed_images(sam, normalize(pixels, side), low_rank), frame.prompts)
         fits.append(box_fit(logits > 0, grid_boxes(frame.prompts, side, low_res_side).to(sam.device)))
         agreements.append(hard_iou(logits > 0, frame.anchor_logits > 0))
     return Judgement(float(torch.cat(fits).mean()), float(torch.cat(agreements).mean()), sum(len(each) for each in fits))

@@ -17,7 +17,7 @@ from wesam_ros.adaptation.guard import judge, objection
 from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.regions import box_extents
-from wesam_ros.adaptation.step import StepResult, grid_boxes, training_step, valid_region
+from wesam_ros.adaptation.step import StepResult, autocast, grid_boxes, training_step, valid_region
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.checkpoints import base_hash
 from wesam_ros.sam.lora import Adapter
@@ -113,8 +113,10 @@ class Learner:
         side, low_res_side = self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0]
         pixels = np.array(resize_image(image, side))
         batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.sam.device)
-        embedding = embed_images(self.sam, normalize(batch, side))
-        logits, scores = decode(self.sam, embedding, prompts)
+        with autocast(self.sam, self.config.precision):
+            embedding = embed_images(self.sam, normalize(batch, side))
+            logits, scores = decode(self.sam, embedding, prompts)
+        embedding = embedding.float()
         extents = box_extents(grid_boxes(prompts, side, low_res_side).to(logits.device), (low_res_side, low_res_side), 0.0)
         masks = ((logits > 0) & extents.reach).float()
         elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
@@ -146,8 +148,8 @@ class Learner:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
         frames = list(self.memory.held_back)[-self.config.judges :]
-        good = judge(self.sam, self._on_device(self.adapter), frames)
-        reason = objection(judge(self.sam, self._low_rank, frames), good, self.config)
+        good = judge(self.sam, self._on_device(self.adapter), frames, self.config.precision)
+        reason = objection(judge(self.sam, self._low_rank, frames, self.config.precision), good, self.config)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._restore(self.adapter)

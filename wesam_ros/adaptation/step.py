@@ -73,6 +73,15 @@ def mirror_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([logits[..., :width].flip(-1), logits[..., width:]], -1)
 
 
+def autocast(sam: Sam, precision: str) -> torch.autocast:
+    """The context to run the model in: its matrix products in bfloat16, if `precision` says so or is "auto" and the device computes in it."""
+    device = sam.device.type
+    if precision == "auto":
+        capable = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
+        precision = "bfloat16" if capable else "float32"
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 @dataclass(frozen=True, eq=False)
 class Opinion:
     """What one view of the frame says: logits (n, h, w) at low resolution in the unmirrored frame, predicted IoU (n,), embedding (c, h', w')."""
@@ -83,18 +92,19 @@ class Opinion:
 
 
 def teacher_and_student(
-    sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, prompts: Prompts, rng: np.random.Generator
+    sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, prompts: Prompts, precision: str, rng: np.random.Generator
 ) -> tuple[Opinion, Opinion]:
     """Both views of a frame through the adapted encoder as one batch, then through the frozen decoder with the same prompts."""
     side = sam.image_encoder.img_size
     weak, is_mirrored = weak_view(frame.pixels, rng)
     strong = strong_view(weak, rng)
     views = torch.from_numpy(np.stack([weak, strong])).permute(0, 3, 1, 2)
-    embeddings = embed_images(sam, normalize(views.to(sam.device), side), low_rank)
     seen = mirrored(prompts) if is_mirrored else prompts
+    with autocast(sam, precision):
+        embeddings = embed_images(sam, normalize(views.to(sam.device), side), low_rank)
+        decoded = [decode(sam, embedding[None], seen) for embedding in embeddings]
     opinions = []
-    for embedding in embeddings:
-        logits, scores = decode(sam, embedding[None], seen)
+    for embedding, (logits, scores) in zip(embeddings.float(), decoded, strict=True):
         if is_mirrored:
             logits, embedding = mirror_logits(logits, prompts.size), mirror_logits(embedding, prompts.size)
         opinions.append(Opinion(logits, scores, embedding))
@@ -174,7 +184,7 @@ def training_step(
     extents = box_extents(boxes, (low_res_side, low_res_side), config.margin)
     valid = valid_region(prompts.size, low_res_side).to(sam.device)
 
-    teacher, student = teacher_and_student(sam, low_rank, frame, prompts, rng)
+    teacher, student = teacher_and_student(sam, low_rank, frame, prompts, config.precision, rng)
     terms = loss_terms(teacher, student, frame, chosen, extents, valid, bank, config)
     total = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)

@@ -164,11 +164,13 @@ def batch_loss(sam: Sam, batch: Batch) -> tuple[Tensor, float]:
         embeddings = encode(sam, normalize(pixels, width), batch.origin)
         for embedding, sample in zip(embeddings, batch.samples, strict=True):
             logits, scores = decode(sam, embedding[None], sample, batch.origin)
+            if batch.form != "click":  # only a single point is ambiguous: all else has the one mask that is served
+                logits, scores = logits[:, :1], scores[:, :1]
             logits = functional.interpolate(logits.float(), scale_factor=2, mode="bilinear", align_corners=False)
             target = functional.avg_pool2d(sample.masks.float(), 2)
             losses, iou = mask_losses(logits[..., : height // 2, : width // 2], target)
             loss = losses[:, 0].mean() + functional.mse_loss(scores.float(), iou)
-            if batch.form == "click":  # one point can mean several things: the best of the three further masks learns (Kirillov et al., 2023)
+            if batch.form == "click":  # of the three further masks the best one learns (Kirillov et al., 2023)
                 loss = loss + losses[:, 1:].min(1).values.mean()
             total = total + loss / len(batch.samples)
             ious.append(iou[:, 0].mean().item())

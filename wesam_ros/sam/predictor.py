@@ -56,11 +56,11 @@ def decode(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tenso
         prompts: n objects, n may be 0, of any mixture of forms.
 
     Returns:
-        Logits (n, h, w) at low resolution, a quarter of the model's input side, and the predicted IoU (n,); SAM's single-mask output.
+        Logits (n, h, w) at low resolution, a quarter of the model's input side, and the predicted IoU (n,), both float32; SAM's single-mask output.
     """
     low_res_side = sam.prompt_encoder.mask_input_size[0]
-    logits = embedding.new_zeros(len(prompts), low_res_side, low_res_side)
-    iou = embedding.new_zeros(len(prompts))
+    logits = torch.zeros(len(prompts), low_res_side, low_res_side, device=embedding.device)
+    iou = torch.zeros(len(prompts), device=embedding.device)
     position = sam.prompt_encoder.get_dense_pe()
     for indices in prompts.groups():
         sparse, dense = embed_prompts(sam, prompts.select(indices))
@@ -72,6 +72,6 @@ def decode(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tenso
             multimask_output=False,
         )
         where = torch.from_numpy(indices).to(embedding.device)
-        logits = logits.index_copy(0, where, masks[:, 0].to(logits.dtype))
-        iou = iou.index_copy(0, where, scores[:, 0].to(iou.dtype))
+        logits = logits.index_copy(0, where, masks[:, 0].float())
+        iou = iou.index_copy(0, where, scores[:, 0].float())
     return logits, iou
