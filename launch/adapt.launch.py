@@ -1,0 +1,109 @@
+"""Segmenter and adapter on the topics of a camera and a detector, or on a recording.
+
+    ros2 launch wesam_ros adapt.launch.py image:=/camera/color/image_raw depth:=/camera/depth/image_raw \\
+        camera_info:=/camera/color/camera_info detections:=/detections adapter_file:=table.safetensors
+
+`--show-args` lists all arguments. With image_transport:=compressed, `image` is the base name: the nodes subscribe to
+<image>/compressed; likewise depth_transport:=compressedDepth.
+"""
+
+from __future__ import annotations
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+TOPICS = {
+    "image": "colour image",
+    "depth": "depth image, registered to the colour image",
+    "camera_info": "CameraInfo of the colour image",
+    "detections": "vision_msgs/Detection2DArray of the detector",
+    "prompts": "wesam_ros/Prompts: points and coarse masks",
+}
+
+
+def arguments() -> list[DeclareLaunchArgument]:
+    topics = [DeclareLaunchArgument(name, default_value=name, description=f"topic: {text}") for name, text in TOPICS.items()]
+    return [
+        *topics,
+        DeclareLaunchArgument(
+            "image_transport",
+            default_value="raw",
+            choices=["raw", "compressed"],
+            description="how the colour image arrives: Image, or CompressedImage on <image>/compressed",
+        ),
+        DeclareLaunchArgument(
+            "depth_transport",
+            default_value="raw",
+            choices=["raw", "compressedDepth"],
+            description="how the depth image arrives: Image, or CompressedImage on <depth>/compressedDepth",
+        ),
+        DeclareLaunchArgument(
+            "model", default_value="tiny", choices=["tiny", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
+        ),
+        DeclareLaunchArgument(
+            "checkpoint", default_value="", description="checkpoint file of the model; empty for the weights in the package (tiny only)"
+        ),
+        DeclareLaunchArgument("device", default_value="cpu", description="torch device: cpu, cuda, cuda:1, ..."),
+        DeclareLaunchArgument("engine", default_value="torch", choices=["torch"], description="what computes the model in the segmenter"),
+        DeclareLaunchArgument(
+            "adapter_file",
+            default_value="",
+            description="adapter file to go on from, where it exists, and to save each new adapter to; "
+            "empty starts with the frozen model and saves nothing",
+        ),
+        DeclareLaunchArgument("target_frame", default_value="", description="TF frame of the 3D output; empty for the camera's"),
+        DeclareLaunchArgument("seed", default_value="0", description="seed of everything random in the training"),
+        DeclareLaunchArgument("bag", default_value="", description="recording to play: an MCAP file or a rosbag2 folder; empty plays none"),
+        DeclareLaunchArgument(
+            "lock_step",
+            default_value="false",
+            choices=["true", "false"],
+            description="with bag: wait for both nodes after each frame, so that the outcome does not depend on timing",
+        ),
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    names = ("image_transport", "depth_transport", "model", "checkpoint", "device")
+    common = {name: text(name) for name in names} | {"lock_step": ParameterValue(LaunchConfiguration("lock_step"), value_type=bool)}
+    remappings = [(name + suffix, [LaunchConfiguration(name), suffix]) for name in TOPICS for suffix in suffixes(name)]
+    segmenter = Node(
+        package="wesam_ros",
+        executable="segmenter",
+        name="segmenter",
+        output="screen",
+        remappings=remappings,
+        parameters=[common | {"engine": text("engine"), "target_frame": text("target_frame")}],
+    )
+    adapter = Node(
+        package="wesam_ros",
+        executable="adapter",
+        name="adapter",
+        output="screen",
+        remappings=remappings,
+        parameters=[common | {"save_to": text("adapter_file"), "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int)}],
+    )
+    player = Node(
+        package="wesam_ros",
+        executable="player",
+        name="player",
+        output="screen",
+        condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("bag"), "")),
+        remappings=remappings,
+        parameters=[{"bag": text("bag"), "lock_step": common["lock_step"]}],
+    )
+    return LaunchDescription([*arguments(), segmenter, adapter, player])
+
+
+def text(name: str) -> ParameterValue:
+    """The argument `name` as a string parameter, also where it reads like a number or a boolean."""
+    return ParameterValue(LaunchConfiguration(name), value_type=str)
+
+
+def suffixes(topic: str) -> tuple[str, ...]:
+    """What the nodes append to a topic's name for the transports that it may come by; ROS remaps whole names only."""
+    return {"image": ("", "/compressed"), "depth": ("", "/compressedDepth")}.get(topic, ("",))
