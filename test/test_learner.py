@@ -14,7 +14,7 @@ from wesam_ros.adaptation.guard import Judgement, objection
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.memory import FrameMemory
 from wesam_ros.data.frames import Frame
-from wesam_ros.sam import Adapter, Prompts, base_hash
+from wesam_ros.sam import Adapter, Prompt, Prompts, base_hash
 
 SIZE = (60, 80)
 CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0)
@@ -70,10 +70,12 @@ def test_same_seed_same_adapter_bit_for_bit_and_labels_do_not_matter(sam: Any, l
 def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
     frame, _ = _frames(1)[0]
-    assert learner.observe(frame, Prompts(SIZE, ())).reason == "no_objects"
+    clicks = Prompts(SIZE, (Prompt(points=np.array([[20.0, 20.0]], np.float32), point_labels=np.array([1])),))
+    assert learner.observe(frame, Prompts(SIZE, ())).reason == "no_boxes"
+    assert learner.observe(frame, clicks).reason == "no_boxes"
     assert learner.observe(frame, Prompts.from_boxes(np.array([[1, 1, 5, 40]], np.float32), SIZE)).reason == "small_objects"
     assert learner.step() is None
-    assert learner.counters == {"frames": 2, "rejected: no_objects": 1, "rejected: small_objects": 1}
+    assert learner.counters == {"frames": 3, "rejected: no_boxes": 2, "rejected: small_objects": 1}
 
 
 def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:

@@ -34,7 +34,7 @@ BANK = 64
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a frame was taken into the memory, and why not: "no_objects", "small_objects", or "" if it was."""
+    """Whether a frame was taken into the memory, and why not: "no_boxes", "small_objects", or "" if it was."""
 
     accepted: bool
     reason: str = ""
@@ -89,16 +89,16 @@ class Learner:
 
         Args:
             frame: its image is used, its labels never are.
-            prompts: boxes of its objects, in pixels of the image.
+            prompts: of its objects, in pixels of the image; only their boxes are learnt from.
         """
         self.counters["frames"] += 1
-        if not len(prompts):
-            return self._rejected("no_objects")
-        boxes = np.stack([each.box for each in prompts.objects if each.box is not None])
-        large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2]).min(1) >= self.config.least_side)
-        if not len(large):
+        boxes = np.array([each.box for each in prompts.objects if each.box is not None], np.float32).reshape(-1, 4)
+        if not len(boxes):
+            return self._rejected("no_boxes")
+        large = (boxes[:, 2:] - boxes[:, :2]).min(1) >= self.config.least_side
+        if not large.any():
             return self._rejected("small_objects")
-        kept = self._with_anchor(frame.image, prompts.select(large), frame.stamp_ns)
+        kept = self._with_anchor(frame.image, Prompts.from_boxes(boxes[large], prompts.size), frame.stamp_ns)
         if self.memory.add(kept):
             self._bank = torch.cat([self._bank, kept.anchor_prototypes])[-BANK:]
         self.counters["accepted"] += 1
