@@ -1,0 +1,202 @@
+"""A ROS graph for the tests: nodes in processes of their own, and one node here that talks to them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
+
+os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"  # raw images through shared memory may come 3 s late
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header, UInt64
+from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompt, Prompts
+
+from wesam_ros.data.codecs import encode_jpeg
+from wesam_ros.nodes.children import NodeProcess
+from wesam_ros.nodes.conversions import stamp_of
+from wesam_ros.nodes.inputs import LATCHED
+from wesam_ros.nodes.objects import image_message
+from wesam_ros.nodes.player import spin_quietly
+
+SIZE = (120, 160)
+BOXES = ((10, 20, 60, 90), (80, 30, 150, 100))
+WAIT = 60.0
+"""Seconds after which something that should have happened has not; generous, since the machine may be busy."""
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    """(120, 160, 3) RGB with a bright rectangle in each box of BOXES."""
+    image = np.random.default_rng(seed).integers(0, 60, (*SIZE, 3), dtype=np.uint8)
+    for x0, y0, x1, y1 in BOXES:
+        image[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] += 150
+    return image
+
+
+class Graph:
+    """The tests' own node: publishes inputs, keeps what the nodes publish, and waits for it."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node("tester")
+        self.publishers = {
+            "image": self.node.create_publisher(Image, "image", 10),
+            "compressed": self.node.create_publisher(CompressedImage, "image/compressed", 10),
+            "depth": self.node.create_publisher(Image, "depth", 10),
+            "camera_info": self.node.create_publisher(CameraInfo, "camera_info", 10),
+            "detections": self.node.create_publisher(Detection2DArray, "detections", 10),
+            "prompts": self.node.create_publisher(Prompts, "prompts", 10),
+        }
+        self.objects: dict[int, ObjectArray] = {}
+        self.labels: dict[int, Image] = {}
+        self.statuses: dict[int, AdaptationStatus] = {}
+        self.adapters: list[Adapter] = []
+        self.versions: list[int] = []
+        self.diagnostics: dict[str, dict[str, str]] = {}
+        self.levels: dict[str, bytes] = {}
+        for kind, topic, take, qos in (
+            (ObjectArray, "segmenter/objects", lambda m: self.objects.update({stamp_of(m.header): m}), 10),
+            (Image, "segmenter/labels", lambda m: self.labels.update({stamp_of(m.header): m}), 10),
+            (AdaptationStatus, "adapter/status", lambda m: self.statuses.update({stamp_of(m.header): m}), 10),
+            (Adapter, "adapter", self.adapters.append, LATCHED),
+            (UInt64, "segmenter/adapter_version", lambda m: self.versions.append(m.data), LATCHED),
+            (DiagnosticArray, "/diagnostics", self._take_diagnostics, 10),
+        ):
+            self.node.create_subscription(kind, topic, take, qos)
+        self.adapter_publisher = self.node.create_publisher(Adapter, "adapter", LATCHED)
+        self._stamp = 1000 * 10**9
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        threading.Thread(target=spin_quietly, args=(self.executor,), daemon=True).start()
+
+    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.diagnostics[status.name] = {each.key: each.value for each in status.values}
+            self.levels[status.name] = status.level
+
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = WAIT) -> Any:
+        """The first true value of `condition`; fails, saying `what` did not happen, after `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while not (value := condition()):
+            assert time.monotonic() < end, f"{what} did not happen within {timeout:g} s; diagnostics: {self.diagnostics}"
+            time.sleep(0.01)
+        return value
+
+    def count(self, node: str, counter: str) -> int:
+        """A counter of a node as /diagnostics last had it."""
+        return int(self.diagnostics.get(f"/{node}", {}).get(counter, 0))
+
+    def next_header(self) -> Header:
+        """A header with a stamp of its own."""
+        self._stamp += 10**8
+        header = Header(frame_id="camera")
+        header.stamp.sec, header.stamp.nanosec = divmod(self._stamp, 10**9)
+        return header
+
+    def send(self, **messages: Any) -> None:
+        """Publishes messages by input; detections and prompts, if any, last."""
+        for name in sorted(messages, key=lambda name: name in ("detections", "prompts")):
+            if messages[name] is not None:
+                self.publishers[name].publish(messages[name])
+
+    def frame(self, header: Header, boxes: Sequence[Sequence[float]] = BOXES, seed: int = 0) -> dict[str, Any]:
+        """The messages of a valid frame: image, depth (1 m), camera_info and detections."""
+        info = CameraInfo(header=header, height=SIZE[0], width=SIZE[1])
+        info.k = [130.0, 0.0, 80.0, 0.0, 130.0, 60.0, 0.0, 0.0, 1.0]
+        return {
+            "image": image_message(header, picture(seed)),
+            "depth": image_message(header, np.full(SIZE, 1000, np.uint16)),
+            "camera_info": info,
+            "detections": detections(header, boxes),
+        }
+
+    def masks_of(self, header: Header) -> ObjectArray:
+        """The segmenter's answer to a frame."""
+        stamp = stamp_of(header)
+        return self.until(lambda: self.objects.get(stamp), f"masks for the frame with stamp {stamp}")
+
+    def answer(self, **changes: Any) -> ObjectArray:
+        """Sends a valid frame, with some of its messages changed, and waits for its masks."""
+        header = self.next_header()
+        self.send(**{**self.frame(header), **changes})
+        return self.masks_of(header)
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """The response of a service."""
+        client = self.node.create_client(kind, name)
+        try:
+            assert client.wait_for_service(WAIT), f"there is no service {name}"
+            future = client.call_async(request)
+            self.until(future.done, f"a response of {name}")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+
+def detections(header: Header, boxes: Sequence[Sequence[float]]) -> Detection2DArray:
+    """Boxes x0 y0 x1 y1, named a, b, ... and scored 0.9, 0.8, ..."""
+    message = Detection2DArray(header=header)
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
+        each = Detection2D(header=header, id=chr(ord("a") + i) if i < 26 else str(i))
+        each.bbox.center.position.x, each.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+        each.bbox.size_x, each.bbox.size_y = float(x1 - x0), float(y1 - y0)
+        hypothesis = ObjectHypothesisWithPose()
+        hypothesis.hypothesis.class_id, hypothesis.hypothesis.score = "cup", max(0.9 - i / 10, 0.0)
+        each.results = [hypothesis]
+        message.detections.append(each)
+    return message
+
+
+@pytest.fixture(scope="session")
+def graph() -> Iterator[Graph]:
+    rclpy.init()
+    graph = Graph()
+    yield graph
+    graph.executor.shutdown(0)
+    rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def segmenter(graph: Graph, random_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """A segmenter that takes raw images, with random weights; its log is shown where it ends by itself."""
+    log = tmp_path_factory.mktemp("segmenter") / "segmenter.log"
+    parameters = {"checkpoint": random_tiny, "torch_threads": 1, "target_frame": "base", "tf_wait": 0.0}
+    process = NodeProcess("segmenter", parameters, log, {})
+    try:
+        graph.until(lambda: process.check() or graph.publishers["detections"].get_subscription_count(), "the segmenter's start")
+        yield process
+    finally:
+        process.stop()
+
+
+@pytest.fixture
+def valid_prompts() -> Callable[[Header], Prompts]:
+    """Makes the prompts message of a valid frame: one box."""
+
+    def make(header: Header) -> Prompts:
+        prompt = Prompt(id="p", has_box=True, box=np.array(BOXES[0], np.float32))
+        return Prompts(header=header, prompts=[prompt])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_jpeg() -> Callable[[Header], CompressedImage]:
+    """Makes the compressed image of a valid frame."""
+
+    def make(header: Header) -> CompressedImage:
+        return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=array("B", encode_jpeg(picture())))
+
+    return make

@@ -1,0 +1,151 @@
+"""The adapter node in its own process: learning, publishing, services, and being killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
+
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import CompressedImage
+from std_srvs.srv import SetBool, Trigger
+from wesam_ros.msg import AdaptationStatus
+
+from wesam_ros.nodes.children import NodeProcess
+from wesam_ros.nodes.conversions import stamp_of
+from wesam_ros.sam import Adapter
+
+
+class AdapterUnderTest:
+    """The adapter node's process; it takes compressed images and publishes after every step that it can judge."""
+
+    def __init__(self, graph: Any, checkpoint: Path, folder: Path, jpeg: Callable[..., CompressedImage]) -> None:
+        self.graph, self.checkpoint, self.folder, self.jpeg = graph, checkpoint, folder, jpeg
+        self.saved = folder / "adapter.safetensors"
+        self.start()
+
+    def start(self) -> None:
+        before = self.graph.publishers["detections"].get_subscription_count()
+        self.process = NodeProcess(
+            "adapter",
+            {
+                "checkpoint": self.checkpoint,
+                "torch_threads": 1,
+                "image_transport": "compressed",
+                "save_to": self.saved,
+                "steps_per_frame": 1,
+                "adaptation.publish_every": 1,
+                "adaptation.held_back": 2,
+                "adaptation.judges": 1,
+                "adaptation.tolerance": 1.0,
+            },
+            self.folder / "adapter.log",
+            {},
+        )
+        subscribed = self.graph.publishers["detections"].get_subscription_count
+        self.graph.until(lambda: self.process.check() or subscribed() > before, "the adapter node's start")
+
+    def send(self, image: CompressedImage | None = None) -> int:
+        """Sends a frame to adapter and segmenter alike; returns its stamp."""
+        header = self.graph.next_header()
+        frame = self.graph.frame(header)
+        self.graph.send(**frame, compressed=image if image is not None else self.jpeg(header))
+        return stamp_of(header)
+
+    def status(self, stamp: int) -> AdaptationStatus:
+        return self.graph.until(lambda: self.graph.statuses.get(stamp), f"a status for the frame with stamp {stamp}")
+
+    def until_published(self, sends: int = 10) -> AdaptationStatus:
+        """Sends frames until one leads to a new adapter."""
+        for _ in range(sends):
+            status = self.status(self.send())
+            if status.published:
+                return status
+        raise AssertionError(f"no adapter within {sends} frames: {status}")
+
+    def call(self, name: str) -> Trigger.Response:
+        return self.graph.call(Trigger, f"/adapter/{name}", Trigger.Request())
+
+
+@pytest.fixture(scope="module")
+def adapter(
+    graph: Any,
+    segmenter: NodeProcess,
+    random_tiny: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_jpeg: Callable[..., CompressedImage],
+) -> Iterator[AdapterUnderTest]:
+    under_test = AdapterUnderTest(graph, random_tiny, tmp_path_factory.mktemp("adapter"), make_jpeg)
+    yield under_test
+    under_test.process.stop()
+
+
+def test_learns_and_publishes_what_it_has_saved(adapter: AdapterUnderTest, sam: Any) -> None:
+    status = adapter.until_published()
+    assert status.accepted
+    assert status.state == AdaptationStatus.LEARNING
+    assert "total" in status.loss_names
+    assert len(status.losses) == len(status.loss_names)
+    published = adapter.graph.until(
+        lambda: next((each for each in adapter.graph.adapters if each.version == status.version), None), "the adapter's message"
+    )
+    assert Adapter.from_bytes(published.data.tobytes(), for_sam=sam).version == status.version
+    assert adapter.saved.read_bytes() == published.data.tobytes()
+
+
+def test_a_truncated_jpeg_is_counted_and_has_a_status(adapter: AdapterUnderTest) -> None:
+    header = adapter.graph.next_header()
+    whole = adapter.jpeg(header)
+    whole.data = whole.data[: len(whole.data) // 2]
+    adapter.graph.send(**adapter.graph.frame(header), compressed=whole)
+    status = adapter.status(stamp_of(header))
+    assert not status.accepted
+    assert status.reason.startswith("image: ")
+    adapter.graph.until(lambda: adapter.graph.count("adapter", "rejected.image.truncated") == 1, "the count")
+    assert adapter.status(adapter.send()).accepted
+
+
+def test_pause(adapter: AdapterUnderTest) -> None:
+    assert adapter.graph.call(SetBool, "/adapter/pause", SetBool.Request(data=True)).success
+    status = adapter.status(adapter.send())
+    assert (status.state, status.accepted, list(status.losses)) == (AdaptationStatus.PAUSED, False, [])
+    assert adapter.graph.call(SetBool, "/adapter/pause", SetBool.Request(data=False)).success
+    assert adapter.status(adapter.send()).accepted
+
+
+def test_reset_rollback_and_save(adapter: AdapterUnderTest, sam: Any) -> None:
+    before = adapter.until_published().version
+    assert adapter.call("rollback").success
+    assert Adapter.load(adapter.saved, for_sam=sam).version == before + 1
+    assert adapter.call("reset").success
+    fresh = Adapter.load(adapter.saved, for_sam=sam)
+    assert fresh.version == before + 2
+    assert not fresh.b.any()
+    adapter.graph.until(lambda: adapter.graph.versions[-1] == fresh.version, "the segmenter's taking the reset adapter")
+    assert str(adapter.saved) in adapter.call("save").message
+
+
+def test_killed_in_mid_training_it_goes_on_from_the_last_saved_adapter(adapter: AdapterUnderTest) -> None:
+    graph = adapter.graph
+    saved = adapter.until_published().version
+    graph.until(lambda: graph.versions[-1] == saved, "the segmenter's taking the adapter")
+    many = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1000)
+    request = SetParameters.Request(parameters=[Parameter(name="steps_per_frame", value=many)])
+    assert graph.call(SetParameters, "/adapter/set_parameters", request).results[0].successful
+    steps = graph.count("adapter", "steps")
+    adapter.send()
+    graph.until(lambda: graph.count("adapter", "steps") > steps, "training")
+    adapter.process.process.kill()
+    adapter.process.process.wait(10)
+
+    assert graph.answer().adapter_version == saved
+
+    adapter.start()
+    assert f"goes on from adapter version {saved}" in adapter.process.log_end()
+    assert adapter.until_published().version == saved + 1
+    assert graph.until(lambda: graph.versions[-1] == saved + 1, "the segmenter's taking the next adapter")

@@ -1,0 +1,76 @@
+"""`wesam run` in lock step: player, segmenter and adapter in processes of their own, and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
+
+from wesam_ros.data.bags import BagError, write_bag
+from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
+from wesam_ros.nodes.player import find_topics
+
+FRAMES = 4
+SIZE = (120, 160)
+
+
+def frames() -> Iterator[Frame]:
+    """Two coloured rectangles that move to the right."""
+    noise = np.random.default_rng(0)
+    for i in range(FRAMES):
+        labels = np.zeros(SIZE, np.uint16)
+        labels[20:70, 10 + 8 * i : 60 + 8 * i] = 1
+        labels[80:115, 30 + 8 * i : 100 + 8 * i] = 2
+        colours = np.array([[60, 60, 60], [200, 40, 40], [40, 40, 200]], np.uint8)
+        image = colours[labels] + noise.integers(0, 30, (*SIZE, 3), dtype=np.uint8)
+        depth = np.where(labels > 0, 0.9, 1.2).astype(np.float32)
+        camera = np.array([[130.0, 0, 80], [0, 130, 60], [0, 0, 1]])
+        ids, boxes = boxes_of_labels(labels)
+        yield Frame(image, depth, camera, Detections(boxes, tuple(map(str, ids))), labels, stamp_ns=10**9 + i * 10**8)
+
+
+def run(bag: Path, checkpoint: Path, out: Path) -> dict[str, Any]:
+    """Plays a bag in a graph of its own; the summary."""
+    domain = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 50) % 100
+    command = [sys.executable, "-m", "wesam_ros.cli", "run", str(bag), "--lock-step", "--out", str(out), "--domain-id", str(domain)]
+    command += ["--checkpoint", str(checkpoint), "--steps-per-frame", "1", "--seed", "3", "--timeout", "90"]
+    for setting in ("publish_every=1", "held_back=2", "judges=1", "tolerance=1.0"):
+        command += ["--set", setting]
+    done = subprocess.run(command, cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads((out / "summary.json").read_text()))
+
+
+def test_lock_step_is_deterministic_and_labels_do_not_reach_it(random_tiny: Path, tmp_path: Path) -> None:
+    write_bag(tmp_path / "with.mcap", frames())
+    write_bag(tmp_path / "without.mcap", frames(), labels=False)
+    scored = run(tmp_path / "with.mcap", random_tiny, tmp_path / "a")
+    unscored = run(tmp_path / "without.mcap", random_tiny, tmp_path / "b")
+    adapters = [(tmp_path / out / "adapter.safetensors").read_bytes() for out in ("a", "b")]
+    assert adapters[0] == adapters[1]
+    assert scored["frames"] == unscored["frames"] == FRAMES
+    assert scored["adapter_versions"] >= 1
+    assert scored["seed"] == 3
+    assert 0 <= scored["miou_frozen"] <= 1
+    assert 0 <= scored["miou_adapted"] <= 1
+    assert unscored["miou_adapted"] is None
+    assert "<svg" in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_find_topics_takes_what_was_named_and_says_what_there_is(tmp_path: Path) -> None:
+    bag = tmp_path / "bag.mcap"
+    write_bag(bag, frames())
+    found = find_topics(bag, {})
+    assert (found.image, found.detections, found.labels) == ("/camera/color/image_raw/compressed", "/detections", "")
+    assert find_topics(bag, {"detections": "/other"}).detections == "/other"
+    with pytest.raises(BagError, match="does not exist"):
+        find_topics(tmp_path / "none.mcap", {})
