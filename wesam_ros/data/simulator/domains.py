@@ -38,6 +38,7 @@ class Domain:
         key, ambient: light strengths; tint: how strongly light is coloured, 0 to 1; lights: number of lamps, inclusive.
         gloss: factor on the objects' gloss, and a floor under it.
         table: weights of textures.SURFACES for the table top; mirror: reflectance of the table, none below 0.
+        reflection: how much an object's surface shows the table and bright windows in place of its own texture.
         muted: probability that table, floor and walls are greyer than things.
         camouflage: probability that an object wears the table's or a neighbour's texture.
         spread: metres, standard deviation of drop places about the middle of the pile.
@@ -53,6 +54,7 @@ class Domain:
     gloss: tuple[float, float] = (1.0, 0.0)
     table: dict[str, float] = field(default_factory=lambda: dict(TABLES))
     mirror: Span = (-0.25, 0.15)
+    reflection: Span = (0.0, 0.0)
     muted: float = 0.8
     camouflage: float = 0.03
     spread: Span = (0.05, 0.14)
@@ -128,7 +130,7 @@ def develop_source(picture: Picture, look: Rng, dice: Rng) -> Picture:
 def develop_dim(picture: Picture, look: Rng, dice: Rng) -> Picture:
     """Evening light of one colour, underexposed and amplified: blotchy noise, weak contrast."""
     cast = [(1.25, 0.95, 0.55), (0.65, 0.9, 1.3), (0.75, 1.15, 0.75), (1.2, 0.75, 1.0)][int(look.integers(4))]
-    picture = exposed(picture, look, 0.14, 0.22) * np.array(cast, np.float32) + np.float32(look.uniform(0.0, 0.03))
+    picture = exposed(picture, look, 0.17, 0.25) * np.array(cast, np.float32) + np.float32(look.uniform(0.0, 0.03))
     picture = blurred(vignette(picture, float(look.uniform(0.2, 0.6))), float(look.uniform(0.6, 1.1)))
     picture = grain(picture, dice, float(look.uniform(0.012, 0.024)), float(look.uniform(0.05, 0.08)))
     return grain(picture, dice, float(look.uniform(0.01, 0.02)), float(look.uniform(0.02, 0.05)), 1.5)
@@ -139,14 +141,14 @@ def develop_gloss(picture: Picture, look: Rng, dice: Rng) -> Picture:
     picture = exposed(picture, look, 0.42, 0.6)
     bright = cv2.GaussianBlur(np.clip(picture - 0.85, 0, 1), (0, 0), 8)
     picture = tone(picture + 1.5 * np.asarray(bright, np.float32), float(look.uniform(0.9, 1.2)), float(look.uniform(0.3, 0.8)))
-    picture = motion(picture, dice, 4, 10)
+    picture = motion(picture, dice, 5, 12)
     return grain(picture, dice, 0.006, 0.015)
 
 
 def develop_camera(picture: Picture, look: Rng, dice: Rng) -> Picture:
     """A cheap camera: few pixels enlarged, sharpened, another white balance, dark corners, JPEG blocks."""
     h, w = picture.shape[:2]
-    scale = float(look.uniform(0.3, 0.42))
+    scale = float(look.uniform(0.28, 0.38))
     cast = (1.2, 1.0, 0.72) if look.random() < 0.5 else (0.8, 1.0, 1.25)
     picture = vignette(exposed(picture, look, 0.38, 0.55) * np.array(cast, np.float32), float(look.uniform(0.4, 0.9)))
     small = cv2.resize(picture, (max(8, round(w * scale)), max(8, round(h * scale))), interpolation=cv2.INTER_AREA)
@@ -162,6 +164,8 @@ DOMAINS: dict[str, Domain] = {
     "source": Domain(develop_source),
     "dim": Domain(develop_dim, key=(0.25, 0.45), ambient=(0.08, 0.2), tint=0.2, lights=(1, 1)),
     "clutter": Domain(develop_source, table=BUSY, muted=0.15, camouflage=0.75, spread=(0.03, 0.07)),
-    "gloss": Domain(develop_gloss, key=(0.9, 1.2), ambient=(0.15, 0.3), lights=(2, 3), gloss=(1.5, 0.65), mirror=(0.25, 0.55)),
-    "camera": Domain(develop_camera, focal=(380.0, 430.0), distance=(0.5, 0.75), elevation=((62.0, 80.0),)),
+    "gloss": Domain(
+        develop_gloss, key=(0.9, 1.2), ambient=(0.15, 0.3), lights=(2, 3), gloss=(1.5, 0.65), reflection=(0.35, 0.8), mirror=(0.25, 0.55)
+    ),
+    "camera": Domain(develop_camera, focal=(380.0, 430.0), distance=(0.75, 1.05), elevation=((62.0, 80.0),)),
 }

@@ -9,50 +9,10 @@ import numpy as np
 
 from wesam_ros.data.simulator.textures import Colour, Image, Rng, colour, near, noise, plain, rgb255, scene, shaded, stamped, stripes
 
-WORDS = [
-    "MILK",
-    "OATS",
-    "TEA",
-    "COFFEE",
-    "PASTA",
-    "RICE",
-    "SOAP",
-    "SALT",
-    "SUGAR",
-    "COCOA",
-    "FRESH",
-    "NATURE",
-    "BIO",
-    "CLASSIC",
-    "CRUNCH",
-    "ORIGINAL",
-    "LEMON",
-    "TOMATO",
-    "BEANS",
-    "HONEY",
-    "GOLD",
-    "SUPER",
-    "EXTRA",
-    "CORN",
-    "FLAKES",
-    "SPICY",
-    "MINT",
-    "WAFER",
-    "CHOCO",
-    "NUTS",
-    "GLUE",
-    "SCREWS",
-    "BULB",
-    "TAPE",
-    "PAINT",
-    "VITAL",
-    "SPORT",
-    "BABY",
-    "CLEAN",
-    "POWER",
-    "ALPHA",
-    "NOVA",
-]
+WORDS = (  # noqa: SIM905 - a list of as many quoted words reads worse
+    "MILK OATS TEA COFFEE PASTA RICE SOAP SALT SUGAR COCOA FRESH NATURE BIO CLASSIC CRUNCH ORIGINAL LEMON TOMATO BEANS HONEY GOLD "
+    "SUPER EXTRA CORN FLAKES SPICY MINT WAFER CHOCO NUTS GLUE SCREWS BULB TAPE PAINT VITAL SPORT BABY CLEAN POWER ALPHA NOVA"
+).split()
 SMALL = ("net weight 500 g", "best before see lid", "100% natural", "store in a dry place", "new recipe", "ingredients: water, salt")
 FONTS = (
     cv2.FONT_HERSHEY_DUPLEX,

@@ -173,14 +173,17 @@ def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng) -> Scene:
 
 
 def _dressed(item: Item, pool: list[Image], domain: Domain, rng: Rng) -> Item:
-    """The item with the domain's gloss and, camouflaged, in a texture of the table or of another item."""
+    """The item with the domain's gloss and reflections and, camouflaged, in a texture of the table or of another item."""
     factor, floor = domain.gloss
     borrowed = pool[int(rng.integers(len(pool))) if rng.random() < 0.5 else 0] if rng.random() < domain.camouflage else None
-    parts = tuple(
-        Part(p.mesh, p.texture if borrowed is None else borrowed, float(np.clip(max(p.gloss * factor, floor), 0, 1)), p.solid)
-        for p in item.parts
-    )
-    return Item(item.kind, parts, item.colliders)
+    shine = float(rng.uniform(*domain.reflection)) if domain.reflection[1] > 0 else 0.0
+    parts = []
+    for p in item.parts:
+        texture = p.texture if borrowed is None else borrowed
+        if shine > 0:
+            texture = textures.reflecting(texture, pool[0], shine, rng)
+        parts.append(Part(p.mesh, texture, float(np.clip(max(p.gloss * factor, floor), 0, 1)), p.solid))
+    return Item(item.kind, tuple(parts), item.colliders)
 
 
 class _Furnisher:
@@ -225,6 +228,8 @@ class _Furnisher:
             shift = float(rng.uniform(1.3, 2.8))
             image = self.ground(BUSY if rng.random() < 0.15 else {"plain": 4, "wood": 1, "tiles": 1, "scene": 0.5})
             self._plane(name, [x * shift, y * shift, 0.5], quat, image, 1.0)
+            if name == "wall1":
+                self._plane("wall2", [shift, 0.0, 0.5], [0.7071, 0, -0.7071, 0], image, 1.0)
         for k in range(int(rng.integers(0, 4))):  # furniture that stands about, out of reach
             size = rng.uniform([0.1, 0.1, 0.2], [0.4, 0.4, 0.5])
             side = rng.uniform(0, np.pi)

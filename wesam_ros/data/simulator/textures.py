@@ -76,6 +76,25 @@ def muted(image: Image, rng: Rng) -> Image:
     return np.asarray(np.clip((grey + (image - grey) * rng.uniform(0.1, 0.7)) * level, 8, 245), np.uint8)
 
 
+def reflecting(image: Image, room: Image, amount: float, rng: Rng) -> Image:
+    """The texture of a shiny thing: amount of it (0 to 1) shows a room's texture, stretched and bent, and a few bright windows."""
+    h, w = image.shape[:2]
+    bend = (noise(rng, 256, 3, 2) - 0.5) * 120
+    y, x = np.mgrid[:256, :256].astype(np.float32)
+    seen = cv2.remap(
+        cv2.resize(room, (256, 256), interpolation=cv2.INTER_AREA),
+        x * 0.7 + bend,
+        y * 1.6 + bend.T,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    for _ in range(int(rng.integers(1, 4))):
+        corner, size = rng.integers(0, 230, 2), rng.integers(6, 40, 2)
+        cv2.rectangle(seen, (int(corner[0]), int(corner[1])), (int(corner[0] + size[0]), int(corner[1] + size[1])), (255, 255, 250), -1)
+    mirrored = cv2.resize(cv2.GaussianBlur(seen, (0, 0), 1.5), (w, h)).astype(np.float32)
+    return np.asarray(np.clip((1 - amount) * image + amount * mirrored, 0, 255), np.uint8)
+
+
 def wood(rng: Rng, size: int) -> Image:
     x, y = np.meshgrid(np.linspace(0, 1, size, dtype=np.float32), np.linspace(0, 1, size, dtype=np.float32))
     rings = y * rng.uniform(4, 14) + noise(rng, size, 4, 3, stretch=4) * rng.uniform(1, 5) + 0.3 * x
