@@ -18,8 +18,10 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"  # raw images through shared memory may come 3 s late
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
+from safetensors.torch import save_file
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, UInt64
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
@@ -31,6 +33,7 @@ from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.objects import image_message
 from wesam_ros.nodes.player import spin_quietly
+from wesam_ros.sam.architectures import build_tiny
 
 SIZE = (120, 160)
 BOXES = ((10, 20, 60, 90), (80, 30, 150, 100))
@@ -157,6 +160,15 @@ def detections(header: Header, boxes: Sequence[Sequence[float]]) -> Detection2DA
         each.results = [hypothesis]
         message.detections.append(each)
     return message
+
+
+@pytest.fixture(scope="session")
+def random_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of `tiny` with random weights as torch draws them: its masks cover a part of the image, and an adapter changes them."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random_tiny.safetensors"
+    save_file({name: value.contiguous() for name, value in build_tiny().state_dict().items()}, path)
+    return path
 
 
 @pytest.fixture(scope="session")
