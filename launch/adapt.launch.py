@@ -24,6 +24,9 @@ TOPICS = {
     "prompts": "wesam_ros/Prompts: points and coarse masks",
 }
 
+PATIENCE = "40"
+"""Seconds that a node has to end: a training step is finished, and the adapter saved."""
+
 
 def arguments() -> list[DeclareLaunchArgument]:
     topics = [DeclareLaunchArgument(name, default_value=name, description=f"topic: {text}") for name, text in TOPICS.items()]
@@ -76,6 +79,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="segmenter",
         name="segmenter",
         output="screen",
+        sigterm_timeout=PATIENCE,
         remappings=remappings,
         parameters=[common | {"engine": text("engine"), "target_frame": text("target_frame")}],
     )
@@ -84,6 +88,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="adapter",
         name="adapter",
         output="screen",
+        sigterm_timeout=PATIENCE,
         remappings=remappings,
         parameters=[common | {"save_to": text("adapter_file"), "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int)}],
     )

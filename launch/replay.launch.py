@@ -14,6 +14,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
 
 PASSED_ON = ("out", "model", "checkpoint", "device", "seed")
+PATIENCE = "40"
+"""Seconds that it has to end: both nodes finish what they are at."""
 
 
 def arguments() -> list[DeclareLaunchArgument]:
@@ -52,4 +54,4 @@ def replay(context: LaunchContext) -> list[ExecuteProcess]:
     if given["lock_step"] == "true":
         options.append("--lock-step")
     command = [ExecutableInPackage(executable="wesam", package="wesam_ros"), "run", given["bag"], *options]
-    return [ExecuteProcess(cmd=command, name="wesam_run", output="screen")]
+    return [ExecuteProcess(cmd=command, name="wesam_run", output="screen", sigterm_timeout=PATIENCE)]
