@@ -140,9 +140,14 @@ class Adapter:
         return cls(a, torch.zeros(layers, 2, channels, rank), base)
 
     def to_bytes(self) -> bytes:
-        """Safetensors with the base's hash and the version in its header."""
+        """Safetensors with the base's hash and the version in its header; the same adapter gives the same bytes."""
         metadata = {"format": FORMAT, "base": self.base, "version": str(self.version)}
-        return safetensors_save({"a": self.a.detach().cpu().contiguous(), "b": self.b.detach().cpu().contiguous()}, metadata)
+        data = safetensors_save({"a": self.a.detach().cpu().contiguous(), "b": self.b.detach().cpu().contiguous()}, metadata)
+        # The library writes the metadata in another order each time; the tensors' order and offsets do not change.
+        length = int.from_bytes(data[:8], "little")
+        header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+        header += b" " * (-len(header) % 8)  # the format aligns the tensors to 8 bytes
+        return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
     @classmethod
     def from_bytes(cls, data: bytes, *, for_sam: Sam) -> Adapter:
