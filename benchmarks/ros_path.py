@@ -66,7 +66,7 @@ def inputs(transport: str) -> dict[str, bytes]:
         colour, range_image = image_message(header, image), image_message(header, depth)
     else:
         colour = CompressedImage(header=header, format="jpeg", data=array("B", codecs.encode_jpeg(image)))
-        kind, data = codecs.encode_compressed_depth(depth.astype(np.float32) / 1000)
+        kind, data = codecs.encode_compressed_depth(depth.astype(np.float32) / np.float32(1000))
         range_image = CompressedImage(header=header, format=kind, data=array("B", data))
     return {name: serialize_message(each) for name, each in
             {"image": colour, "depth": range_image, "camera_info": info, "detections": found}.items()}  # fmt: skip

@@ -138,7 +138,7 @@ class Graph:
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """The response of a service."""
-        client = self.node.create_client(kind, name)
+        client: Any = self.node.create_client(kind, name)
         try:
             assert client.wait_for_service(WAIT), f"there is no service {name}"
             future = client.call_async(request)
@@ -186,8 +186,13 @@ def segmenter(graph: Graph, random_tiny: Path, tmp_path_factory: pytest.TempPath
     log = tmp_path_factory.mktemp("segmenter") / "segmenter.log"
     parameters = {"checkpoint": random_tiny, "torch_threads": 1, "target_frame": "base", "tf_wait": 0.0}
     process = NodeProcess("segmenter", parameters, log, {})
+
+    def subscribed() -> int:
+        process.check()
+        return int(graph.publishers["detections"].get_subscription_count())
+
     try:
-        graph.until(lambda: process.check() or graph.publishers["detections"].get_subscription_count(), "the segmenter's start")
+        graph.until(subscribed, "the segmenter's start")
         yield process
     finally:
         process.stop()

@@ -47,8 +47,12 @@ class AdapterUnderTest:
             self.folder / "adapter.log",
             {},
         )
-        subscribed = self.graph.publishers["detections"].get_subscription_count
-        self.graph.until(lambda: self.process.check() or subscribed() > before, "the adapter node's start")
+
+        def subscribed() -> bool:
+            self.process.check()
+            return bool(self.graph.publishers["detections"].get_subscription_count() > before)
+
+        self.graph.until(subscribed, "the adapter node's start")
 
     def send(self, image: CompressedImage | None = None) -> int:
         """Sends a frame to adapter and segmenter alike; returns its stamp."""

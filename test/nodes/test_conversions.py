@@ -47,7 +47,7 @@ def test_depth_must_have_the_images_size() -> None:
     depth = np.full(SIZE, 1500, np.uint16)
     message = image_message(Header(), depth)
     assert depth_of(message, SIZE)[0, 0] == pytest.approx(1.5)
-    format_, data = codecs.encode_compressed_depth(depth.astype(np.float32) / 1000)
+    format_, data = codecs.encode_compressed_depth(depth.astype(np.float32) / np.float32(1000))
     assert depth_of(CompressedImage(format=format_, data=array("B", data)), SIZE)[0, 0] == pytest.approx(1.5)
     with pytest.raises(CodecError, match="must have the image's size") as error:
         depth_of(message, (60, 80))
@@ -101,7 +101,9 @@ def test_each_bad_box_is_rejected_alone(boxes: Sequence[Sequence[float]], kept: 
     assert len(request.prompts) == len(request.detections) == kept
     assert [reason for reason, _ in request.rejected] == reasons
     if kept:
-        np.testing.assert_allclose(request.prompts.objects[0].box, np.clip(boxes[0], 0, (40, 30, 40, 30)))
+        box = request.prompts.objects[0].box
+        assert box is not None
+        np.testing.assert_allclose(box, np.clip(boxes[0], 0, (40, 30, 40, 30)))
 
 
 def test_of_too_many_boxes_the_best_scored_are_taken_in_their_order() -> None:

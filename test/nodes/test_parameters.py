@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +33,7 @@ class Colours:
 
 
 @pytest.fixture
-def context(graph: Any) -> Iterator[rclpy.Context]:
+def context(graph: Any) -> Any:
     return graph.node.context
 
 

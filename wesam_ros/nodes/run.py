@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rclpy.node import Node
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.config import Option, options
 from wesam_ros.data import messages
-from wesam_ros.data.bags import BagError, bag_info
+from wesam_ros.data.bags import DEFAULT_TOPICS, BagError, bag_info
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
@@ -31,7 +31,7 @@ from wesam_ros.nodes.player import Player, PlayerError, spin_quietly
 from wesam_ros.nodes.scoring import compare, pictures_of, record_of
 from wesam_ros.sam.checkpoints import load_sam
 
-LABELS = "/ground_truth/labels"
+LABELS = DEFAULT_TOPICS.labels
 ADAPTER_FILE = "adapter.safetensors"
 QUIET_SECONDS = 3.0
 """Without lock step the run is over when no answer has come for so long after the last frame was sent."""
@@ -221,7 +221,8 @@ class Play:
         )
 
         def compared() -> Any:
-            return compare(self.player.bag, self.player.topics, answers, engine, self.args.max_boxes, labels=self.labels)
+            topics = replace(self.player.topics, labels=LABELS)  # the player never reads them
+            return compare(self.player.bag, topics, answers, engine, self.args.max_boxes, labels=self.labels)
 
         progress = Progress("frames compared with the frozen model", len(answers))
         records: list[FrameRecord] = []

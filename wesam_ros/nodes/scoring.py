@@ -73,8 +73,8 @@ def record_of(compared: Compared, answer: ObjectArray, status: AdaptationStatus 
     frozen = score_frame(compared.frozen.masks, compared.boxes, labels) if labels is not None else None
     return FrameRecord(
         stamp_ns=compared.frame.stamp_ns,
-        iou_frozen=frozen.iou if frozen is not None else (),
-        iou_adapted=adapted.iou if adapted is not None else (),
+        iou_frozen=frozen.iou.tolist() if frozen is not None else (),
+        iou_adapted=adapted.iou.tolist() if adapted is not None else (),
         missed=adapted.missed if adapted is not None else 0,
         false=adapted.false if adapted is not None else 0,
         latency_ms=answer.latency_ms,
