@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, UInt64
 from std_srvs.srv import SetBool
@@ -192,8 +194,6 @@ class Segmenter(FrameNode[SegmenterParameters]):
         return self._adapter.version if self._adapter is not None else 0
 
     def _on_use_frozen(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        from rclpy.parameter import Parameter
-
         result = self.set_parameters_atomically([Parameter("use_frozen", value=request.data)])
         response.success = result.successful
         response.message = "the frozen model" if request.data else f"adapter version {self._current()}"
@@ -238,8 +238,6 @@ class Segmenter(FrameNode[SegmenterParameters]):
                 "missing.transform", "tf2_msgs is not installed, so target_frame cannot be used; 3D output stays in the camera's frame"
             )
             return None
-        from rclpy.qos import DurabilityPolicy, QoSProfile
-
         buffer = TransformBuffer()
         static = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(TFMessage, "/tf", lambda message: buffer.add(message.transforms, static=False), 100)
