@@ -30,7 +30,7 @@ class AdapterUnderTest:
         self.start()
 
     def start(self) -> None:
-        before = self.graph.publishers["detections"].get_subscription_count()
+        before = self._subscriptions()
         self.process = NodeProcess(
             "adapter",
             {
@@ -50,9 +50,13 @@ class AdapterUnderTest:
 
         def subscribed() -> bool:
             self.process.check()
-            return bool(self.graph.publishers["detections"].get_subscription_count() > before)
+            return bool(self._subscriptions() - before)
 
         self.graph.until(subscribed, "the adapter node's start")
+
+    def _subscriptions(self) -> set[bytes]:
+        """Who listens to detections. One that was killed stays for a while, so that counting them would not tell of a new one."""
+        return {bytes(each.endpoint_gid) for each in self.graph.node.get_subscriptions_info_by_topic("/detections")}
 
     def send(self, image: CompressedImage | None = None) -> int:
         """Sends a frame to adapter and segmenter alike; returns its stamp."""

@@ -36,6 +36,6 @@ class Masks:
     def label_image(self) -> npt.NDArray[np.uint16]:
         """(H, W) uint16: 0 = no object, i + 1 = object i. Where masks overlap the smaller object is on top: it would be lost below."""
         labels = np.zeros(self.masks.shape[1:], np.uint16)
-        for index in np.argsort(-self.masks.sum((1, 2)), kind="stable"):
+        for index in np.argsort([-np.count_nonzero(mask) for mask in self.masks], kind="stable"):
             labels[self.masks[index]] = index + 1
         return labels
