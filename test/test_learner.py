@@ -32,7 +32,9 @@ def _frames(count: int, seed: int = 0) -> list[tuple[Frame, Prompts]]:
     return frames
 
 
-def _learn(sam: Any, frames: list[tuple[Frame, Prompts]], seed: int = 0, config: AdaptationConfig = CONFIG) -> tuple[Learner, list[Adapter]]:
+def _learn(
+    sam: Any, frames: list[tuple[Frame, Prompts]], seed: int = 0, config: AdaptationConfig = CONFIG
+) -> tuple[Learner, list[Adapter]]:
     learner = Learner(sam, config, seed)
     published = []
     for frame, prompts in frames:
@@ -88,11 +90,12 @@ def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:
     assert all(bool(torch.isfinite(tensor).all()) for tensor in learner._low_rank)
 
 
-def test_a_candidate_that_judges_worse_is_refused_and_undone(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_that_judge_worse_are_refused_and_in_the_end_undone(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wesam_ros.adaptation.learner.objection", lambda *_: "worse_fit (0.1 after 0.9)")
-    learner, published = _learn(sam, _frames(4))
+    learner, published = _learn(sam, _frames(6), config=replace(CONFIG, patience=2))
     assert not published
-    assert learner.counters["refused: worse_fit"] == 1
+    assert learner.counters["refused: worse_fit"] == 2
+    assert learner.counters["restored: refused"] == 1
     assert torch.equal(learner._low_rank[0], learner.adapter.a)
 
 

@@ -47,7 +47,12 @@ def test_focal_is_per_object() -> None:
 
 @pytest.mark.parametrize(
     ("probability", "target", "expected"),
-    [([1.0, 1, 0, 0], [1.0, 1, 0, 0], 0.0), ([0.0, 0, 0, 0], [1.0, 1, 1, 0], 0.75), ([1.0, 0, 0, 0], [0.0, 1, 0, 0], 2 / 3), ([0.0], [0.0], 0.0)],
+    [
+        ([1.0, 1, 0, 0], [1.0, 1, 0, 0], 0.0),
+        ([0.0, 0, 0, 0], [1.0, 1, 1, 0], 0.75),
+        ([1.0, 0, 0, 0], [0.0, 1, 0, 0], 2 / 3),
+        ([0.0], [0.0], 0.0),
+    ],
 )
 def test_dice(probability: list[float], target: list[float], expected: float) -> None:
     assert dice_loss(torch.tensor([probability]), torch.tensor([target])).item() == pytest.approx(expected)

@@ -21,7 +21,7 @@ def tree(tmp_path: Path) -> Path:
         }
         for folder, pixels in files.items():
             (tmp_path / folder).mkdir(exist_ok=True)
-            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), pixels)
+            assert cv2.imwrite(str(tmp_path / folder / f"{name}.png"), np.asarray(pixels))
     return tmp_path
 
 

@@ -141,7 +141,7 @@ def test_shiny_places_lose_depth() -> None:
 )
 def test_bad_arguments_are_named_before_anything_runs(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        simulate(**arguments)  # type: ignore[arg-type]
+        simulate(**arguments)
 
 
 def test_without_mujoco_the_error_names_the_extra() -> None:

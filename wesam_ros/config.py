@@ -26,12 +26,11 @@ class Option:
 
     def check(self, value: Any) -> None:
         """Raises ValueError, saying what, which value and what is allowed, if `value` is not one that the option takes."""
-        number = self.type in (int, float)
-        if isinstance(value, bool) != (self.type is bool) or not isinstance(value, (int, float) if self.type is float else self.type):
+        expected: Any = (int, float) if self.type is float else self.type
+        if isinstance(value, bool) != (self.type is bool) or not isinstance(value, expected):
             raise ValueError(f"{self.name} must be of type {self.type.__name__}, but got {value!r}")
-        if number and not (
-            (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
-        ):  # written so that NaN fails
+        low, high = self.minimum, self.maximum
+        if not ((low is None or value >= low) and (high is None or value <= high)):  # written so that NaN fails
             raise ValueError(f"{self.name} must be {self.range_text()}, but got {value!r}")
         if self.choices is not None and value not in self.choices:
             raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}, but got {value!r}")

@@ -40,9 +40,14 @@ class AdaptationConfig:
     held_back: int = option(8, "every so many-th accepted frame is not learnt from but judges candidates", minimum=2)
     least_side: float = option(8.0, "least side of a box, in pixels of the image, to be learnt from", minimum=0.0)
     publish_every: int = option(10, "steps between two candidate adapters", minimum=1)
-    tolerance: float = option(0.01, "how much lower than the last good adapter's a candidate's mean fit on the held-back frames may be", minimum=0.0)
+    tolerance: float = option(
+        0.01, "how much lower than the last good adapter's a candidate's mean fit on the held-back frames may be", minimum=0.0
+    )
+    patience: int = option(5, "refused candidates in a row after which training goes back to the last good adapter", minimum=1)
     judges: int = option(6, "most held-back frames that judge a candidate, the newest ones", minimum=1)
-    divergence: float = option(0.4, "least mean IoU with the anchor's masks on held-back frames, as a share of the last good one's", minimum=0.0)
+    divergence: float = option(
+        0.4, "least mean IoU with the anchor's masks on held-back frames, as a share of the last good one's", minimum=0.0
+    )
 
     def __post_init__(self) -> None:
         validate(self)

@@ -75,9 +75,10 @@ class Learner:
         self._since_proposal = 0
 
     def _restore(self, adapter: Adapter) -> None:
-        self._low_rank = tuple(t.detach().clone().to(self.sam.device).requires_grad_() for t in adapter.low_rank)
+        a, b = (tensor.detach().clone().to(self.sam.device).requires_grad_() for tensor in adapter.low_rank)
+        self._low_rank = (a, b)
         self._optimizer = torch.optim.Adam(self._low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
-        self._steps_since_restore = 0
+        self._steps_since_restore = self._refused = 0
 
     @property
     def adapter(self) -> Adapter:
@@ -120,7 +121,7 @@ class Learner:
         extents = box_extents(grid_boxes(prompts, side, low_res_side).to(logits.device), (low_res_side, low_res_side), 0.0)
         masks = ((logits > 0) & extents.reach).float()
         elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
-        covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), embedding.shape[-2:])
+        covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))
         prototypes = masked_prototypes(embedding[0], covered)
         return KeptFrame(pixels, prompts, logits.clone(), scores.clone(), prototypes[:-1].clone(), prototypes[-1:].clone(), stamp_ns)
 
@@ -141,7 +142,7 @@ class Learner:
         return result
 
     def propose(self) -> Proposal:
-        """Every `publish_every` steps, the trained adapter, if the held-back frames do not object; else it goes back to the last good one."""
+        """Every `publish_every` steps: the trained adapter, if the held-back frames do not object; else it goes back to the last good."""
         if self._since_proposal < self.config.publish_every:
             return Proposal(None, "not_due")
         if not self.memory.held_back:
@@ -152,7 +153,10 @@ class Learner:
         reason = objection(judge(self.sam, self._low_rank, frames, self.config.precision), good, self.config)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
-            self._restore(self.adapter)
+            self._refused += 1
+            if self._refused >= self.config.patience:
+                self.counters["restored: refused"] += 1
+                self._restore(self.adapter)
             return Proposal(None, reason)
         return Proposal(self._publish(*self._low_rank), "admitted")
 
@@ -161,6 +165,7 @@ class Learner:
 
     def _publish(self, a: Tensor, b: Tensor) -> Adapter:
         self._version += 1
+        self._refused = 0
         self._good.append(Adapter(a.detach().cpu().clone(), b.detach().cpu().clone(), base_hash(self.sam), self._version))
         del self._good[:-10]
         self.counters["published"] += 1

@@ -38,8 +38,8 @@ class KeptFrame:
 class FrameMemory:
     """The newest frame, a reservoir of earlier ones, and the frames held back to judge candidates.
 
-    The reservoir (Vitter, 1985) is a uniform sample of the whole stream, so a scene of an hour ago is still learnt from; half of the steps take
-    the newest frame (`recent`), which is what keeps up with a changing table.
+    The reservoir (Vitter, 1985) is a uniform sample of the whole stream, so a scene of an hour ago is still learnt
+    from; a share of the steps (`recent`) takes the newest frame, which is what keeps up with a changing table.
     """
 
     def __init__(self, capacity: int, held_back_every: int, rng: np.random.Generator) -> None:

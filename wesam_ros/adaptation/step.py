@@ -74,17 +74,21 @@ def mirror_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def autocast(sam: Sam, precision: str) -> torch.autocast:
-    """The context to run the model in: its matrix products in bfloat16, if `precision` says so or is "auto" and the device computes in it."""
+    """The context to run the model in: products in bfloat16 if `precision` says so, or is "auto" and the device computes in it."""
     device = sam.device.type
     if precision == "auto":
-        capable = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
+        capable = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device == "cuda"
+            else torch.cpu.get_capabilities().get("avx512_bf16", False)
+        )
         precision = "bfloat16" if capable else "float32"
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """What one view of the frame says: logits (n, h, w) at low resolution in the unmirrored frame, predicted IoU (n,), embedding (c, h', w')."""
+    """What one view of the frame says, mirrored back: low-resolution logits (n, h, w), predicted IoU (n,), embedding (c, h', w')."""
 
     logits: Tensor
     scores: Tensor
@@ -112,7 +116,14 @@ def teacher_and_student(
 
 
 def loss_terms(
-    teacher: Opinion, student: Opinion, frame: KeptFrame, chosen: Tensor, extents: Extents, valid: Tensor, bank: Tensor, config: AdaptationConfig
+    teacher: Opinion,
+    student: Opinion,
+    frame: KeptFrame,
+    chosen: Tensor,
+    extents: Extents,
+    valid: Tensor,
+    bank: Tensor,
+    config: AdaptationConfig,
 ) -> dict[str, Tensor]:
     """Every weighted term of the loss, averaged over the objects that it applies to.
 
@@ -148,7 +159,7 @@ def loss_terms(
         ((outside_loss(view.logits, extents, valid) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
     )
     if config.contrastive:
-        covered = functional.adaptive_avg_pool2d(anchor, teacher.embedding.shape[-2:])
+        covered = functional.adaptive_avg_pool2d(anchor, (teacher.embedding.shape[-2], teacher.embedding.shape[-1]))
         prototypes = masked_prototypes(teacher.embedding, covered)
         others = torch.cat([frame.background, bank])
         pulled = contrastive_loss(prototypes, frame.anchor_prototypes[chosen], others, config.temperature)

@@ -30,7 +30,7 @@ def _solarize(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _brightness_contrast(image: Pixels, rng: np.random.Generator) -> Pixels:
     gain, offset = rng.uniform(0.6, 1.4), rng.uniform(-30, 30)
-    return cv2.convertScaleAbs(image, alpha=gain, beta=offset + 128 * (1 - gain))
+    return np.asarray(np.clip(image * gain + (offset + 128 * (1 - gain)), 0, 255), np.uint8)
 
 
 def _shadow(image: Pixels, rng: np.random.Generator) -> Pixels:

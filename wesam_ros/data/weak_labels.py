@@ -10,7 +10,7 @@ from wesam_ros.sam.prompts import Prompt
 
 
 def jittered_box(mask: npt.NDArray[np.bool_], rng: np.random.Generator, jitter: float) -> npt.NDArray[np.float32]:
-    """The tight box of a mask (H, W) with each side moved by a normal error of `jitter` times the box's width or height; inside the image."""
+    """The tight box of a mask (H, W), each side moved by a normal error of `jitter` times the box's extent; inside the image."""
     height, width = mask.shape
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
@@ -49,8 +49,7 @@ def points_prompt(mask: npt.NDArray[np.bool_], rng: np.random.Generator, positiv
 def coarse_mask(mask: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """A blob like a hasty annotator's: the true mask (H, W) as a rough polygon or a dilated or eroded blob, shifted by some of its size."""
     height, width = mask.shape
-    ys, xs = np.nonzero(mask)
-    size = float(np.sqrt(len(xs)))
+    size = float(np.sqrt(mask.sum()))
     if rng.random() < 0.5:
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         hull = max(contours, key=cv2.contourArea)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What the encoder made of one image: features (1, c, h, w), the image's size (H, W), and the version of the adapter in use (0: none)."""
+    """What the encoder made of one image: features (1, c, h, w), the image's size (H, W), and the adapter's version (0: none)."""
 
     features: Tensor
     size: tuple[int, int]
@@ -52,7 +52,9 @@ class TorchEngine:
             ValueError: the prompts are for an image of another size.
         """
         if prompts.size != embedding.size:
-            raise ValueError(f"the prompts are for an image of {prompts.size}, but the embedding is of one of {embedding.size} (height, width)")
+            raise ValueError(
+                f"the prompts are for an image of {prompts.size}, but the embedding is of one of {embedding.size} (height, width)"
+            )
         low_res, scores = decode(self.sam, embedding.features, prompts)
         if not len(prompts):
             return Masks(np.zeros((0, *prompts.size), bool), np.zeros(0, np.float32), low_res.cpu().numpy())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
-import torch.multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from wesam_ros.config import options
 from wesam_ros.pretraining.training import PretrainConfig, train
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/pretrain"), help="folder for scenes, checkpoint, weights and results")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each (default: all cores)")
     for each in options(PretrainConfig):
-        parser.add_argument(f"--{each.name.replace('_', '-')}", type=each.type, default=each.default, help=f"{each.doc} (default: {each.default})")
+        parser.add_argument(
+            f"--{each.name.replace('_', '-')}", type=each.type, default=each.default, help=f"{each.doc} (default: {each.default})"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        torch.multiprocessing.spawn(_worker, (args.workers, port, config, args.out), nprocs=args.workers)
+        spawn(_worker, (args.workers, port, config, args.out), nprocs=args.workers)
     else:
         _worker(0, 1, 0, config, args.out)
     publish(args.out, config, held_out)

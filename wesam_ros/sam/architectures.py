@@ -22,7 +22,7 @@ def _import_segment_anything() -> None:
     their signatures is all that the import needs; calling one still fails with torch's own error.
     """
     try:
-        import segment_anything  # noqa: F401
+        import segment_anything
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise

@@ -41,7 +41,9 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     architecture = ARCHITECTURES[name]
     path = Path(checkpoint) if checkpoint else (TINY_WEIGHTS if name == "tiny" else None)
     if path is None:
-        raise CheckpointError(f"{name} needs a checkpoint: download {architecture.official_file} (Segment Anything's README) and give its path")
+        raise CheckpointError(
+            f"{name} needs a checkpoint: download {architecture.official_file} (Segment Anything's README) and give its path"
+        )
     if not path.is_file():
         named = f"; the official file for {name} is {architecture.official_file}" if architecture.official_file else ""
         raise CheckpointError(f"there is no checkpoint file {path}{named}")
@@ -85,7 +87,11 @@ def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[
     if expected != found:
         wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         fits = next((other for other in ARCHITECTURES if found == _shapes(other)), None)
-        hint = f"it is a {fits} checkpoint: set model to {fits}" if fits else f"the official file is {ARCHITECTURES[name].official_file or TINY_WEIGHTS.name}"
+        hint = (
+            f"it is a {fits} checkpoint: set model to {fits}"
+            if fits
+            else f"the official file is {ARCHITECTURES[name].official_file or TINY_WEIGHTS.name}"
+        )
         first = wrong[0]
         raise CheckpointError(
             f"{path} does not fit {name}: {len(wrong)} tensors differ, first {first} "

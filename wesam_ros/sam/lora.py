@@ -168,7 +168,8 @@ class Adapter:
             raise AdapterError("garbage", f"{len(data)} bytes are not a whole safetensors file ({error}); save it again") from error
         if metadata.get("format") != FORMAT or set(tensors) != {"a", "b"}:
             raise AdapterError(
-                "format", f"expected an adapter of format {FORMAT} with tensors a and b, but got {metadata.get('format')!r} with {sorted(tensors)}"
+                "format",
+                f"expected an adapter of format {FORMAT} with tensors a and b, but got {metadata.get('format')!r} with {sorted(tensors)}",
             )
         if metadata.get("base") != base_hash(for_sam):
             raise AdapterError(
@@ -181,7 +182,8 @@ class Adapter:
         adapter = cls(tensors["a"], tensors["b"], metadata["base"], int(metadata["version"]))
         if (adapter.a.shape[0], adapter.a.shape[3]) != adapter_shape(for_sam):
             raise AdapterError(
-                "shape", f"adapter has (blocks, channels) {(adapter.a.shape[0], adapter.a.shape[3])}, but the model {adapter_shape(for_sam)}"
+                "shape",
+                f"adapter has (blocks, channels) {(adapter.a.shape[0], adapter.a.shape[3])}, but the model {adapter_shape(for_sam)}",
             )
         return adapter
 
@@ -206,9 +208,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -56,7 +56,8 @@ def decode(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tenso
         prompts: n objects, n may be 0, of any mixture of forms.
 
     Returns:
-        Logits (n, h, w) at low resolution, a quarter of the model's input side, and the predicted IoU (n,), both float32; SAM's single-mask output.
+        Logits (n, h, w) at low resolution, a quarter of the model's input side, and the predicted IoU (n,), both float32, of SAM's
+        single-mask output.
     """
     low_res_side = sam.prompt_encoder.mask_input_size[0]
     logits = torch.zeros(len(prompts), low_res_side, low_res_side, device=embedding.device)

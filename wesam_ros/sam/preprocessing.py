@@ -56,7 +56,7 @@ def preprocess(image: npt.NDArray[np.uint8], side: int) -> Tensor:
 def to_model_coordinates(xy: npt.NDArray[np.float32], size: tuple[int, int], side: int) -> npt.NDArray[np.float32]:
     """Pixels (..., 2) of an (H, W) image, x before y, in pixels of the model's input."""
     height, width = resized_size(size, side)
-    return (xy * np.array([width / size[1], height / size[0]])).astype(np.float32)
+    return np.asarray(xy * np.array([width / size[1], height / size[0]]), np.float32)
 
 
 def mask_to_low_res(mask: npt.NDArray[np.bool_], side: int, low_res_side: int, logit: float) -> Tensor:

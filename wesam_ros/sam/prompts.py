@@ -21,12 +21,12 @@ class PromptError(ValueError):
 
 
 def check_boxes(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[str | None, ...]:
-    """What is wrong with each of (n, 4) boxes in an image of `size` (H, W): None where nothing, else "nan", "inverted", "outside" or "empty"."""
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    """What is wrong with each of (n, 4) boxes in an image of `size` (H, W): None, or "nan", "inverted", "outside" or "empty"."""
     height, width = size
-    finite = np.isfinite(boxes).all(1)
-    x0, y0, x1, y1 = np.where(finite[:, None], boxes, 0.0).T
-    verdict = np.full(len(boxes), None, object)
+    rows = np.asarray(boxes, np.float64).reshape(-1, 4)
+    finite = np.all(np.isfinite(rows), axis=1)
+    x0, y0, x1, y1 = np.where(finite[:, None], rows, 0.0).T
+    verdict = np.full(len(rows), None, object)
     # From the mildest to the gravest: a later line overrules an earlier one.
     verdict[(np.minimum(x1, width) - np.maximum(x0, 0) < 1) | (np.minimum(y1, height) - np.maximum(y0, 0) < 1)] = "empty"
     verdict[(x0 >= width) | (y0 >= height) | (x1 <= 0) | (y1 <= 0)] = "outside"
