@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
@@ -27,7 +26,6 @@ from wesam_ros.nodes.joining import Joined
 from wesam_ros.nodes.parameters import AdapterParameters, declare
 from wesam_ros.nodes.process import run_node
 from wesam_ros.sam.lora import Adapter
-from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -36,11 +34,6 @@ PREFIX = "adaptation."
 """The parameters of the method are named with it."""
 NO_CANDIDATE = ("not_due", "no_held_back_frames")
 """Reasons of a proposal that say that there was no candidate to judge."""
-
-
-def _with_boxes(prompts: Prompts) -> Prompts:
-    """The objects that have a box: the method learns from these."""
-    return prompts.select(np.array([i for i, each in enumerate(prompts.objects) if each.box is not None], np.int64))
 
 
 class AdapterNode(FrameNode[AdapterParameters]):
@@ -124,7 +117,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         """Shows the learner a frame, lets it train, and publishes its proposal if there is one."""
         learner = self._running()
         learner.config = self._adaptation.value
-        verdict = learner.observe(work.frame, _with_boxes(work.request.prompts))
+        verdict = learner.observe(work.frame, work.request.prompts)
         status.accepted, status.reason = verdict.accepted, verdict.reason
         self.diagnostics.count("frames_accepted" if verdict.accepted else f"frames_rejected.{verdict.reason}")
         if not self._train(learner, status):

@@ -27,7 +27,13 @@ class InputParameters:
     model: str = option("tiny", "Segment Anything model", choices=("tiny", "vit_b", "vit_l", "vit_h"), read_only=True)
     checkpoint: str = option("", "checkpoint file of the model; empty for the weights that the package ships (tiny only)", read_only=True)
     device: str = option("cpu", "torch device, such as cpu, cuda or cuda:1", read_only=True)
-    torch_threads: int = option(0, "threads that torch uses; 0 leaves it to torch", minimum=0, maximum=256, read_only=True)
+    torch_threads: int = option(
+        0,
+        "threads that torch uses; 0: half of the cores, since segmenter and adapter compute at the same time",
+        minimum=0,
+        maximum=256,
+        read_only=True,
+    )
     autostart: bool = option(True, "configure and activate at the start; false leaves that to a lifecycle manager", read_only=True)
     image_transport: str = option(
         "raw",

@@ -170,10 +170,9 @@ class Play:
         saved.unlink(missing_ok=True)
         if self.args.adapter is not None:
             shutil.copyfile(self.args.adapter.expanduser(), saved)
-        cores = len(os.sched_getaffinity(0))
         shared = self._shared_parameters()
-        segmenter = {**shared, "torch_threads": max(1, cores // 2), "adapter": saved if self.args.adapter is not None else ""}
-        adapter = {**shared, "torch_threads": cores, "save_to": saved, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
+        segmenter = {**shared, "adapter": saved if self.args.adapter is not None else ""}
+        adapter = {**shared, "save_to": saved, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
         adapter |= {f"adaptation.{name}": value for name, value in _settings(self.args.set).items()}
         for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
             self.nodes.append(NodeProcess(name, parameters, self.out / f"{name}.log", {}))
@@ -189,6 +188,7 @@ class Play:
             "max_boxes": self.args.max_boxes,
             "lock_step": self.args.lock_step,
             "use_depth": "depth" in kinds,
+            "torch_threads": len(os.sched_getaffinity(0)) if self.args.lock_step else 0,  # in lock step the nodes take turns
             "image_transport": "compressed" if kinds["image"] == messages.COMPRESSED_IMAGE else "raw",
             "depth_transport": "compressedDepth" if kinds.get("depth") == messages.COMPRESSED_IMAGE else "raw",
         }
