@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,28 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-# Read by the middleware when a test, or a node that it starts, joins the graph. Test runs side by side on one machine
-# must not meet: the process id gives each one a domain among those that are free on every system.
+FIRST_PORT, PORTS_PER_DOMAIN, METATRAFFIC = 7400, 250, 10
+"""Where DDS participants listen (RTPS specification, 9.6.1.1): the first one of a domain on a machine, for discovery."""
+DOMAINS = 100
+"""Ids from 1 to this are safe on every system."""
+
+
+def free_domain() -> int:
+    """A ROS_DOMAIN_ID that nobody on this machine uses. Test runs side by side start looking in different places."""
+    for n in range(DOMAINS):
+        domain = 1 + (os.getpid() + n) % DOMAINS
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", FIRST_PORT + PORTS_PER_DOMAIN * domain + METATRAFFIC))
+            except OSError:
+                continue
+            return domain
+    raise pytest.UsageError("every ROS domain from 1 to 100 is in use on this machine: end the ROS processes that are left")
+
+
+# Read by the middleware when a test, or a node that it starts, joins the graph.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 
 
 def pytest_configure() -> None:
