@@ -20,7 +20,7 @@ COMMANDS = {
 # What to do where a module is missing that only some commands need
 REMEDIES = {
     "rclpy": "source a ROS 2 environment (Jazzy or newer), or install the wheels with `make setup`",
-    "wesam_ros.msg": "build the package (`make build`, or `colcon build`) and source its install/setup.bash",
+    "wesam_ros.msg": "`make setup` and `source scripts/env.sh`, or `colcon build` and source its install/setup.bash",
     "mujoco": "install the extra: pip install 'wesam_ros[sim]'",
     "rosbags": "install it: pip install rosbags",
     "torch": "install it: pip install torch",
