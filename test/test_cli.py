@@ -48,7 +48,7 @@ def failing(error: BaseException) -> Any:
         (FileNotFoundError(2, "No such file or directory", "a.mcap"), 2, "wesam: a.mcap: No such file or directory\n"),
         (simulator.SimulatorError("no OpenGL"), 2, "wesam: no OpenGL\n"),
         (ModuleNotFoundError("No module named 'rclpy'", name="rclpy"), 2, "wesam: rclpy is missing: source a ROS 2 environment"),
-        (ModuleNotFoundError("No module named", name="wesam_ros.msg"), 2, "wesam: wesam_ros.msg is missing: build the package"),
+        (ModuleNotFoundError("No module named", name="wesam_ros.msg"), 2, "wesam: wesam_ros.msg is missing: `make setup`"),
         (KeyboardInterrupt(), 130, "wesam: interrupted\n"),
     ],
 )

@@ -34,6 +34,7 @@ from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.objects import image_message
 from wesam_ros.nodes.player import spin_quietly
 from wesam_ros.sam.architectures import build_tiny
+from wesam_ros.sam.checkpoints import load_sam
 
 SIZE = (120, 160)
 BOXES = ((10, 20, 60, 90), (80, 30, 150, 100))
@@ -172,6 +173,12 @@ def random_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sam(random_tiny: Path) -> Any:
+    """The model that the nodes of these tests run."""
+    return load_sam("tiny", random_tiny)
+
+
+@pytest.fixture(scope="session")
 def graph() -> Iterator[Graph]:
     rclpy.init()
     graph = Graph()
@@ -180,7 +187,7 @@ def graph() -> Iterator[Graph]:
     rclpy.try_shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def segmenter(graph: Graph, random_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A segmenter that takes raw images, with random weights; its log is shown where it ends by itself."""
     log = tmp_path_factory.mktemp("segmenter") / "segmenter.log"

@@ -30,6 +30,11 @@ class AdaptationConfig:
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
     tightness: float = option(2.0, "weight of the box tightness of student and teacher: projections against the box's", minimum=0.0)
     outside: float = option(1.0, "weight of the penalty on mask outside the box, of student and teacher", minimum=0.0)
+    depth: float = option(
+        2.0,
+        "weight of what depth knows: no mask on the supporting surface, mask on what rises from it in one box only",
+        minimum=0.0,
+    )
     margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
     objects: int = option(12, "most objects of a frame that one step learns from, drawn at random", minimum=1)

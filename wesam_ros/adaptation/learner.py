@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,6 +17,7 @@ from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.regions import box_extents
 from wesam_ros.adaptation.step import StepResult, autocast, grid_boxes, training_step, valid_region
+from wesam_ros.adaptation.support import find_support
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.checkpoints import base_hash
 from wesam_ros.sam.lora import Adapter
@@ -99,7 +99,7 @@ class Learner:
         large = (boxes[:, 2:] - boxes[:, :2]).min(1) >= self.config.least_side
         if not large.any():
             return self._rejected("small_objects")
-        kept = self._with_anchor(frame.image, Prompts.from_boxes(boxes[large], prompts.size), frame.stamp_ns)
+        kept = self._with_anchor(frame, Prompts.from_boxes(boxes[large], prompts.size))
         if self.memory.add(kept):
             self._bank = torch.cat([self._bank, kept.anchor_prototypes])[-BANK:]
         self.counters["accepted"] += 1
@@ -110,20 +110,45 @@ class Learner:
         return Verdict(False, reason)
 
     @torch.inference_mode()
-    def _with_anchor(self, image: npt.NDArray[np.uint8], prompts: Prompts, stamp_ns: int) -> KeptFrame:
+    def _with_anchor(self, frame: Frame, prompts: Prompts) -> KeptFrame:
         side, low_res_side = self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0]
-        pixels = np.array(resize_image(image, side))
+        pixels = np.array(resize_image(frame.image, side))
         batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.sam.device)
         with autocast(self.sam, self.config.precision):
             embedding = embed_images(self.sam, normalize(batch, side))
             logits, scores = decode(self.sam, embedding, prompts)
         embedding = embedding.float()
-        extents = box_extents(grid_boxes(prompts, side, low_res_side).to(logits.device), (low_res_side, low_res_side), 0.0)
+        boxes = grid_boxes(prompts, side, low_res_side).to(logits.device)
+        extents = box_extents(boxes, (low_res_side, low_res_side), 0.0)
         masks = ((logits > 0) & extents.reach).float()
         elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
         covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))
         prototypes = masked_prototypes(embedding[0], covered)
-        return KeptFrame(pixels, prompts, logits.clone(), scores.clone(), prototypes[:-1].clone(), prototypes[-1:].clone(), stamp_ns)
+        surface, raised = self._support(frame, prompts, low_res_side)
+        return KeptFrame(
+            pixels=pixels,
+            prompts=prompts,
+            boxes=boxes,
+            anchor_logits=logits.clone(),
+            anchor_scores=scores.clone(),
+            anchor_prototypes=prototypes[:-1].clone(),
+            background=prototypes[-1:].clone(),
+            surface=surface.to(logits.device),
+            raised=raised.to(logits.device),
+            stamp_ns=frame.stamp_ns,
+        )
+
+    def _support(self, frame: Frame, prompts: Prompts, low_res_side: int) -> tuple[Tensor, Tensor]:
+        """What depth knows of the frame's support surface, on the decoder's grid; nothing where there is no depth, or no plane."""
+        found = None
+        if frame.depth is not None and frame.camera is not None and self.config.depth:
+            boxes = np.array([each.box for each in prompts.objects], np.float32)
+            found = find_support(frame.depth, frame.camera, boxes, low_res_side, self.rng)
+            self.counters["depth: plane" if found is not None else "depth: no plane"] += 1
+        if found is None:
+            nothing = torch.zeros(low_res_side, low_res_side, dtype=torch.bool)
+            return nothing, nothing
+        return torch.from_numpy(found.surface), torch.from_numpy(found.raised)
 
     def step(self) -> StepResult | None:
         """One training step on a frame of the memory; None while there is none."""

@@ -71,6 +71,19 @@ def outside_loss(logits: Tensor, extents: Extents, valid: Tensor) -> Tensor:
     return (functional.softplus(logits) * beyond).sum((1, 2)) / area
 
 
+def witness_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """Cross-entropy of the pixels that something other than the model knows, mean per object and side; 0 where nothing is known.
+
+    Args:
+        logits: (n, h, w).
+        inside: (n, h, w) bool, pixels that are on the object.
+        outside: (n, h, w) bool, pixels that are not.
+    """
+    on = (functional.softplus(-logits) * inside).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
+    off = (functional.softplus(logits) * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
+    return on + off
+
+
 def contrastive_loss(prototypes: Tensor, anchors: Tensor, others: Tensor, temperature: float) -> Tensor:
     """InfoNCE (n,): each object's teacher prototype against its anchor prototype, among all others (WeSAM, eq. 6).
 

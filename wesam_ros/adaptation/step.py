@@ -25,6 +25,7 @@ from wesam_ros.adaptation.losses import (
     masked_prototypes,
     outside_loss,
     tightness_loss,
+    witness_loss,
 )
 from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.regions import Extents, box_extents
@@ -115,6 +116,15 @@ def teacher_and_student(
     return opinions[0], opinions[1]
 
 
+def witnessed(frame: KeptFrame, chosen: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """What depth knows within the reach (n, h, w) of the chosen boxes: pixels on the object, and pixels of the support surface."""
+    side = reach.shape[-1]
+    everything = box_extents(frame.boxes.to(reach.device), (side, side), 0.0).reach
+    others = everything.sum(0) - everything[chosen].long()
+    inside = frame.raised & reach & everything[chosen] & (others == 0)
+    return inside, frame.surface & reach
+
+
 def loss_terms(
     teacher: Opinion,
     student: Opinion,
@@ -137,9 +147,11 @@ def loss_terms(
         bank: (m, c) prototypes of earlier frames' objects.
         config: the weights.
     """
-    reach = extents.reach.float() * valid
-    anchor = (frame.anchor_logits[chosen] > 0).float() * reach  # a mask beyond its box is wrong, whoever says it
-    pseudo = (teacher.logits.detach() > 0).float() * reach
+    reach = extents.reach & (valid > 0)
+    inside, surface = witnessed(frame, chosen, reach)
+    # A mask beyond its box or on the table is wrong, whoever says it; what rises in this box alone is this object.
+    anchor = (((frame.anchor_logits[chosen] > 0) & reach & ~surface) | inside).float()
+    pseudo = (((teacher.logits.detach() > 0) & reach & ~surface) | inside).float()
     agreed = hard_iou(pseudo > 0, anchor > 0) >= config.agreement
     trusted = agreed.float() / agreed.sum().clamp_min(1)
     everyone = torch.full_like(trusted, 1 / len(trusted))
@@ -157,6 +169,9 @@ def loss_terms(
     )
     terms["outside"] = config.outside * sum(
         ((outside_loss(view.logits, extents, valid) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
+    )
+    terms["depth"] = config.depth * sum(
+        ((witness_loss(view.logits, inside, surface) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
     )
     if config.contrastive:
         covered = functional.adaptive_avg_pool2d(anchor, (teacher.embedding.shape[-2], teacher.embedding.shape[-1]))

@@ -1,0 +1,114 @@
+"""Depth as a witness: which pixels are the surface that things stand on, and which rise from it.
+
+A pixel of the support surface belongs to no object, whatever its colour says; one that rises from it, inside one box only, belongs to that
+box's object. Neither comes from the model, so they correct it where it is wrong in the same way every day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.sam.preprocessing import resized_size
+
+Float = npt.NDArray[np.float64]
+
+STEP = 4
+"""The plane is fitted to every fourth pixel of every fourth row."""
+TRIALS = 200
+LEAST_POINTS = 200
+NEAR = 0.006
+"""Metres at a distance of one metre within which a point is on the plane: about three times a structured-light camera's noise there."""
+RAISED = 0.015
+"""Metres above the plane at one metre from which on a point is surely not on it."""
+CERTAIN = 0.7
+"""Share of a low-resolution pixel that must be known to be of one kind."""
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """What depth says on the decoder's grid: both (h, w) bool; False in both where depth says nothing."""
+
+    surface: npt.NDArray[np.bool_]
+    raised: npt.NDArray[np.bool_]
+
+
+def find_support(
+    depth: npt.NDArray[np.float32], camera: Float, boxes: npt.NDArray[np.float32], low_res_side: int, rng: np.random.Generator
+) -> Support | None:
+    """The plane that the boxed objects stand on (RANSAC, Fischler and Bolles, 1981), and what rises from it towards the camera.
+
+    Args:
+        depth: (H, W) metres along the optical axis, 0 = none.
+        camera: (3, 3) intrinsic matrix.
+        boxes: (n, 4) x0 y0 x1 y1 in pixels; the plane is looked for in and around them, where walls and floor are few.
+        low_res_side: side of the decoder's grid.
+        rng: draws the plane's candidates.
+
+    Returns:
+        None where no plane holds a third of the points near the boxes.
+    """
+    points = _points(depth, camera)
+    near = points[::STEP, ::STEP][_around(boxes, (depth.shape[0], depth.shape[1]))[::STEP, ::STEP] & (depth[::STEP, ::STEP] > 0)]
+    plane = _fit_plane(near, rng)
+    if plane is None:
+        return None
+    normal, offset = plane
+    height = points @ normal - offset
+    known = depth > 0
+    scale = np.maximum(depth, 0.3) ** 2  # noise of triangulated depth grows with the square of the distance
+    surface = known & (np.abs(height) < NEAR * scale)
+    raised = known & (height > RAISED * scale)
+    grid = resized_size((depth.shape[0], depth.shape[1]), low_res_side)
+    return Support(*(_on_grid(mask, grid, low_res_side) for mask in (surface, raised)))
+
+
+def _points(depth: npt.NDArray[np.float32], camera: Float) -> Float:
+    """(H, W, 3) points in the camera's optical frame, metres."""
+    v, u = np.indices(depth.shape, dtype=np.float64)
+    rays = np.stack([(u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1], np.ones_like(u)], -1)
+    return np.asarray(rays * depth[..., None], np.float64)
+
+
+def _around(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(H, W) bool: in a box, or nearer to it than half of its size."""
+    near = np.zeros(size, bool)
+    for x0, y0, x1, y1 in boxes:
+        dx, dy = (x1 - x0) / 2, (y1 - y0) / 2
+        near[max(0, int(y0 - dy)) : int(y1 + dy) + 1, max(0, int(x0 - dx)) : int(x1 + dx) + 1] = True
+    return near
+
+
+def _fit_plane(points: Float, rng: np.random.Generator) -> tuple[Float, float] | None:
+    """Unit normal towards the camera and offset of the plane with the most of (n, 3) points near it; None below a third of them."""
+    if len(points) < LEAST_POINTS:
+        return None
+    corners = points[rng.integers(len(points), size=(TRIALS, 3))]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    lengths = np.linalg.norm(normals, axis=1)
+    normals = normals[lengths > 1e-9] / lengths[lengths > 1e-9, None]
+    offsets = np.einsum("td,td->t", normals, corners[lengths > 1e-9, 0])
+    if not len(normals):
+        return None
+    tolerance = NEAR * points[:, 2] ** 2
+    sample = points[rng.integers(len(points), size=min(1000, len(points)))]
+    votes = (np.abs(sample @ normals.T - offsets) < NEAR * sample[:, 2:] ** 2).sum(0)
+    best = int(votes.argmax())
+    inside = np.abs(points @ normals[best] - offsets[best]) < tolerance
+    if inside.mean() < 1 / 3:
+        return None
+    center = points[inside].mean(0)
+    normal = np.linalg.svd(points[inside] - center, full_matrices=False)[2][2]
+    normal = -normal if normal @ center > 0 else normal  # the camera is at the origin
+    return normal, float(normal @ center)
+
+
+def _on_grid(mask: npt.NDArray[np.bool_], grid: tuple[int, int], side: int) -> npt.NDArray[np.bool_]:
+    """(side, side) bool: the pixels of the grid that a mask (H, W) surely covers; False in the padding."""
+    result = np.zeros((side, side), bool)
+    share = cv2.resize(mask.astype(np.float32), (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
+    result[: grid[0], : grid[1]] = share > CERTAIN
+    return result
