@@ -1,4 +1,4 @@
-"""The settings of the method. Defaults were chosen on the simulator's target domains, never per test set (docs/method.md)."""
+"""The settings of the method. Defaults are from first trials on the simulator's target domains (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class AdaptationConfig:
     """Weights of the loss terms, the optimizer, the frame memory and the guard."""
 
     rank: int = option(4, "rank of the LoRA adapter on q and v of every encoder block", minimum=1, maximum=64, read_only=True)
-    lr: float = option(1e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
+    lr: float = option(2e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
     weight_decay: float = option(1e-4, "weight decay of Adam", minimum=0.0, maximum=1.0)
     warm_up: int = option(20, "steps of linear warm-up", minimum=1)
     precision: str = option(
@@ -25,11 +25,11 @@ class AdaptationConfig:
     focal: float = option(20.0, "weight of the focal loss of the student against the teacher's pseudo-mask", minimum=0.0)
     dice: float = option(1.0, "weight of the dice loss of the student against the teacher's pseudo-mask", minimum=0.0)
     iou: float = option(1.0, "weight of the error of the student's predicted IoU", minimum=0.0)
-    anchor: float = option(0.5, "weight of the dice losses of student and teacher against the anchor's mask", minimum=0.0)
-    contrastive: float = option(1.0, "weight of the contrastive loss between teacher and anchor embeddings", minimum=0.0)
+    anchor: float = option(0.25, "weight of the dice losses of student and teacher against the anchor's mask", minimum=0.0)
+    contrastive: float = option(0.1, "weight of the contrastive loss between teacher and anchor embeddings", minimum=0.0)
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
-    tightness: float = option(2.0, "weight of the box tightness of student and teacher: projections against the box's", minimum=0.0)
-    outside: float = option(1.0, "weight of the penalty on mask outside the box, of student and teacher", minimum=0.0)
+    tightness: float = option(0.5, "weight of the box tightness of student and teacher: projections against the box's", minimum=0.0)
+    outside: float = option(0.5, "weight of the penalty on mask outside the box, of student and teacher", minimum=0.0)
     depth: float = option(
         2.0,
         "weight of what depth knows: no mask on the supporting surface, mask on what rises from it in one box only",
@@ -37,7 +37,7 @@ class AdaptationConfig:
     )
     margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
-    objects: int = option(12, "most objects of a frame that one step learns from, drawn at random", minimum=1)
+    objects: int = option(8, "most objects of a frame that one step learns from, drawn at random", minimum=1)
     memory: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
     recent: float = option(0.5, "share of the steps that take the newest frame; the others draw from the memory", minimum=0.0, maximum=1.0)
 

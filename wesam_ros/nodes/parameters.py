@@ -82,7 +82,7 @@ class SegmenterParameters(InputParameters):
 class AdapterParameters(InputParameters):
     """Parameters of the adapter node; those of the method itself are declared as adaptation.<name>."""
 
-    steps_per_frame: int = option(4, "training steps after each frame", minimum=0, maximum=1000)
+    steps_per_frame: int = option(2, "training steps after each frame", minimum=0, maximum=1000)
     save_to: str = option(
         "", "file that each published adapter is saved to, and that a restarted node goes on from; empty saves nothing", read_only=True
     )

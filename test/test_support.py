@@ -1,0 +1,56 @@
+"""What depth knows: a made-up table with a box on it, seen from above at a slant."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from wesam_ros.adaptation.losses import witness_loss
+from wesam_ros.adaptation.support import find_support
+
+SIZE = (480, 640)
+CAMERA = np.array([[520.0, 0, 320], [0, 520, 240], [0, 0, 1]])
+BOX = np.array([[240, 200, 400, 320]], np.float32)
+
+
+def _table(noise: float = 0.0) -> npt.NDArray[np.float32]:
+    """Depth of the plane y/2 + z = 1 (metres), and in the box of the image that of a plane 5 cm nearer."""
+    v = np.indices(SIZE)[0]
+    slope = (v - CAMERA[1, 2]) / CAMERA[1, 1] / 2 + 1
+    depth = 1 / slope
+    x0, y0, x1, y1 = BOX[0].astype(int)
+    depth[y0:y1, x0:x1] = 0.95 / slope[y0:y1, x0:x1]
+    return (depth + np.random.default_rng(0).normal(0, noise, SIZE)).astype(np.float32)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.001])
+def test_table_and_box_are_told_apart(noise: float) -> None:
+    support = find_support(_table(noise), CAMERA, BOX, 128, np.random.default_rng(0))
+    assert support is not None
+    assert support.raised[42:63, 49:79].all()  # the box in pixels of the grid, of which the image covers 96 x 128
+    assert support.surface[:36, :].mean() > 0.95 and support.surface[68:96, :].mean() > 0.95
+    assert not support.surface[40:64, 48:80].any() and support.raised.sum() <= 24 * 32
+    assert not support.surface[96:].any() and not support.raised[96:].any()
+
+
+def test_pixels_without_depth_are_not_judged() -> None:
+    depth = _table()
+    depth[:, :300] = 0
+    support = find_support(depth, CAMERA, BOX, 128, np.random.default_rng(0))
+    assert support is not None
+    assert not support.surface[:, :59].any() and not support.raised[:, :59].any()
+
+
+@pytest.mark.parametrize("depth", [np.zeros(SIZE, np.float32), np.random.default_rng(1).uniform(0.5, 2, SIZE).astype(np.float32)])
+def test_no_plane_no_witness(depth: npt.NDArray[np.float32]) -> None:
+    assert find_support(depth, CAMERA, BOX, 128, np.random.default_rng(0)) is None
+
+
+def test_witness_loss_by_hand() -> None:
+    """Logit 0 costs ln 2 on either side; pixels that nobody knows cost nothing."""
+    inside, outside = torch.zeros(2, 2, 2, dtype=torch.bool), torch.zeros(2, 2, 2, dtype=torch.bool)
+    inside[0, 0, 0] = outside[0, 1, 1] = True
+    loss = witness_loss(torch.zeros(2, 2, 2), inside, outside)
+    assert loss.tolist() == pytest.approx([2 * np.log(2), 0])
