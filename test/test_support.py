@@ -22,7 +22,7 @@ def _table(noise: float = 0.0) -> npt.NDArray[np.float32]:
     depth = 1 / slope
     x0, y0, x1, y1 = BOX[0].astype(int)
     depth[y0:y1, x0:x1] = 0.95 / slope[y0:y1, x0:x1]
-    return (depth + np.random.default_rng(0).normal(0, noise, SIZE)).astype(np.float32)
+    return np.asarray(depth + np.random.default_rng(0).normal(0, noise, SIZE), np.float32)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.001])
