@@ -1,6 +1,6 @@
 """Options declared once: a dataclass field carries its text, range and choices, and everything else is generated from it.
 
-ROS parameters with their descriptors, command-line options and the tables in docs/ are all made from `options`.
+ROS parameters with their descriptors and command-line options are made from `options`.
 """
 
 from __future__ import annotations
@@ -69,12 +69,3 @@ def validate(config: Any) -> None:
     """Raises ValueError for the first option of `config` whose value it does not take. Call it from __post_init__."""
     for each in options(config):
         each.check(getattr(config, each.name))
-
-
-def table(config: Any) -> str:
-    """The options as a Markdown table, for the documentation."""
-    rows = ["| option | default | allowed | what it does |", "| --- | --- | --- | --- |"]
-    for each in options(config):
-        allowed = ", ".join(each.choices) if each.choices else each.range_text()
-        rows.append(f"| `{each.name}` | `{each.default}` | {allowed} | {each.doc} |")
-    return "\n".join(rows)

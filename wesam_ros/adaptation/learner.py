@@ -116,7 +116,7 @@ class Learner:
         batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.sam.device)
         with autocast(self.sam, self.config.precision):
             embedding = embed_images(self.sam, normalize(batch, side))
-            logits, scores = decode(self.sam, embedding, prompts)
+            logits, _ = decode(self.sam, embedding, prompts)
         embedding = embedding.float()
         boxes = grid_boxes(prompts, side, low_res_side).to(logits.device)
         extents = box_extents(boxes, (low_res_side, low_res_side), 0.0)
@@ -130,7 +130,6 @@ class Learner:
             prompts=prompts,
             boxes=boxes,
             anchor_logits=logits.clone(),
-            anchor_scores=scores.clone(),
             anchor_prototypes=prototypes[:-1].clone(),
             background=prototypes[-1:].clone(),
             surface=surface.to(logits.device),

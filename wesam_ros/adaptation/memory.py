@@ -21,7 +21,6 @@ class KeptFrame:
         prompts: of the n objects that may be learnt from, in the original image.
         boxes: (n, 4) float32, the prompts' boxes in pixels of the low-resolution grid.
         anchor_logits: (n, low_res, low_res) float32, the frozen model's masks.
-        anchor_scores: (n,) float32, its predicted IoU.
         anchor_prototypes: (n, c) float32, its prototypes of the objects, L2-normalised.
         background: (1, c) float32, its prototype of everything else.
         surface: (low_res, low_res) bool, pixels that depth knows to be what the objects stand on; all False without depth.
@@ -33,7 +32,6 @@ class KeptFrame:
     prompts: Prompts
     boxes: Tensor
     anchor_logits: Tensor
-    anchor_scores: Tensor
     anchor_prototypes: Tensor
     background: Tensor
     surface: Tensor

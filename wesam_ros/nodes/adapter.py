@@ -159,6 +159,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         status.steps = counts.get("steps", 0)
         status.publications = counts.get("publications", 0)
         status.rollbacks = counts.get("candidates_refused", 0)
+        status.memory_frames = len(self._learner.memory) if self._learner is not None else 0
         self._status.publish(status)
 
     def _publish(self, adapter: Adapter) -> None:

@@ -127,10 +127,6 @@ class Adapter:
         """The two stacked tensors, as `adapted` takes them."""
         return self.a, self.b
 
-    @property
-    def rank(self) -> int:
-        return self.a.shape[2]
-
     @classmethod
     def untrained(cls, sam: Sam, base: str, rank: int, seed: int) -> Adapter:
         """Version 0: a as loralib draws it (Kaiming-uniform), b zero, so that the adapted model equals the base."""
