@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from wesam_ros.adaptation.guard import box_fit
 from wesam_ros.adaptation.losses import (
     contrastive_loss,
     dice_loss,
@@ -19,7 +18,7 @@ from wesam_ros.adaptation.losses import (
     outside_loss,
     tightness_loss,
 )
-from wesam_ros.adaptation.regions import box_extents
+from wesam_ros.adaptation.regions import box_extents, box_fit
 
 SURE = 30.0
 """A logit whose sigmoid is 1 in float32."""

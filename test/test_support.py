@@ -25,9 +25,17 @@ def _table(noise: float = 0.0) -> npt.NDArray[np.float32]:
     return np.asarray(depth + np.random.default_rng(0).normal(0, noise, SIZE), np.float32)
 
 
+def _image() -> npt.NDArray[np.uint8]:
+    """The table grey, the box white."""
+    image = np.full((*SIZE, 3), 128, np.uint8)
+    x0, y0, x1, y1 = BOX[0].astype(int)
+    image[y0:y1, x0:x1] = 255
+    return image
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.001])
 def test_table_and_box_are_told_apart(noise: float) -> None:
-    support = find_support(_table(noise), CAMERA, BOX, 128, np.random.default_rng(0))
+    support = find_support(_image(), _table(noise), CAMERA, BOX, 128, np.random.default_rng(0))
     assert support is not None
     assert support.raised[42:63, 49:79].all()  # the box in pixels of the grid, of which the image covers 96 x 128
     assert support.surface[:36, :].mean() > 0.95 and support.surface[68:96, :].mean() > 0.95
@@ -35,17 +43,25 @@ def test_table_and_box_are_told_apart(noise: float) -> None:
     assert not support.surface[96:].any() and not support.raised[96:].any()
 
 
-def test_pixels_without_depth_are_not_judged() -> None:
+def test_colour_finds_the_edge_where_depth_has_a_hole() -> None:
+    depth = _table()
+    depth[:, 225:255] = 0  # 15 pixels of the table, and of the box whose edge is at 240
+    support = find_support(_image(), depth, CAMERA, BOX, 128, np.random.default_rng(0))
+    assert support is not None
+    assert support.surface[42:63, 45:47].all() and support.raised[42:63, 49:51].all()
+
+
+def test_pixels_far_from_any_depth_are_not_judged() -> None:
     depth = _table()
     depth[:, :300] = 0
-    support = find_support(depth, CAMERA, BOX, 128, np.random.default_rng(0))
+    support = find_support(_image(), depth, CAMERA, BOX, 128, np.random.default_rng(0))
     assert support is not None
-    assert not support.surface[:, :59].any() and not support.raised[:, :59].any()
+    assert not support.surface[:, :55].any() and not support.raised[:, :55].any()
 
 
 @pytest.mark.parametrize("depth", [np.zeros(SIZE, np.float32), np.random.default_rng(1).uniform(0.5, 2, SIZE).astype(np.float32)])
 def test_no_plane_no_witness(depth: npt.NDArray[np.float32]) -> None:
-    assert find_support(depth, CAMERA, BOX, 128, np.random.default_rng(0)) is None
+    assert find_support(_image(), depth, CAMERA, BOX, 128, np.random.default_rng(0)) is None
 
 
 def test_witness_loss_by_hand() -> None:

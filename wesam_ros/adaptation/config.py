@@ -12,7 +12,7 @@ class AdaptationConfig:
     """Weights of the loss terms, the optimizer, the frame memory and the guard."""
 
     rank: int = option(4, "rank of the LoRA adapter on q and v of every encoder block", minimum=1, maximum=64, read_only=True)
-    lr: float = option(2e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
+    lr: float = option(4e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
     weight_decay: float = option(1e-4, "weight decay of Adam", minimum=0.0, maximum=1.0)
     warm_up: int = option(20, "steps of linear warm-up", minimum=1)
     precision: str = option(
@@ -25,13 +25,13 @@ class AdaptationConfig:
     focal: float = option(20.0, "weight of the focal loss of the student against the teacher's pseudo-mask", minimum=0.0)
     dice: float = option(1.0, "weight of the dice loss of the student against the teacher's pseudo-mask", minimum=0.0)
     iou: float = option(1.0, "weight of the error of the student's predicted IoU", minimum=0.0)
-    anchor: float = option(0.25, "weight of the dice losses of student and teacher against the anchor's mask", minimum=0.0)
-    contrastive: float = option(0.1, "weight of the contrastive loss between teacher and anchor embeddings", minimum=0.0)
+    anchor: float = option(0.1, "weight of the dice losses of student and teacher against the anchor's mask", minimum=0.0)
+    contrastive: float = option(0.05, "weight of the contrastive loss between teacher and anchor embeddings", minimum=0.0)
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
-    tightness: float = option(0.5, "weight of the box tightness of student and teacher: projections against the box's", minimum=0.0)
-    outside: float = option(0.5, "weight of the penalty on mask outside the box, of student and teacher", minimum=0.0)
+    tightness: float = option(0.2, "weight of the box tightness of student and teacher: projections against the box's", minimum=0.0)
+    outside: float = option(1.0, "weight of the penalty on mask outside the box, of student and teacher", minimum=0.0)
     depth: float = option(
-        2.0,
+        1.0,
         "weight of what depth knows: no mask on the supporting surface, mask on what rises from it in one box only",
         minimum=0.0,
     )
@@ -41,7 +41,10 @@ class AdaptationConfig:
     memory: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
     recent: float = option(0.5, "share of the steps that take the newest frame; the others draw from the memory", minimum=0.0, maximum=1.0)
 
-    agreement: float = option(0.3, "least IoU of anchor and teacher mask for an object to be learnt from", minimum=0.0, maximum=1.0)
+    agreement: float = option(0.2, "least IoU of anchor and teacher mask for an object to be learnt from", minimum=0.0, maximum=1.0)
+    fit: float = option(
+        0.6, "least IoU of the pseudo-mask's own box with the prompted box for an object to be learnt from", minimum=0.0, maximum=1.0
+    )
     held_back: int = option(8, "every so many-th accepted frame is not learnt from but judges candidates", minimum=2)
     least_side: float = option(8.0, "least side of a box, in pixels of the image, to be learnt from", minimum=0.0)
     publish_every: int = option(10, "steps between two candidate adapters", minimum=1)

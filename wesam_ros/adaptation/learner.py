@@ -70,7 +70,6 @@ class Learner:
     def _begin(self, adapter: Adapter) -> None:
         """Trains on from the tensors of `adapter`, with a fresh optimizer and an empty memory."""
         self.memory = FrameMemory(self.config.memory, self.config.held_back, self.rng)
-        self._bank = torch.zeros(0, self.sam.mask_decoder.transformer_dim, device=self.sam.device)
         self._restore(adapter)
         self._since_proposal = 0
 
@@ -100,8 +99,7 @@ class Learner:
         if not large.any():
             return self._rejected("small_objects")
         kept = self._with_anchor(frame, Prompts.from_boxes(boxes[large], prompts.size))
-        if self.memory.add(kept):
-            self._bank = torch.cat([self._bank, kept.anchor_prototypes])[-BANK:]
+        self.memory.add(kept)
         self.counters["accepted"] += 1
         return Verdict(True)
 
@@ -142,7 +140,7 @@ class Learner:
         found = None
         if frame.depth is not None and frame.camera is not None and self.config.depth:
             boxes = np.array([each.box for each in prompts.objects], np.float32)
-            found = find_support(frame.depth, frame.camera, boxes, low_res_side, self.rng)
+            found = find_support(frame.image, frame.depth, frame.camera, boxes, low_res_side, self.rng)
             self.counters["depth: plane" if found is not None else "depth: no plane"] += 1
         if found is None:
             nothing = torch.zeros(low_res_side, low_res_side, dtype=torch.bool)
@@ -157,7 +155,9 @@ class Learner:
         self._steps_since_restore += 1
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, self._steps_since_restore / self.config.warm_up)
-        result = training_step(self.sam, self._low_rank, self._optimizer, frame, self._bank, self.config, self.rng)
+        others = [kept.anchor_prototypes for kept in self.memory.frames if kept is not frame]
+        bank = torch.cat([frame.anchor_prototypes[:0], *others])[-BANK:]
+        result = training_step(self.sam, self._low_rank, self._optimizer, frame, bank, self.config, self.rng)
         self.counters["steps"] += 1
         self._since_proposal += 1
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self._low_rank):

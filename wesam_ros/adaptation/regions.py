@@ -46,3 +46,17 @@ def _interval(first: Tensor, last: Tensor, length: int, margin: float) -> tuple[
     unsure = ((end > first - margin) & (start < first + margin)) | ((end > last - margin) & (start < last + margin))
     reach = (end > first - margin) & (start < last + margin)
     return share, unsure, reach
+
+
+def box_fit(masks: Tensor, boxes: Tensor) -> Tensor:
+    """IoU (n,) of the tight boxes of masks (n, h, w) bool with boxes (n, 4), both in pixels of the grid; 0 for an empty mask."""
+    tight = boxes.new_zeros(len(masks), 4)
+    for column, axis in ((0, 1), (1, 2)):
+        covered = masks.any(axis)
+        length = covered.shape[1]
+        tight[:, column] = covered.float().argmax(1)
+        tight[:, column + 2] = length - covered.flip(1).float().argmax(1)
+    tight[~masks.flatten(1).any(1)] = 0
+    overlap = (torch.minimum(tight[:, 2:], boxes[:, 2:]) - torch.maximum(tight[:, :2], boxes[:, :2])).clamp_min(0).prod(1)
+    areas = (tight[:, 2:] - tight[:, :2]).prod(1) + (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return overlap / (areas - overlap).clamp_min(1e-6)

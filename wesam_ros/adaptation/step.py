@@ -28,7 +28,7 @@ from wesam_ros.adaptation.losses import (
     witness_loss,
 )
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.regions import Extents, box_extents
+from wesam_ros.adaptation.regions import Extents, box_extents, box_fit
 from wesam_ros.adaptation.views import strong_view, weak_view
 from wesam_ros.sam.predictor import decode, embed_images
 from wesam_ros.sam.preprocessing import normalize, resized_size, to_model_coordinates
@@ -125,6 +125,19 @@ def witnessed(frame: KeptFrame, chosen: Tensor, reach: Tensor) -> tuple[Tensor, 
     return inside, frame.surface & reach
 
 
+def corrected(logits: Tensor, frame: KeptFrame, chosen: Tensor, reach: Tensor) -> Tensor:
+    """Masks (n, h, w) in {0, 1} of the chosen objects, from logits (all, h, w) of all of the frame's, as the measurements allow.
+
+    No mask leaves its box, covers the support surface, or shares a pixel with another: where boxes overlap, the highest logit has it.
+    What rises from the surface belongs to one of the boxes that it is in.
+    """
+    side = logits.shape[-1]
+    within = box_extents(frame.boxes, (side, side), 0.0).reach.index_copy(0, chosen, reach)
+    claims = logits.masked_fill(~within, -torch.inf)
+    winner = claims.argmax(0) == chosen[:, None, None]
+    return (winner & reach & ~frame.surface & ((logits[chosen] > 0) | frame.raised)).float()
+
+
 def loss_terms(
     teacher: Opinion,
     student: Opinion,
@@ -149,12 +162,15 @@ def loss_terms(
     """
     reach = extents.reach & (valid > 0)
     inside, surface = witnessed(frame, chosen, reach)
-    # A mask beyond its box or on the table is wrong, whoever says it; what rises in this box alone is this object.
-    anchor = (((frame.anchor_logits[chosen] > 0) & reach & ~surface) | inside).float()
-    pseudo = (((teacher.logits.detach() > 0) & reach & ~surface) | inside).float()
-    agreed = hard_iou(pseudo > 0, anchor > 0) >= config.agreement
+    anchor = corrected(frame.anchor_logits, frame, chosen, reach)
+    pseudo = corrected(frame.anchor_logits.index_copy(0, chosen, teacher.logits.detach()), frame, chosen, reach)
+    # A box that depth sees into, but in which nothing fills it, is false or misplaced. Where there is no depth the mask itself may be
+    # what is wrong, so that the box still counts as a measurement, but the mask teaches nothing.
+    fits = box_fit(pseudo > 0, frame.boxes[chosen]) >= config.fit
+    agreed = fits & (hard_iou(pseudo > 0, anchor > 0) >= config.agreement)
+    measured = fits | ~(inside | surface).flatten(1).any(1)
     trusted = agreed.float() / agreed.sum().clamp_min(1)
-    everyone = torch.full_like(trusted, 1 / len(trusted))
+    everyone = measured.float() / measured.sum().clamp_min(1)
 
     terms = {
         "focal": config.focal * (focal_loss(student.logits, pseudo, valid) * trusted).sum(),

@@ -1,7 +1,8 @@
 """Depth as a witness: which pixels are the surface that things stand on, and which rise from it.
 
 A pixel of the support surface belongs to no object, whatever its colour says; one that rises from it, inside one box only, belongs to that
-box's object. Neither comes from the model, so they correct it where it is wrong in the same way every day.
+box's object. Neither comes from the model, so they correct it where it is wrong in the same way every day. Depth is blind just where it
+matters most, at the objects' edges, so what it knows is spread from there to the next edge of the colour image.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ TRIALS = 200
 LEAST_POINTS = 200
 NEAR = 0.006
 """Metres at a distance of one metre within which a point is on the plane: about three times a structured-light camera's noise there."""
-RAISED = 0.015
+RAISED = 0.012
 """Metres above the plane at one metre from which on a point is surely not on it."""
-CERTAIN = 0.7
-"""Share of a low-resolution pixel that must be known to be of one kind."""
+SPREAD = 20
+"""Pixels from the nearest one that depth knows within which colour may decide."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +38,20 @@ class Support:
 
 
 def find_support(
-    depth: npt.NDArray[np.float32], camera: Float, boxes: npt.NDArray[np.float32], low_res_side: int, rng: np.random.Generator
+    image: npt.NDArray[np.uint8],
+    depth: npt.NDArray[np.float32],
+    camera: Float,
+    boxes: npt.NDArray[np.float32],
+    low_res_side: int,
+    rng: np.random.Generator,
 ) -> Support | None:
     """The plane that the boxed objects stand on (RANSAC, Fischler and Bolles, 1981), and what rises from it towards the camera.
 
+    Pixels without depth, or too near to the plane to tell, go to the kind that reaches them first over the image's flat places
+    (watershed, Meyer, 1992).
+
     Args:
+        image: (H, W, 3) uint8, registered to the depth.
         depth: (H, W) metres along the optical axis, 0 = none.
         camera: (3, 3) intrinsic matrix.
         boxes: (n, 4) x0 y0 x1 y1 in pixels; the plane is looked for in and around them, where walls and floor are few.
@@ -60,8 +70,13 @@ def find_support(
     height = points @ normal - offset
     known = depth > 0
     scale = np.maximum(depth, 0.3) ** 2  # noise of triangulated depth grows with the square of the distance
-    surface = known & (np.abs(height) < NEAR * scale)
-    raised = known & (height > RAISED * scale)
+    kinds = np.zeros(depth.shape, np.int32)
+    kinds[known & (height < NEAR * scale)] = 1  # what lies below, seen past the table's edge, is no object either
+    kinds[known & (height > RAISED * scale)] = 2
+    seeds = kinds.copy()
+    cv2.watershed(cv2.medianBlur(image, 5), kinds)
+    near_known = cv2.distanceTransform((seeds == 0).astype(np.uint8), cv2.DIST_L2, 5) <= SPREAD
+    surface, raised = (kinds == 1) & near_known, (kinds == 2) & near_known
     grid = resized_size((depth.shape[0], depth.shape[1]), low_res_side)
     return Support(*(_on_grid(mask, grid, low_res_side) for mask in (surface, raised)))
 
@@ -107,8 +122,8 @@ def _fit_plane(points: Float, rng: np.random.Generator) -> tuple[Float, float] |
 
 
 def _on_grid(mask: npt.NDArray[np.bool_], grid: tuple[int, int], side: int) -> npt.NDArray[np.bool_]:
-    """(side, side) bool: the pixels of the grid that a mask (H, W) surely covers; False in the padding."""
+    """(side, side) bool: the pixels of the grid that a mask (H, W) covers by more than half; False in the padding."""
     result = np.zeros((side, side), bool)
     share = cv2.resize(mask.astype(np.float32), (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
-    result[: grid[0], : grid[1]] = share > CERTAIN
+    result[: grid[0], : grid[1]] = share > 0.5
     return result

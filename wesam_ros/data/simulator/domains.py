@@ -15,15 +15,14 @@ Rng = np.random.Generator
 
 TABLES = {
     "wood": 3.0,
-    "plain": 2.0,
+    "plain": 2.5,
     "weave": 1.0,
-    "plaid": 0.6,
-    "stripes": 0.3,
-    "stamped": 0.6,
     "marble": 0.7,
     "speckle": 0.7,
-    "tiles": 0.7,
-    "patches": 0.3,
+    "tiles": 0.4,
+    "plaid": 0.3,
+    "stamped": 0.1,
+    "patches": 0.1,
 }
 BUSY = {"plaid": 2.0, "stamped": 3.0, "patches": 3.0, "stripes": 1.5, "speckle": 1.0, "scene": 1.5}
 
@@ -57,9 +56,9 @@ class Domain:
     reflection: Span = (0.0, 0.0)
     muted: float = 0.8
     camouflage: float = 0.03
-    spread: Span = (0.05, 0.14)
+    spread: Span = (0.05, 0.11)
     focal: Span = (515.0, 535.0)
-    distance: Span = (0.65, 1.05)
+    distance: Span = (0.42, 0.68)
     elevation: tuple[Span, ...] = ((30.0, 40.0), (50.0, 60.0))
 
 
@@ -167,5 +166,5 @@ DOMAINS: dict[str, Domain] = {
     "gloss": Domain(
         develop_gloss, key=(0.9, 1.2), ambient=(0.15, 0.3), lights=(2, 3), gloss=(1.5, 0.65), reflection=(0.35, 0.8), mirror=(0.25, 0.55)
     ),
-    "camera": Domain(develop_camera, focal=(380.0, 430.0), distance=(0.75, 1.05), elevation=((62.0, 80.0),)),
+    "camera": Domain(develop_camera, focal=(380.0, 430.0), distance=(0.5, 0.72), elevation=((62.0, 80.0),)),
 }

@@ -16,6 +16,7 @@ from wesam_ros.data.simulator.textures import Image, Rng
 _SHOWN, _UNSEEN = 0, 3  # geom groups; the renderer draws the first only
 _STEPS, _TIMESTEP = 350, 0.004
 _PARKED = -60.0
+_REACH = (0.2, 0.16)  # metres from the middle within which things are dropped, so that the camera sees them
 
 
 def _quaternion(rng: Rng, upright: float) -> npt.NDArray[np.float64]:
@@ -70,7 +71,7 @@ class Scene:
             x, y = partner[0] + reach * np.cos(angle), partner[1] + reach * np.sin(angle)
         else:
             x, y = rng.normal(0, self.spread, 2)
-        x, y = np.clip(x, 0.08 - self.half[0], self.half[0] - 0.08), np.clip(y, 0.08 - self.half[1], self.half[1] - 0.08)
+        x, y = np.clip(x, -_REACH[0], _REACH[0]), np.clip(y, -_REACH[1], _REACH[1])
         floor = 0.0
         for other in self.on_table:
             place = self.data.xpos[self.body_of[other]]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Plane = npt.NDArray[np.float32]
-NEAREST, FARTHEST = 0.4, 3.5
+NEAREST, FARTHEST = 0.28, 3.5
 BASELINE = 0.075
 
 

@@ -1,0 +1,99 @@
+"""What the measurements (boxes, depth) make of masks: two things on a table, on a grid of 8 x 8, their boxes overlapping."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.guard import known_fit
+from wesam_ros.adaptation.memory import KeptFrame
+from wesam_ros.adaptation.regions import box_extents
+from wesam_ros.adaptation.step import Opinion, corrected, loss_terms
+from wesam_ros.sam.prompts import Prompts
+
+BOXES = np.array([[0, 2, 5, 6], [3, 2, 8, 6]], np.float32)
+
+
+def _frame(logits: Tensor, depth: bool = True, boxes: np.ndarray = BOXES) -> KeptFrame:
+    """Rows 3 to 5 rise from the table, all else is its surface; without depth nothing is known."""
+    raised = torch.zeros(8, 8, dtype=torch.bool)
+    raised[3:6] = depth
+    return KeptFrame(
+        pixels=np.zeros((8, 8, 3), np.uint8),
+        prompts=Prompts.from_boxes(boxes, (8, 8)),
+        boxes=torch.from_numpy(boxes),
+        anchor_logits=logits,
+        anchor_prototypes=torch.eye(len(boxes), 4),
+        background=torch.eye(4)[3:],
+        surface=~raised if depth else torch.zeros_like(raised),
+        raised=raised,
+        stamp_ns=0,
+    )
+
+
+def _reach(frame: KeptFrame) -> Tensor:
+    return box_extents(frame.boxes, (8, 8), 0.0).reach
+
+
+def test_masks_are_cut_filled_and_kept_apart() -> None:
+    """The first object's mask spills over table and box, the second's is empty: what rises is shared out, by logit where boxes overlap."""
+    logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
+    logits[1, :, 4] = 3
+    frame = _frame(logits)
+    masks = corrected(logits, frame, torch.arange(2), _reach(frame)) > 0
+    expected = torch.zeros(2, 8, 8, dtype=torch.bool)
+    expected[0, 3:6, :4] = True
+    expected[1, 3:6, 4:] = True
+    assert torch.equal(masks, expected)
+    only = corrected(logits, frame, torch.tensor([1]), _reach(frame)[1:])
+    assert torch.equal(only[0] > 0, expected[1])  # objects that were not drawn still have their share
+
+
+def test_without_depth_masks_are_only_cut_to_boxes_and_kept_apart() -> None:
+    logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
+    frame = _frame(logits, depth=False)
+    masks = corrected(logits, frame, torch.arange(2), _reach(frame)) > 0
+    assert torch.equal(masks[0], _reach(frame)[0]) and not masks[1].any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "expected"),
+    [
+        ((3, 6), True, 1.0),
+        ((3, 4), True, 1 / 3),  # 3 of the 9 pixels that rise in the first box alone
+        ((2, 6), True, 9 / 14),  # a row of 5 pixels of the table as well
+        ((8, 8), True, 0.0),
+        ((2, 4), False, 0.5),  # half of the box
+    ],
+)
+def test_known_fit(rows: tuple[int, int], depth: bool, expected: float) -> None:
+    frame = _frame(torch.zeros(2, 8, 8), depth)
+    masks = torch.zeros(2, 8, 8, dtype=torch.bool)
+    masks[0, rows[0] : rows[1], :5] = True
+    assert known_fit(masks, frame)[0].item() == pytest.approx(expected)
+
+
+def test_a_false_box_teaches_nothing() -> None:
+    """Two boxes on what rises, one on the bare table: the third's pseudo-mask is empty, and no gradient reaches its masks."""
+    boxes = np.array([[0, 3, 3, 6], [4, 3, 8, 6], [0, 6, 8, 8]], np.float32)
+    logits = torch.ones(3, 8, 8)
+    frame = _frame(logits, boxes=boxes)
+    view = [torch.ones(3, 8, 8, requires_grad=True) for _ in range(2)]
+    opinions = [Opinion(each, torch.ones(3), torch.ones(4, 2, 2)) for each in view]
+    terms = loss_terms(
+        opinions[0],
+        opinions[1],
+        frame,
+        torch.arange(3),
+        box_extents(frame.boxes, (8, 8), 0.0),
+        torch.ones(8, 8),
+        torch.zeros(0, 4),
+        AdaptationConfig(),
+    )
+    torch.stack(list(terms.values())).sum().backward()
+    for each in view:
+        assert each.grad is not None
+        assert each.grad[:2].abs().amax((1, 2)).min() > 0 and not each.grad[2].any()
