@@ -25,7 +25,7 @@ class AdaptationConfig:
     focal: float = option(20.0, "weight of the focal loss of the student against the teacher's pseudo-mask", minimum=0.0)
     dice: float = option(1.0, "weight of the dice loss of the student against the teacher's pseudo-mask", minimum=0.0)
     iou: float = option(1.0, "weight of the error of the student's predicted IoU", minimum=0.0)
-    anchor: float = option(0.1, "weight of the dice losses of student and teacher against the anchor's mask", minimum=0.0)
+    anchor: float = option(2.0, "weight of the dice losses of student and teacher against the anchor's mask", minimum=0.0)
     contrastive: float = option(0.05, "weight of the contrastive loss between teacher and anchor embeddings", minimum=0.0)
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
     tightness: float = option(0.2, "weight of the box tightness of student and teacher: projections against the box's", minimum=0.0)
@@ -37,7 +37,7 @@ class AdaptationConfig:
     )
     margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
-    objects: int = option(8, "most objects of a frame that one step learns from, drawn at random", minimum=1)
+    objects: int = option(16, "most objects of a frame that one step learns from, drawn at random", minimum=1)
     memory: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
     recent: float = option(0.5, "share of the steps that take the newest frame; the others draw from the memory", minimum=0.0, maximum=1.0)
 
@@ -47,12 +47,12 @@ class AdaptationConfig:
     )
     held_back: int = option(8, "every so many-th accepted frame is not learnt from but judges candidates", minimum=2)
     least_side: float = option(8.0, "least side of a box, in pixels of the image, to be learnt from", minimum=0.0)
-    publish_every: int = option(10, "steps between two candidate adapters", minimum=1)
+    publish_every: int = option(6, "steps between two candidate adapters", minimum=1)
     tolerance: float = option(
         0.01, "how much lower than the last good adapter's a candidate's mean fit on the held-back frames may be", minimum=0.0
     )
     patience: int = option(5, "refused candidates in a row after which training goes back to the last good adapter", minimum=1)
-    judges: int = option(6, "most held-back frames that judge a candidate, the newest ones", minimum=1)
+    judges: int = option(4, "most held-back frames that judge a candidate, the newest ones", minimum=1)
     divergence: float = option(
         0.4, "least mean IoU with the anchor's masks on held-back frames, as a share of the last good one's", minimum=0.0
     )

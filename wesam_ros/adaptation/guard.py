@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,17 +50,20 @@ def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
 
 
 @torch.inference_mode()
-def judge(sam: Sam, low_rank: tuple[Tensor, Tensor], frames: Iterable[KeptFrame], precision: str) -> Judgement:
-    """Judges an adapter's stacked tensors on frames that were not learnt from."""
-    side = sam.image_encoder.img_size
-    fits, agreements = [], []
-    for frame in frames:
-        pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
-        with autocast(sam, precision):
-            logits, _ = decode(sam, embed_images(sam, normalize(pixels, side), low_rank), frame.prompts)
-        fits.append(known_fit(logits > 0, frame))
-        agreements.append(hard_iou(logits > 0, frame.anchor_logits > 0))
-    return Judgement(float(torch.cat(fits).mean()), float(torch.cat(agreements).mean()), sum(len(each) for each in fits))
+def judge(sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, precision: str) -> Judgement:
+    """Judges an adapter's stacked tensors on a frame that was not learnt from."""
+    pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
+    with autocast(sam, precision):
+        logits, _ = decode(sam, embed_images(sam, normalize(pixels, sam.image_encoder.img_size), low_rank), frame.prompts)
+    masks = logits > 0
+    return Judgement(float(known_fit(masks, frame).mean()), float(hard_iou(masks, frame.anchor_logits > 0).mean()), len(masks))
+
+
+def together(judgements: Sequence[Judgement]) -> Judgement:
+    """The judgement over the objects of several frames."""
+    objects = [each.objects for each in judgements]
+    fit, agreement = (float(np.average([getattr(each, name) for each in judgements], weights=objects)) for name in ("fit", "agreement"))
+    return Judgement(fit, agreement, sum(objects))
 
 
 def objection(candidate: Judgement, good: Judgement, config: AdaptationConfig) -> str | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.guard import judge, objection
+from wesam_ros.adaptation.guard import Judgement, judge, objection, together
 from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.regions import box_extents
@@ -65,6 +65,7 @@ class Learner:
         self.counters: Counter[str] = Counter()
         self._good = [adapter or Adapter.untrained(sam, base_hash(sam), config.rank, seed)]
         self._version = self._good[0].version
+        self._judged: dict[KeptFrame, Judgement] = {}  # of the last good adapter
         self._begin(self._good[0])
 
     def _begin(self, adapter: Adapter) -> None:
@@ -173,8 +174,11 @@ class Learner:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
         frames = list(self.memory.held_back)[-self.config.judges :]
-        good = judge(self.sam, self._on_device(self.adapter), frames, self.config.precision)
-        reason = objection(judge(self.sam, self._low_rank, frames, self.config.precision), good, self.config)
+        last, precision = self._on_device(self.adapter), self.config.precision
+        good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
+        candidate = {frame: judge(self.sam, self._low_rank, frame, precision) for frame in frames}
+        self._judged = good
+        reason = objection(together([*candidate.values()]), together([*good.values()]), self.config)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
@@ -182,7 +186,9 @@ class Learner:
                 self.counters["restored: refused"] += 1
                 self._restore(self.adapter)
             return Proposal(None, reason)
-        return Proposal(self._publish(*self._low_rank), "admitted")
+        adapter = self._publish(*self._low_rank)
+        self._judged = candidate
+        return Proposal(adapter, "admitted")
 
     def _on_device(self, adapter: Adapter) -> tuple[Tensor, Tensor]:
         return adapter.a.to(self.sam.device), adapter.b.to(self.sam.device)
@@ -190,6 +196,7 @@ class Learner:
     def _publish(self, a: Tensor, b: Tensor) -> Adapter:
         self._version += 1
         self._refused = 0
+        self._judged = {}
         self._good.append(Adapter(a.detach().cpu().clone(), b.detach().cpu().clone(), base_hash(self.sam), self._version))
         del self._good[:-10]
         self.counters["published"] += 1

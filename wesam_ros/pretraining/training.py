@@ -31,7 +31,7 @@ PATCH = 16
 SAVE_EVERY = 100
 """Steps between two checkpoints."""
 FORMS = ("box", "points", "click", "mask", "box and points")
-FORM_SHARES = (0.5, 0.15, 0.1, 0.15, 0.1)
+FORM_SHARES = (0.6, 0.12, 0.08, 0.1, 0.1)
 
 
 @dataclass(frozen=True)
