@@ -126,9 +126,9 @@ class Graph:
             "detections": detections(header, boxes),
         }
 
-    def masks_of(self, header: Header) -> ObjectArray:
-        """The segmenter's answer to a frame."""
-        stamp = stamp_of(header)
+    def masks_of(self, frame: Header | int) -> ObjectArray:
+        """The segmenter's answer to a frame, by its header or stamp."""
+        stamp = frame if isinstance(frame, int) else stamp_of(frame)
         return self.until(lambda: self.objects.get(stamp), f"masks for the frame with stamp {stamp}")
 
     def answer(self, **changes: Any) -> ObjectArray:
@@ -188,10 +188,13 @@ def graph() -> Iterator[Graph]:
 
 
 @pytest.fixture(scope="module")
-def segmenter(graph: Graph, random_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
-    """A segmenter that takes raw images, with random weights; its log is shown where it ends by itself."""
+def segmenter(
+    graph: Graph, random_tiny: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[NodeProcess]:
+    """A segmenter with random weights, for raw images or as the module's IMAGE_TRANSPORT says; its log is shown where it ends."""
     log = tmp_path_factory.mktemp("segmenter") / "segmenter.log"
     parameters = {"checkpoint": random_tiny, "torch_threads": 1, "target_frame": "base", "tf_wait": 0.0}
+    parameters["image_transport"] = getattr(request.module, "IMAGE_TRANSPORT", "raw")
     process = NodeProcess("segmenter", parameters, log, {})
 
     def subscribed() -> int:

@@ -20,6 +20,8 @@ from wesam_ros.nodes.children import NodeProcess
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.sam import Adapter
 
+IMAGE_TRANSPORT = "compressed"
+
 
 class AdapterUnderTest:
     """The adapter node's process; it takes compressed images and publishes after every step that it can judge."""
@@ -36,7 +38,7 @@ class AdapterUnderTest:
             {
                 "checkpoint": self.checkpoint,
                 "torch_threads": 1,
-                "image_transport": "compressed",
+                "image_transport": IMAGE_TRANSPORT,
                 "save_to": self.saved,
                 "steps_per_frame": 1,
                 "adaptation.publish_every": 1,
@@ -114,8 +116,11 @@ def test_a_truncated_jpeg_is_counted_and_has_a_status(adapter: AdapterUnderTest)
     status = adapter.status(stamp_of(header))
     assert not status.accepted
     assert status.reason.startswith("image: ")
-    adapter.graph.until(lambda: adapter.graph.count("adapter", "rejected.image.truncated") == 1, "the count")
-    assert adapter.status(adapter.send()).accepted
+    for node in ("adapter", "segmenter"):
+        adapter.graph.until(lambda node=node: adapter.graph.count(node, "rejected.image.truncated") == 1, f"the count of the {node}")
+    stamp = adapter.send()
+    assert adapter.status(stamp).accepted
+    assert len(adapter.graph.masks_of(stamp).objects) == 2
 
 
 def test_pause(adapter: AdapterUnderTest) -> None:
@@ -151,7 +156,7 @@ def test_killed_in_mid_training_it_goes_on_from_the_last_saved_adapter(adapter: 
     adapter.process.process.kill()
     adapter.process.process.wait(10)
 
-    assert graph.answer().adapter_version == saved
+    assert graph.masks_of(adapter.send()).adapter_version == saved
 
     adapter.start()
     assert f"goes on from adapter version {saved}" in adapter.process.log_end()

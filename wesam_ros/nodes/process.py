@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -36,6 +37,8 @@ def run_node(make: Callable[[], FrameNode[Any]], args: list[str] | None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # how a node is asked to end
     finally:
+        # A second Ctrl-C must not keep the node from saving what it has learnt; SIGKILL still ends it at once.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         node.close()
         executor.shutdown(0)
         rclpy.try_shutdown()
