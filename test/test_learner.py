@@ -72,12 +72,25 @@ def test_same_seed_same_adapter_bit_for_bit_and_labels_do_not_matter(sam: Any, l
 def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
     frame, _ = _frames(1)[0]
-    clicks = Prompts(SIZE, (Prompt(points=np.array([[20.0, 20.0]], np.float32), point_labels=np.array([1])),))
-    assert learner.observe(frame, Prompts(SIZE, ())).reason == "no_boxes"
-    assert learner.observe(frame, clicks).reason == "no_boxes"
+    assert learner.observe(frame, Prompts(SIZE, ())).reason == "no_prompts"
     assert learner.observe(frame, Prompts.from_boxes(np.array([[1, 1, 5, 40]], np.float32), SIZE)).reason == "small_objects"
     assert learner.step() is None
-    assert learner.counters == {"frames": 3, "rejected: no_boxes": 2, "rejected: small_objects": 1}
+    assert learner.counters == {"frames": 2, "rejected: no_prompts": 1, "rejected: small_objects": 1}
+
+
+def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
+    """One object of each form; each form's own term is there, and moves the adapter."""
+    blob = np.zeros(SIZE, bool)
+    blob[5:30, 45:75] = True
+    click = Prompt(points=np.array([[20.0, 30.0], [2.0, 2.0]], np.float32), point_labels=np.array([1, 0]))
+    mixed = Prompts(SIZE, (click, Prompt(mask=blob), Prompt(box=np.array([10, 40, 70, 58], np.float32))))
+    learner = Learner(sam, replace(CONFIG, agreement=0.0, fit=0.0), 0)
+    for frame, _ in _frames(2):
+        assert learner.observe(frame, mixed).accepted
+        result = learner.step()
+        assert result is not None and result.objects == 3
+        assert min(result.losses[term] for term in ("points", "core", "tightness", "dice")) > 0
+    assert float(learner._low_rank[1].detach().abs().max()) > 0
 
 
 def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:

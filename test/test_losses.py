@@ -16,6 +16,7 @@ from wesam_ros.adaptation.losses import (
     iou_loss,
     masked_prototypes,
     outside_loss,
+    point_loss,
     tightness_loss,
 )
 from wesam_ros.adaptation.regions import box_extents, box_fit
@@ -95,11 +96,19 @@ def test_extents_share_a_pixel_that_the_box_cuts() -> None:
 
 def test_outside_counts_what_lies_beyond_the_box_per_area_of_the_box() -> None:
     extents = box_extents(torch.tensor([[0.0, 0, 4, 4]]), (8, 8), margin=0.0)
-    assert outside_loss(_logits((0, 0, 4, 4)), extents, torch.ones(8, 8)).item() == pytest.approx(0, abs=1e-5)
-    assert outside_loss(_logits((0, 0, 8, 4)), extents, torch.ones(8, 8)).item() == pytest.approx(SURE, rel=1e-5)
+    assert outside_loss(_logits((0, 0, 4, 4)), extents.reach, torch.ones(8, 8)).item() == pytest.approx(0, abs=1e-5)
+    assert outside_loss(_logits((0, 0, 8, 4)), extents.reach, torch.ones(8, 8)).item() == pytest.approx(SURE, rel=1e-5)
     padding = torch.ones(8, 8)
     padding[:, 4:] = 0
-    assert outside_loss(_logits((0, 0, 8, 4)), extents, padding).item() == pytest.approx(0, abs=1e-5)
+    assert outside_loss(_logits((0, 0, 8, 4)), extents.reach, padding).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_points_by_hand() -> None:
+    """On the object at a pixel of logit 2, off it half-way between 2 and -4; the second object has no point."""
+    logits = torch.tensor([[[2.0, -4.0], [2.0, -4.0]]]).repeat(2, 1, 1)
+    points = torch.tensor([[[0.5, 0.5], [1.0, 1.5]]]).repeat(2, 1, 1)
+    loss = point_loss(logits, points, torch.tensor([[1, 0], [-1, -1]]))
+    assert loss.tolist() == pytest.approx([math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)), 0])
 
 
 def test_contrastive_loss_by_hand_and_with_one_object() -> None:

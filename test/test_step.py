@@ -8,34 +8,30 @@ import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.evidence import gather
 from wesam_ros.adaptation.guard import known_fit
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.regions import box_extents
 from wesam_ros.adaptation.step import Opinion, corrected, loss_terms
+from wesam_ros.adaptation.support import Support
 from wesam_ros.sam.prompts import Prompts
 
 BOXES = np.array([[0, 2, 5, 6], [3, 2, 8, 6]], np.float32)
 
 
-def _frame(logits: Tensor, depth: bool = True, boxes: np.ndarray = BOXES) -> KeptFrame:
+def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -> KeptFrame:
     """Rows 3 to 5 rise from the table, all else is its surface; without depth nothing is known."""
-    raised = torch.zeros(8, 8, dtype=torch.bool)
-    raised[3:6] = depth
+    raised = np.zeros((8, 8), bool)
+    raised[3:6] = True
+    prompts = prompts or Prompts.from_boxes(BOXES, (8, 8))
     return KeptFrame(
         pixels=np.zeros((8, 8, 3), np.uint8),
-        prompts=Prompts.from_boxes(boxes, (8, 8)),
-        boxes=torch.from_numpy(boxes),
+        prompts=prompts,
+        evidence=gather(prompts, Support(~raised, raised) if depth else None, 32, 8),
         anchor_logits=logits,
-        anchor_prototypes=torch.eye(len(boxes), 4),
+        anchor_prototypes=torch.eye(len(prompts), 4),
         background=torch.eye(4)[3:],
-        surface=~raised if depth else torch.zeros_like(raised),
-        raised=raised,
         stamp_ns=0,
     )
-
-
-def _reach(frame: KeptFrame) -> Tensor:
-    return box_extents(frame.boxes, (8, 8), 0.0).reach
 
 
 def test_masks_are_cut_filled_and_kept_apart() -> None:
@@ -43,20 +39,20 @@ def test_masks_are_cut_filled_and_kept_apart() -> None:
     logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
     logits[1, :, 4] = 3
     frame = _frame(logits)
-    masks = corrected(logits, frame, torch.arange(2), _reach(frame)) > 0
+    masks = corrected(logits, frame.evidence, torch.arange(2), frame.evidence.reach) > 0
     expected = torch.zeros(2, 8, 8, dtype=torch.bool)
     expected[0, 3:6, :4] = True
     expected[1, 3:6, 4:] = True
     assert torch.equal(masks, expected)
-    only = corrected(logits, frame, torch.tensor([1]), _reach(frame)[1:])
+    only = corrected(logits, frame.evidence, torch.tensor([1]), frame.evidence.reach[1:])
     assert torch.equal(only[0] > 0, expected[1])  # objects that were not drawn still have their share
 
 
 def test_without_depth_masks_are_only_cut_to_boxes_and_kept_apart() -> None:
     logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
     frame = _frame(logits, depth=False)
-    masks = corrected(logits, frame, torch.arange(2), _reach(frame)) > 0
-    assert torch.equal(masks[0], _reach(frame)[0]) and not masks[1].any()
+    masks = corrected(logits, frame.evidence, torch.arange(2), frame.evidence.reach) > 0
+    assert torch.equal(masks[0], frame.evidence.reach[0]) and not masks[1].any()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +76,7 @@ def test_a_false_box_teaches_nothing() -> None:
     """Two boxes on what rises, one on the bare table: the third's pseudo-mask is empty, and no gradient reaches its masks."""
     boxes = np.array([[0, 3, 3, 6], [4, 3, 8, 6], [0, 6, 8, 8]], np.float32)
     logits = torch.ones(3, 8, 8)
-    frame = _frame(logits, boxes=boxes)
+    frame = _frame(logits, prompts=Prompts.from_boxes(boxes, (8, 8)))
     view = [torch.ones(3, 8, 8, requires_grad=True) for _ in range(2)]
     opinions = [Opinion(each, torch.ones(3), torch.ones(4, 2, 2)) for each in view]
     terms = loss_terms(
@@ -88,7 +84,6 @@ def test_a_false_box_teaches_nothing() -> None:
         opinions[1],
         frame,
         torch.arange(3),
-        box_extents(frame.boxes, (8, 8), 0.0),
         torch.ones(8, 8),
         torch.zeros(0, 4),
         AdaptationConfig(),

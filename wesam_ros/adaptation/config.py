@@ -35,6 +35,8 @@ class AdaptationConfig:
         "weight of what depth knows: no mask on the supporting surface, mask on what rises from it in one box only",
         minimum=0.0,
     )
+    points: float = option(1.0, "weight of the points of a prompt as measurements, of student and teacher", minimum=0.0)
+    core: float = option(1.0, "weight of the middle of a coarse mask, which is on the object, of student and teacher", minimum=0.0)
     margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
     objects: int = option(16, "most objects of a frame that one step learns from, drawn at random", minimum=1)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.evidence import prompt_fit
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.regions import box_extents, box_fit
 from wesam_ros.adaptation.step import autocast, witnessed
 from wesam_ros.sam.predictor import decode, embed_images
 from wesam_ros.sam.preprocessing import normalize
@@ -40,13 +40,11 @@ class Judgement:
 
 def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
     """How well masks (n, h, w) bool of all objects of a frame fit what is known of them, (n,) in [0, 1]; see Judgement."""
-    height, width = masks.shape[1:]
-    everything = torch.arange(len(masks), device=masks.device)
-    reach = box_extents(frame.boxes, (height, width), 0.0).reach
-    inside, surface = witnessed(frame, everything, reach)
+    everyone, evidence = torch.arange(len(masks), device=masks.device), frame.evidence
+    inside, surface = witnessed(evidence, everyone, evidence.reach)
     overlap = (masks & inside).sum((1, 2))
-    union = (inside | (masks & (surface | ~reach))).sum((1, 2))
-    return torch.where(inside.flatten(1).any(1), overlap / union.clamp_min(1), box_fit(masks, frame.boxes))
+    union = (inside | (masks & (surface | ~evidence.reach))).sum((1, 2))
+    return torch.where(inside.flatten(1).any(1), overlap / union.clamp_min(1), prompt_fit(masks, evidence))
 
 
 @torch.inference_mode()

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.evidence import gather, rough_boxes
 from wesam_ros.adaptation.guard import Judgement, judge, objection, together
 from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
-from wesam_ros.adaptation.regions import box_extents
-from wesam_ros.adaptation.step import StepResult, autocast, grid_boxes, training_step, valid_region
-from wesam_ros.adaptation.support import find_support
+from wesam_ros.adaptation.step import StepResult, autocast, training_step, valid_region
+from wesam_ros.adaptation.support import Support, find_support
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.checkpoints import base_hash
 from wesam_ros.sam.lora import Adapter
@@ -34,7 +34,7 @@ BANK = 64
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a frame was taken into the memory, and why not: "no_boxes", "small_objects", or "" if it was."""
+    """Whether a frame was taken into the memory, and why not: "no_prompts", "small_objects", or "" if it was."""
 
     accepted: bool
     reason: str = ""
@@ -49,7 +49,7 @@ class Proposal:
 
 
 class Learner:
-    """Adapts a model to a stream of frames with boxes, without labels. Deterministic for a seed, on one thread of a CPU bit for bit."""
+    """Adapts a model to a stream of frames with prompts, without labels. Deterministic for a seed, on one thread of a CPU bit for bit."""
 
     def __init__(self, sam: Sam, config: AdaptationConfig, seed: int, adapter: Adapter | None = None) -> None:
         """Starts from `adapter`, or from an untrained one.
@@ -90,16 +90,17 @@ class Learner:
 
         Args:
             frame: its image is used, its labels never are.
-            prompts: of its objects, in pixels of the image; only their boxes are learnt from.
+            prompts: of its objects, in pixels of the image.
         """
         self.counters["frames"] += 1
-        boxes = np.array([each.box for each in prompts.objects if each.box is not None], np.float32).reshape(-1, 4)
-        if not len(boxes):
-            return self._rejected("no_boxes")
-        large = (boxes[:, 2:] - boxes[:, :2]).min(1) >= self.config.least_side
+        if not len(prompts):
+            return self._rejected("no_prompts")
+        boxes = rough_boxes(prompts)
+        pointed = np.array([each.box is None and each.mask is None for each in prompts.objects])
+        large = pointed | ((boxes[:, 2:] - boxes[:, :2]).min(1) >= self.config.least_side)
         if not large.any():
             return self._rejected("small_objects")
-        kept = self._with_anchor(frame, Prompts.from_boxes(boxes[large], prompts.size))
+        kept = self._with_anchor(frame, prompts.select(np.flatnonzero(large)))
         self.memory.add(kept)
         self.counters["accepted"] += 1
         return Verdict(True)
@@ -117,36 +118,28 @@ class Learner:
             embedding = embed_images(self.sam, normalize(batch, side))
             logits, _ = decode(self.sam, embedding, prompts)
         embedding = embedding.float()
-        boxes = grid_boxes(prompts, side, low_res_side).to(logits.device)
-        extents = box_extents(boxes, (low_res_side, low_res_side), 0.0)
-        masks = ((logits > 0) & extents.reach).float()
+        evidence = gather(prompts, self._support(frame, prompts, low_res_side), side, low_res_side).to(logits.device)
+        masks = ((logits > 0) & evidence.reach).float()
         elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
         covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))
         prototypes = masked_prototypes(embedding[0], covered)
-        surface, raised = self._support(frame, prompts, low_res_side)
         return KeptFrame(
             pixels=pixels,
             prompts=prompts,
-            boxes=boxes,
+            evidence=evidence,
             anchor_logits=logits.clone(),
             anchor_prototypes=prototypes[:-1].clone(),
             background=prototypes[-1:].clone(),
-            surface=surface.to(logits.device),
-            raised=raised.to(logits.device),
             stamp_ns=frame.stamp_ns,
         )
 
-    def _support(self, frame: Frame, prompts: Prompts, low_res_side: int) -> tuple[Tensor, Tensor]:
-        """What depth knows of the frame's support surface, on the decoder's grid; nothing where there is no depth, or no plane."""
-        found = None
-        if frame.depth is not None and frame.camera is not None and self.config.depth:
-            boxes = np.array([each.box for each in prompts.objects], np.float32)
-            found = find_support(frame.image, frame.depth, frame.camera, boxes, low_res_side, self.rng)
-            self.counters["depth: plane" if found is not None else "depth: no plane"] += 1
-        if found is None:
-            nothing = torch.zeros(low_res_side, low_res_side, dtype=torch.bool)
-            return nothing, nothing
-        return torch.from_numpy(found.surface), torch.from_numpy(found.raised)
+    def _support(self, frame: Frame, prompts: Prompts, low_res_side: int) -> Support | None:
+        """What depth knows of the frame's support surface, on the decoder's grid; None where there is no depth, or no plane."""
+        if frame.depth is None or frame.camera is None or not self.config.depth:
+            return None
+        found = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), low_res_side, self.rng)
+        self.counters["depth: plane" if found is not None else "depth: no plane"] += 1
+        return found
 
     def step(self) -> StepResult | None:
         """One training step on a frame of the memory; None while there is none."""

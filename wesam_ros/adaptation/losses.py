@@ -61,14 +61,35 @@ def tightness_loss(logits: Tensor, extents: Extents) -> Tensor:
     return total
 
 
-def outside_loss(logits: Tensor, extents: Extents, valid: Tensor) -> Tensor:
-    """Cross-entropy of the pixels beyond the box and its margin, where no mask can be, over the box's area.
+def outside_loss(logits: Tensor, reach: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy of the pixels beyond the reach (n, h, w) bool of box or coarse mask, where no mask can be, over the area in reach.
 
     The sum is over pixels outside and the divisor the area inside, so that a small object's leak weighs as much as a large one's.
     """
-    beyond = (~extents.reach).float() * valid
-    area = extents.reach.float().sum((1, 2)).clamp_min(1)
+    beyond = (~reach).float() * valid
+    area = reach.float().sum((1, 2)).clamp_min(1)
     return (functional.softplus(logits) * beyond).sum((1, 2)) / area
+
+
+def logits_at(logits: Tensor, points: Tensor) -> Tensor:
+    """Logits (n, k) of (n, h, w) at points (n, k, 2), x y in pixels of the grid, bilinear between the pixels' centres."""
+    size = points.new_tensor([logits.shape[2], logits.shape[1]])
+    places = (2 * points / size - 1)[:, None]
+    return functional.grid_sample(logits[:, None], places, mode="bilinear", padding_mode="border", align_corners=False)[:, 0, 0]
+
+
+def point_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    """Points as measurements: cross-entropy at the points on the object, plus that at the points off it, each a mean; 0 without points.
+
+    Args:
+        logits: (n, h, w).
+        points: (n, k, 2) x y in pixels of the grid.
+        labels: (n, k) 1 on the object, 0 not on it, -1 no point.
+    """
+    at = logits_at(logits, points)
+    on, off = labels == 1, labels == 0
+    inside = (functional.softplus(-at) * on).sum(1) / on.sum(1).clamp_min(1)
+    return inside + (functional.softplus(at) * off).sum(1) / off.sum(1).clamp_min(1)
 
 
 def witness_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor:

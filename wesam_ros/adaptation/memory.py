@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from wesam_ros.adaptation.evidence import Evidence
 from wesam_ros.sam.prompts import Prompts
 
 
@@ -19,23 +20,19 @@ class KeptFrame:
     Attributes:
         pixels: (h, w, 3) uint8, the image at the model's size.
         prompts: of the n objects that may be learnt from, in the original image.
-        boxes: (n, 4) float32, the prompts' boxes in pixels of the low-resolution grid.
+        evidence: what prompts and depth say of the objects, on the low-resolution grid.
         anchor_logits: (n, low_res, low_res) float32, the frozen model's masks.
         anchor_prototypes: (n, c) float32, its prototypes of the objects, L2-normalised.
         background: (1, c) float32, its prototype of everything else.
-        surface: (low_res, low_res) bool, pixels that depth knows to be what the objects stand on; all False without depth.
-        raised: (low_res, low_res) bool, pixels that depth knows to rise from it.
         stamp_ns: time of the image.
     """
 
     pixels: npt.NDArray[np.uint8]
     prompts: Prompts
-    boxes: Tensor
+    evidence: Evidence
     anchor_logits: Tensor
     anchor_prototypes: Tensor
     background: Tensor
-    surface: Tensor
-    raised: Tensor
     stamp_ns: int
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.evidence import Evidence, prompt_fit
 from wesam_ros.adaptation.losses import (
     contrastive_loss,
     dice_loss,
@@ -24,15 +25,16 @@ from wesam_ros.adaptation.losses import (
     iou_loss,
     masked_prototypes,
     outside_loss,
+    point_loss,
     tightness_loss,
     witness_loss,
 )
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.regions import Extents, box_extents, box_fit
+from wesam_ros.adaptation.regions import box_extents
 from wesam_ros.adaptation.views import strong_view, weak_view
 from wesam_ros.sam.predictor import decode, embed_images
-from wesam_ros.sam.preprocessing import normalize, resized_size, to_model_coordinates
-from wesam_ros.sam.prompts import Prompts
+from wesam_ros.sam.preprocessing import normalize, resized_size
+from wesam_ros.sam.prompts import Prompt, Prompts
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -46,13 +48,6 @@ class StepResult:
     objects: int
 
 
-def grid_boxes(prompts: Prompts, side: int, low_res_side: int) -> Tensor:
-    """The objects' boxes (n, 4) in pixels of the low-resolution grid."""
-    corners = np.stack([each.box for each in prompts.objects if each.box is not None]).reshape(-1, 2, 2)
-    scaled = to_model_coordinates(corners, prompts.size, side) * (low_res_side / side)
-    return torch.from_numpy(scaled.astype(np.float32)).reshape(-1, 4)
-
-
 def valid_region(size: tuple[int, int], low_res_side: int) -> Tensor:
     """(low_res_side, low_res_side) float32: 1 where the image is, 0 in the padding right and below."""
     height, width = resized_size(size, low_res_side)
@@ -63,9 +58,14 @@ def valid_region(size: tuple[int, int], low_res_side: int) -> Tensor:
 
 def mirrored(prompts: Prompts) -> Prompts:
     """The prompts of the image mirrored left to right."""
-    width = prompts.size[1]
-    boxes = np.stack([each.box for each in prompts.objects if each.box is not None])
-    return Prompts.from_boxes(np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1), prompts.size)
+    width = np.float32(prompts.size[1])
+
+    def mirror(each: Prompt) -> Prompt:
+        box = None if each.box is None else np.array([width - each.box[2], each.box[1], width - each.box[0], each.box[3]], np.float32)
+        points = np.stack([width - each.points[:, 0], each.points[:, 1]], 1)
+        return Prompt(box, points, each.point_labels, None if each.mask is None else np.ascontiguousarray(each.mask[:, ::-1]))
+
+    return Prompts(prompts.size, tuple(mirror(each) for each in prompts.objects))
 
 
 def mirror_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -116,26 +116,22 @@ def teacher_and_student(
     return opinions[0], opinions[1]
 
 
-def witnessed(frame: KeptFrame, chosen: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """What depth knows within the reach (n, h, w) of the chosen boxes: pixels on the object, and pixels of the support surface."""
-    side = reach.shape[-1]
-    everything = box_extents(frame.boxes.to(reach.device), (side, side), 0.0).reach
-    others = everything.sum(0) - everything[chosen].long()
-    inside = frame.raised & reach & everything[chosen] & (others == 0)
-    return inside, frame.surface & reach
+def witnessed(evidence: Evidence, chosen: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """What depth knows within the reach (n, h, w) of the chosen objects: pixels on the object, and pixels of the support surface."""
+    claimed = evidence.claims & evidence.reach
+    alone = claimed.sum(0) == 1
+    return claimed[chosen] & reach & alone, evidence.surface & reach
 
 
-def corrected(logits: Tensor, frame: KeptFrame, chosen: Tensor, reach: Tensor) -> Tensor:
+def corrected(logits: Tensor, evidence: Evidence, chosen: Tensor, reach: Tensor) -> Tensor:
     """Masks (n, h, w) in {0, 1} of the chosen objects, from logits (all, h, w) of all of the frame's, as the measurements allow.
 
-    No mask leaves its box, covers the support surface, or shares a pixel with another: where boxes overlap, the highest logit has it.
-    What rises from the surface belongs to one of the boxes that it is in.
+    No mask leaves its reach, covers the support surface, or shares a pixel with another: where reaches overlap, the highest logit has it.
+    What rises from the surface belongs to one of those that claim it.
     """
-    side = logits.shape[-1]
-    within = box_extents(frame.boxes, (side, side), 0.0).reach.index_copy(0, chosen, reach)
-    claims = logits.masked_fill(~within, -torch.inf)
-    winner = claims.argmax(0) == chosen[:, None, None]
-    return (winner & reach & ~frame.surface & ((logits[chosen] > 0) | frame.raised)).float()
+    within = evidence.reach.index_copy(0, chosen, reach)
+    winner = logits.masked_fill(~within, -torch.inf).argmax(0) == chosen[:, None, None]
+    return (winner & reach & ~evidence.surface & ((logits[chosen] > 0) | evidence.claims[chosen])).float()
 
 
 def loss_terms(
@@ -143,7 +139,6 @@ def loss_terms(
     student: Opinion,
     frame: KeptFrame,
     chosen: Tensor,
-    extents: Extents,
     valid: Tensor,
     bank: Tensor,
     config: AdaptationConfig,
@@ -155,18 +150,19 @@ def loss_terms(
         student: likewise.
         frame: with the anchor's outputs of all its objects.
         chosen: (n,) which of the frame's objects these are.
-        extents: of the n boxes on the low-resolution grid.
         valid: (h, w) 1 where the image is.
         bank: (m, c) prototypes of earlier frames' objects.
         config: the weights.
     """
-    reach = extents.reach & (valid > 0)
-    inside, surface = witnessed(frame, chosen, reach)
-    anchor = corrected(frame.anchor_logits, frame, chosen, reach)
-    pseudo = corrected(frame.anchor_logits.index_copy(0, chosen, teacher.logits.detach()), frame, chosen, reach)
-    # A box that depth sees into, but in which nothing fills it, is false or misplaced. Where there is no depth the mask itself may be
-    # what is wrong, so that the box still counts as a measurement, but the mask teaches nothing.
-    fits = box_fit(pseudo > 0, frame.boxes[chosen]) >= config.fit
+    evidence = frame.evidence[chosen]
+    extents = box_extents(evidence.boxes, (valid.shape[0], valid.shape[1]), config.margin)
+    reach = torch.where(evidence.boxed[:, None, None], extents.reach, evidence.reach) & (valid > 0)
+    inside, surface = witnessed(frame.evidence, chosen, reach)
+    anchor = corrected(frame.anchor_logits, frame.evidence, chosen, reach)
+    pseudo = corrected(frame.anchor_logits.index_copy(0, chosen, teacher.logits.detach()), frame.evidence, chosen, reach)
+    # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be
+    # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.
+    fits = prompt_fit(pseudo > 0, evidence) >= config.fit
     agreed = fits & (hard_iou(pseudo > 0, anchor > 0) >= config.agreement)
     measured = fits | ~(inside | surface).flatten(1).any(1)
     trusted = agreed.float() / agreed.sum().clamp_min(1)
@@ -181,14 +177,24 @@ def loss_terms(
         ((dice_loss(view.logits.sigmoid() * valid, anchor) * trusted).sum() for view in (teacher, student)), start=torch.zeros(())
     )
     terms["tightness"] = config.tightness * sum(
-        ((tightness_loss(view.logits, extents) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
+        ((tightness_loss(view.logits, extents) * everyone * evidence.boxed).sum() for view in (teacher, student)), start=torch.zeros(())
     )
     terms["outside"] = config.outside * sum(
-        ((outside_loss(view.logits, extents, valid) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
+        ((outside_loss(view.logits, reach, valid) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
     )
     terms["depth"] = config.depth * sum(
         ((witness_loss(view.logits, inside, surface) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
     )
+    if (evidence.point_labels >= 0).any():
+        terms["points"] = config.points * sum(
+            ((point_loss(view.logits, evidence.points, evidence.point_labels) * everyone).sum() for view in (teacher, student)),
+            start=torch.zeros(()),
+        )
+    if evidence.core.any():
+        nothing = torch.zeros_like(evidence.core)
+        terms["core"] = config.core * sum(
+            ((witness_loss(view.logits, evidence.core, nothing) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
+        )
     if config.contrastive:
         covered = functional.adaptive_avg_pool2d(anchor, (teacher.embedding.shape[-2], teacher.embedding.shape[-1]))
         prototypes = masked_prototypes(teacher.embedding, covered)
@@ -222,12 +228,10 @@ def training_step(
     chosen = torch.from_numpy(np.sort(rng.choice(len(frame.prompts), count, replace=False)))
     prompts = frame.prompts.select(chosen.numpy())
     low_res_side = sam.prompt_encoder.mask_input_size[0]
-    boxes = grid_boxes(prompts, sam.image_encoder.img_size, low_res_side).to(sam.device)
-    extents = box_extents(boxes, (low_res_side, low_res_side), config.margin)
     valid = valid_region(prompts.size, low_res_side).to(sam.device)
 
     teacher, student = teacher_and_student(sam, low_rank, frame, prompts, config.precision, rng)
-    terms = loss_terms(teacher, student, frame, chosen, extents, valid, bank, config)
+    terms = loss_terms(teacher, student, frame, chosen, valid, bank, config)
     total = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()

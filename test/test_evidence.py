@@ -1,0 +1,64 @@
+"""What prompts and depth say of objects, on a grid of 8 x 8 for an image of 8 x 8."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from wesam_ros.adaptation.evidence import gather, prompt_fit, rough_boxes
+from wesam_ros.adaptation.step import mirrored
+from wesam_ros.adaptation.support import Support
+from wesam_ros.sam.prompts import Prompt, Prompts
+
+SIZE = (8, 8)
+
+
+def _points(on: list[tuple[float, float]], off: list[tuple[float, float]] | None = None) -> Prompt:
+    places = [*on, *(off or [])]
+    return Prompt(points=np.array(places, np.float32), point_labels=np.array([1] * len(on) + [0] * (len(places) - len(on))))
+
+
+def _blob(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def _gather(*objects: Prompt, raised: np.ndarray | None = None):  # type: ignore[no-untyped-def]
+    return gather(Prompts(SIZE, objects), None if raised is None else Support(~raised, raised), 32, 8)
+
+
+def test_a_coarse_mask_has_a_middle_and_reaches_a_little_further() -> None:
+    """A blob of 4 x 4: its outline may be a pixel off, which the corners of its surroundings are further."""
+    evidence = _gather(Prompt(mask=_blob(2, 2, 6, 6)))
+    assert torch.equal(evidence.core[0], torch.from_numpy(_blob(3, 3, 5, 5)))
+    assert torch.equal(evidence.reach[0], torch.from_numpy(_blob(1, 2, 7, 6) | _blob(2, 1, 6, 7)))
+    assert not evidence.boxed.any()
+
+
+def test_points_of_the_others_are_not_on_the_object() -> None:
+    evidence = _gather(_points([(1, 1)], [(3, 3)]), _points([(5, 5), (6, 6)]), Prompt(box=np.array([0, 0, 4, 4], np.float32)))
+    assert evidence.points[0].tolist() == [[1, 1], [3, 3], [5, 5], [6, 6]]
+    assert evidence.point_labels.tolist() == [[1, 0, 0, 0], [1, 1, 0, -1], [-1, -1, -1, -1]]
+
+
+def test_with_points_and_depth_an_object_is_the_piece_that_rises_around_them() -> None:
+    """Three pieces rise: one has points of the first object, one of both, one of neither."""
+    raised = _blob(0, 0, 2, 8) | _blob(3, 0, 5, 8) | _blob(6, 0, 8, 8)
+    evidence = _gather(_points([(1, 1), (4, 1)]), _points([(4, 6)]), raised=raised)
+    assert torch.equal(evidence.claims, torch.from_numpy(np.stack([_blob(0, 0, 2, 8), np.zeros(SIZE, bool)])))
+    strange = [_blob(6, 0, 8, 8), _blob(0, 0, 2, 8) | _blob(6, 0, 8, 8)]
+    assert torch.equal(evidence.reach, torch.from_numpy(~np.stack(strange)))
+
+
+def test_fit_to_each_kind_of_prompt() -> None:
+    evidence = _gather(Prompt(box=np.array([0, 0, 4, 8], np.float32)), Prompt(mask=_blob(2, 2, 6, 6)), _points([(1, 1), (7, 7)], [(1, 7)]))
+    left = torch.from_numpy(_blob(0, 0, 4, 8))
+    assert prompt_fit(left.repeat(3, 1, 1), evidence).tolist() == pytest.approx([1, 2 / 4 * 14 / 32, 1 / 3])
+
+
+def test_rough_boxes_and_mirrored_prompts() -> None:
+    prompts = Prompts(SIZE, (Prompt(box=np.array([0, 1, 3, 4], np.float32)), Prompt(mask=_blob(1, 2, 3, 5)), _points([(1, 1), (2, 7)])))
+    assert rough_boxes(prompts).tolist() == [[0, 1, 3, 4], [1, 2, 3, 5], [1, 1, 2, 7]]
+    assert rough_boxes(mirrored(prompts)).tolist() == [[5, 1, 8, 4], [5, 2, 7, 5], [6, 1, 7, 7]]

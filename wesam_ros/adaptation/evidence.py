@@ -1,0 +1,177 @@
+"""What is known of a frame's objects without asking the model: prompts and depth as measurements, on the decoder's grid.
+
+A box says how far its object reaches. A point says of one place whether it is on the object. A coarse mask was drawn by a hasty hand: the
+object ends within it or a little beyond, and its middle is on the object. Depth says what is table and what rises from it (support.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from wesam_ros.adaptation.losses import logits_at
+from wesam_ros.adaptation.regions import box_extents, box_fit
+from wesam_ros.adaptation.support import Support
+from wesam_ros.sam.preprocessing import resized_size, to_model_coordinates
+from wesam_ros.sam.prompts import Prompts
+
+COARSENESS = 0.25
+"""By how much of its size (the root of its area) the outline of a coarse mask may be wrong."""
+
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Measurements of n objects on the decoder's (h, w) grid.
+
+    Attributes:
+        boxes: (n, 4) float32 x0 y0 x1 y1 in pixels of the grid; zeros where the prompt has no box.
+        boxed: (n,) bool, whether the prompt has one.
+        reach: (n, h, w) bool, where the object can be: in its box, in its coarse mask enlarged. With points alone: anywhere, but not
+            on what rises from the surface apart from its points.
+        core: (n, h, w) bool, the middle of the coarse mask, which is on the object; empty without one.
+        points: (n, k, 2) float32 x y in pixels of the grid, the prompts' own and the positive ones of the other objects.
+        point_labels: (n, k) int64, 1 on the object, 0 not on it, -1 no point.
+        surface: (h, w) bool, pixels of the support surface; all False without depth.
+        claims: (n, h, w) bool, pixels that rise from the surface and are the object's where they are in its reach and nobody else's.
+    """
+
+    boxes: Tensor
+    boxed: Tensor
+    reach: Tensor
+    core: Tensor
+    points: Tensor
+    point_labels: Tensor
+    surface: Tensor
+    claims: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Evidence:
+        """The evidence of some of the objects."""
+        own = {name: getattr(self, name)[chosen] for name in self.__dataclass_fields__ if name != "surface"}
+        return Evidence(**own, surface=self.surface)
+
+    def to(self, device: torch.device) -> Evidence:
+        """The same on another device."""
+        return Evidence(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int) -> Evidence:
+    """The evidence of a frame's prompts, and of its depth where there is some.
+
+    Args:
+        prompts: of n >= 1 objects, in pixels of the original image.
+        support: what depth says of the frame, on the grid; None without depth.
+        side: the model's input size in pixels.
+        grid_side: side of the decoder's grid.
+    """
+    objects = prompts.objects
+    size = resized_size(prompts.size, grid_side)
+    whole = np.zeros((grid_side, grid_side), bool)
+    whole[: size[0], : size[1]] = True
+    surface, raised = (np.zeros_like(whole), np.zeros_like(whole)) if support is None else (support.surface, support.raised)
+
+    def on_grid(xy: Float) -> Float:
+        return to_model_coordinates(xy, prompts.size, side) * np.float32(grid_side / side)
+
+    boxed = torch.tensor([each.box is not None for each in objects])
+    corners = np.stack([each.box if each.box is not None else np.zeros(4, np.float32) for each in objects])
+    boxes = torch.from_numpy(on_grid(corners.reshape(-1, 2, 2)).reshape(-1, 4))
+    points, labels = _points([on_grid(each.points) for each in objects], [each.point_labels for each in objects])
+    in_box = box_extents(boxes, (grid_side, grid_side), 0.0).reach.numpy()
+    reach, core, claims = [], [], []
+    for index, each in enumerate(objects):
+        here, middle, mine = whole, np.zeros_like(whole), raised
+        if each.mask is not None:
+            middle, here = _middle_and_reach(each.mask, size, grid_side)
+        if each.box is not None:
+            here = here & in_box[index]
+        if each.mask is None and each.box is None:
+            strange, mine = _rising_apart(raised, points[index], labels[index])
+            here = here & ~strange
+        reach.append(here)
+        core.append(middle & here)
+        claims.append(mine)
+    return Evidence(
+        boxes=boxes,
+        boxed=boxed,
+        reach=torch.from_numpy(np.stack(reach)),
+        core=torch.from_numpy(np.stack(core)),
+        points=torch.from_numpy(points),
+        point_labels=torch.from_numpy(labels),
+        surface=torch.from_numpy(surface),
+        claims=torch.from_numpy(np.stack(claims)),
+    )
+
+
+def rough_boxes(prompts: Prompts) -> Float:
+    """(n, 4) x0 y0 x1 y1 in pixels of the original image: each prompt's box, or that of its coarse mask, or of its points."""
+    rows = []
+    for each in prompts.objects:
+        if each.box is not None:
+            rows.append(each.box)
+        elif each.mask is not None:
+            x, y, width, height = cv2.boundingRect(each.mask.astype(np.uint8))
+            rows.append(np.array([x, y, x + width, y + height], np.float32))
+        else:
+            rows.append(np.r_[each.points.min(0), each.points.max(0)])
+    return np.stack(rows).astype(np.float32)
+
+
+def prompt_fit(masks: Tensor, evidence: Evidence) -> Tensor:
+    """How well masks (n, h, w) bool of all objects fit their prompts, (n,) in [0, 1], the least of what each prompt has.
+
+    Of a box: IoU with the mask's own tight box. Of a coarse mask: the share of its middle that is covered, times the share of the mask
+    that is in reach. Of points: the share on the right side.
+    """
+    fit = torch.where(evidence.boxed, box_fit(masks, evidence.boxes), 1.0)
+    middle = evidence.core.sum((1, 2))
+    covered = (masks & evidence.core).sum((1, 2)) / middle.clamp_min(1)
+    within = (masks & evidence.reach).sum((1, 2)) / masks.sum((1, 2)).clamp_min(1)
+    fit = torch.where(middle > 0, torch.minimum(fit, covered * within), fit)
+    known = evidence.point_labels >= 0
+    if not known.any():
+        return fit
+    right = ((logits_at(masks.float() - 0.5, evidence.points) > 0) == (evidence.point_labels == 1)) & known
+    return torch.where(known.any(1), torch.minimum(fit, right.sum(1) / known.sum(1).clamp_min(1)), fit)
+
+
+def _points(places: list[Float], labels: list[npt.NDArray[np.int64]]) -> tuple[Float, npt.NDArray[np.int64]]:
+    """Padded (n, k, 2) places and (n, k) labels: each object's own points, then the positive ones of all others, which are not on it."""
+    all_places, all_labels = [], []
+    for index, (own, own_labels) in enumerate(zip(places, labels, strict=True)):
+        others = [place[label == 1] for i, (place, label) in enumerate(zip(places, labels, strict=True)) if i != index and len(own)]
+        all_places.append(np.concatenate([own, *others]))
+        all_labels.append(np.r_[own_labels, np.zeros(sum(map(len, others)), np.int64)])
+    most = max(map(len, all_labels))
+    padded, known = np.zeros((len(places), most, 2), np.float32), np.full((len(places), most), -1, np.int64)
+    for row, (place, label) in enumerate(zip(all_places, all_labels, strict=True)):
+        padded[row, : len(place)], known[row, : len(label)] = place, label
+    return padded, known
+
+
+def _middle_and_reach(mask: Bool, size: tuple[int, int], grid_side: int) -> tuple[Bool, Bool]:
+    """Of a coarse mask (H, W), on the grid: what is inside however wrong its outline is, and how far the object may reach."""
+    small = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    blob = np.zeros((grid_side, grid_side), np.uint8)
+    blob[: size[0], : size[1]] = small > min(0.5, float(small.max()) / 2)
+    error = max(1.0, COARSENESS * float(np.sqrt(blob.sum())))
+    inwards = cv2.distanceTransform(np.pad(blob, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    outwards = cv2.distanceTransform(1 - blob, cv2.DIST_L2, 5)
+    within = outwards <= error
+    within[size[0] :], within[:, size[1] :] = False, False
+    return inwards > error, within
+
+
+def _rising_apart(raised: Bool, points: Float, labels: npt.NDArray[np.int64]) -> tuple[Bool, Bool]:
+    """For an object that only points tell of: what rises from the surface without holding a point of it, and what holds no other's."""
+    _, pieces = cv2.connectedComponents(raised.astype(np.uint8), connectivity=8)
+    cells = np.minimum(points.astype(int), raised.shape[0] - 1)
+    own, others = (set(pieces[tuple(cells[labels == label].T[::-1])].tolist()) - {0} for label in (1, 0))
+    return raised & ~np.isin(pieces, list(own)), np.isin(pieces, list(own - others))
