@@ -55,7 +55,7 @@ def test_with_points_and_depth_an_object_is_the_piece_that_rises_around_them() -
 def test_fit_to_each_kind_of_prompt() -> None:
     evidence = _gather(Prompt(box=np.array([0, 0, 4, 8], np.float32)), Prompt(mask=_blob(2, 2, 6, 6)), _points([(1, 1), (7, 7)], [(1, 7)]))
     left = torch.from_numpy(_blob(0, 0, 4, 8))
-    assert prompt_fit(left.repeat(3, 1, 1), evidence).tolist() == pytest.approx([1, 2 / 4 * 14 / 32, 1 / 3])
+    assert prompt_fit(left.repeat(3, 1, 1), evidence).tolist() == pytest.approx([1, 2 / 4 * 16 / 32, 1 / 3])
 
 
 def test_rough_boxes_and_mirrored_prompts() -> None:
