@@ -14,6 +14,7 @@ from wesam_ros import __version__
 COMMANDS = {
     "run": ("wesam_ros.nodes.run", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
     "bag": ("wesam_ros.data.command", "make recordings from data sets or the simulator, and look into them"),
+    "evaluate": ("wesam_ros.evaluation.command", "compare adaptation methods on data sets and recordings"),
     "pretrain": ("wesam_ros.pretraining.command", "train the small default model on simulated scenes"),
 }
 

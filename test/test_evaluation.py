@@ -1,0 +1,79 @@
+"""The comparison: what prompts are drawn, what methods are shown, how figures become tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wesam_ros.data.frames import Frame
+from wesam_ros.evaluation.protocol import KINDS, draw
+from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread
+
+SIZE = (60, 80)
+
+
+def _frame() -> Frame:
+    labels = np.zeros(SIZE, np.uint16)
+    labels[10:30, 10:40], labels[35:55, 45:75] = 1, 5
+    return Frame(np.zeros((*SIZE, 3), np.uint8), labels=labels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clean_prompts_are_of_every_object_and_the_frame_keeps_no_label(kind: str) -> None:
+    seen = draw(_frame(), kind, "clean", np.random.default_rng(0))
+    assert seen.frame.labels is None and seen.frame.detections is None
+    assert [int(mask.sum()) for mask in seen.masks] == [600, 600]
+    box, points, mask = ((p.box, p.points, p.mask) for p in seen.prompts.objects).__next__()
+    assert [box is not None, len(points) > 0, mask is not None] == [kind == each for each in KINDS]
+    if box is not None:
+        assert box.tolist() == [10, 10, 40, 30]
+    for (x, y), label in zip(points, seen.prompts.objects[0].point_labels, strict=True):
+        assert seen.masks[0][int(y), int(x)] == bool(label)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_detector_misses_invents_and_is_off(kind: str) -> None:
+    frame, rng = _frame(), np.random.default_rng(1)
+    draws = [draw(frame, kind, "detector", rng) for _ in range(300)]
+    true = sum(int(seen.masks.any((1, 2)).sum()) for seen in draws)
+    false = sum(len(seen.masks) for seen in draws) - true
+    assert 0.86 < true / 600 < 0.94
+    assert 0.06 < false / 600 < 0.14
+    if kind == "box":
+        boxes = [p.box for seen in draws for p, m in zip(seen.prompts.objects, seen.masks, strict=True) if m[20, 20] and p.box is not None]
+        off = np.abs(np.stack(boxes) - [10, 10, 40, 30])
+        assert off[:, 0].max() == pytest.approx(3, abs=0.2) and off[:, 1].max() == pytest.approx(2, abs=0.2)
+
+
+def _row(method: str, seed: int, miou: float, domain: str = "dim", fold: int = 0) -> dict[str, Any]:
+    shared = {"dataset": "simulator", "domain": domain, "fold": fold, "prompt": "box", "prompt_noise": "clean", "boundary_f": 0.5}
+    shared |= {"source_miou": 0.8, "prequential": 0.6, "prequential_last_third": 0.6, "seconds_per_step": 0.1, "steps": 9}
+    return {**shared, "method": method, "seed": seed, "miou": miou, "cross": {"box": miou, "point": 0.4}, "curve": [0.5, None, 0.6]}
+
+
+ROWS = [
+    _row("direct", 0, 0.6),
+    _row("ours", 0, 0.66),
+    _row("ours", 1, 0.70),
+    _row("supervised", 0, 0.7),
+    _row("direct", 0, 0.5, "camera"),
+]
+
+
+def test_spread_and_gap_closed_by_hand() -> None:
+    dim = ROWS[:4]
+    assert mean_and_spread([ROWS[1], ROWS[2]]) == pytest.approx((0.68, 0.04 / 2**0.5))
+    assert mean_and_spread([_row("ours", 0, 0.4), _row("ours", 0, 0.6, fold=1)]) == pytest.approx((0.5, 0.0))
+    assert gap_closed(dim, "ours") == pytest.approx(0.8)
+    assert np.isnan(gap_closed(ROWS[4:], "ours"))
+
+
+def test_tables() -> None:
+    markdown = as_markdown(ROWS)
+    assert "| ours | 68.0 ± 2.8 | - |" in markdown
+    assert "| ours | 80 | - |" in markdown
+    assert "| direct | box | 55.0 | 40.0 |" in markdown
+    assert as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,direct,0,0.6,0.5,0.8")
+    assert as_html(ROWS, "a < b").count("<svg") == 2 and "a &lt; b" in as_html(ROWS, "a < b")

@@ -1,0 +1,184 @@
+"""`wesam evaluate`: data sets or recordings x prompts x methods x seeds, as tables; goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from wesam_ros.baselines.method import METHODS
+from wesam_ros.evaluation.protocol import KINDS, NOISES, Source
+
+SOURCE_SEED, SOURCE_TABLES = 900, 2
+"""Scenes of the source domain that forgetting is measured on; pretraining uses others."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's options to `parser`."""
+    parser.add_argument("data", nargs="+", help="sim:DOMAIN, osd:FOLDER, or a labelled recording")
+    parser.add_argument("--methods", nargs="+", default=["direct", "ours", "published", "supervised"], choices=METHODS, metavar="METHOD")
+    parser.add_argument("--prompts", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--noise", nargs="+", default=["clean"], choices=NOISES, metavar="NOISE", help=f"of {', '.join(NOISES)}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
+    parser.add_argument("--steps-per-frame", type=int, default=3, help="training steps after each frame (default: %(default)s)")
+    parser.add_argument("--model", default="tiny", help="default: %(default)s")
+    parser.add_argument("--checkpoint", type=Path, help="of the model; tiny has its own")
+    parser.add_argument("--no-source", action="store_true", help="do not measure forgetting, which needs the simulator")
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for rows.jsonl, method.json, tables and report")
+    parser.epilog = "methods: " + "; ".join(f"{name}: {entry.text}" for name, entry in METHODS.items())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs what is not done yet, then writes the tables; returns the exit status."""
+    if args.steps_per_frame < 1 or args.workers < 1:
+        raise ValueError(f"--steps-per-frame and --workers must be at least 1, but got {args.steps_per_frame} and {args.workers}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    setting = Setting(args.model, args.checkpoint, args.steps_per_frame, not args.no_source)
+    book = args.out / "rows.jsonl"
+    done = _read(book)
+    todo = [cell for cell in _cells(args) if _key(cell) not in done]
+    print(f"{len(done)} cells are done, {len(todo)} to do", flush=True)
+    with book.open("a", encoding="utf-8") as file:
+        for count, row in enumerate(_results(setting, todo, args.workers), 1):
+            done[_key(row)] = row
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            print(f"{count}/{len(todo)}  {' '.join(map(str, _key(row)))}: mIoU {100 * row['miou']:.1f}", flush=True)
+    wanted = [done[_key(cell)] for cell in _cells(args)]
+    _write(args.out, wanted, setting)
+    return 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all cells share."""
+
+    model: str
+    checkpoint: Path | None
+    steps_per_frame: int
+    forgetting: bool
+
+
+KEYS = ("data", "fold", "prompt", "prompt_noise", "method", "seed")
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEYS)
+
+
+def _cells(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Cells in the order of the tables; a data set's folds are known before it is read."""
+    for data in args.data:
+        for fold in range(2 if data.startswith("osd:") else 1):
+            for noise in args.noise:
+                for prompt in args.prompts:
+                    for method in args.methods:
+                        for seed in args.seeds[:1] if method == "direct" else args.seeds:
+                            yield dict(zip(KEYS, (data, fold, prompt, noise, method, seed), strict=True))
+
+
+def _read(book: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Finished cells; a last line that a kill has cut is left out, and done again."""
+    done: dict[tuple[Any, ...], dict[str, Any]] = {}
+    whole = ""
+    for line in book.read_text(encoding="utf-8").splitlines() if book.exists() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        done[_key(row)] = row
+        whole += line + "\n"
+    if book.exists():
+        book.write_text(whole, encoding="utf-8")
+    return done
+
+
+def _results(setting: Setting, todo: Sequence[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1:
+        yield from (_result(setting, cell) for cell in todo)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(_result, setting, cell) for cell in todo]):
+            yield future.result()
+
+
+def _result(setting: Setting, wanted: dict[str, Any]) -> dict[str, Any]:
+    """One finished row; runs in a worker, which keeps model and frames for its next cell."""
+    import torch
+
+    from wesam_ros.evaluation.evaluate import Cell, run_cell
+
+    torch.set_num_threads(1)
+    source = source_of(wanted["data"])
+    folds = _folds(wanted["data"])
+    cell = Cell(source.dataset, source.domain, *(wanted[name] for name in KEYS[1:]))
+    label = " ".join(str(value) for value in wanted.values())
+    sam = _model(setting.model, setting.checkpoint)
+    scenes = _scenes() if setting.forgetting else ()
+    row = run_cell(sam, cell, folds[cell.fold], scenes, setting.steps_per_frame, lambda text: print(f"  {label}: {text}", flush=True))
+    return {"data": wanted["data"], **row.flat()}
+
+
+def source_of(data: str) -> Source:
+    """The data set that an argument names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    from wesam_ros.evaluation.protocol import both_halves, recording, simulated
+
+    kind, _, rest = data.partition(":")
+    if kind == "sim":
+        return simulated(rest)
+    if kind == "osd":
+        from wesam_ros.data.osd import read_osd
+
+        return both_halves("osd", "osd", lambda: read_osd(Path(rest)))
+    if Path(data).exists():
+        return recording(Path(data))
+    raise ValueError(f"data must be sim:DOMAIN, osd:FOLDER or a recording, but there is no file {data!r}")
+
+
+@lru_cache(maxsize=1)  # frames are large
+def _folds(data: str) -> Any:
+    return source_of(data).load()
+
+
+@cache
+def _scenes() -> Any:
+    from wesam_ros.data.simulator import simulate
+
+    return tuple(frame for k in range(SOURCE_TABLES) for frame in simulate("source", SOURCE_SEED + k, objects=10))
+
+
+@cache
+def _model(name: str, checkpoint: Path | None) -> Any:
+    from wesam_ros.sam.checkpoints import load_sam
+
+    return load_sam(name, checkpoint)
+
+
+def _write(out: Path, rows: Sequence[dict[str, Any]], setting: Setting) -> None:
+    from wesam_ros import __version__
+    from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown
+
+    kept = [{name: value for name, value in row.items() if name not in ("data", "curve")} for row in rows]
+    facts = {"model": setting.model, "steps_per_frame": setting.steps_per_frame, "machine": platform.machine(), "wesam_ros": __version__}
+    for name, text in (
+        ("method.json", json.dumps([{**row, **facts} for row in kept], indent=1) + "\n"),
+        ("method.csv", as_csv(rows)),
+        ("method.md", as_markdown(rows)),
+        ("method.html", as_html(rows, "Adaptation methods compared")),
+    ):
+        partial = out / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(out / name)
+        print(out / name)

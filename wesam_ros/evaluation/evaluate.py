@@ -1,0 +1,142 @@
+"""One cell of the comparison: a method adapts to a stream with one kind of prompts, and is scored on frames that it never saw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wesam_ros.baselines.method import METHODS
+from wesam_ros.data.frames import Frame
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.evaluation.metrics import boundary_f, mask_iou, mean_iou
+from wesam_ros.evaluation.protocol import KINDS, Fold, Prompted, draw
+from wesam_ros.sam.lora import Adapter
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+SUPERVISED = "supervised"
+"""The one method that is handed true masks."""
+SCORING_SEED = 9
+"""Prompts to score with are the same for all methods and seeds."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is asked: one row of the result, but for its figures. `fold` counts from 0."""
+
+    dataset: str
+    domain: str
+    fold: int
+    prompt: str
+    prompt_noise: str
+    method: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell's figures. mIoU and boundary F from 0 to 1, on the fold's test frames, with clean prompts, after the whole stream.
+
+    Attributes:
+        cell: what was asked.
+        miou: with prompts of the kind that was learnt from.
+        boundary_f: likewise, within 2 pixels.
+        cross: mIoU with prompts of every kind, by kind.
+        source_miou: mIoU on scenes of the source domain, with prompts of the kind learnt from: what was forgotten.
+        prequential: mIoU over the stream, each frame predicted with its own prompts before it was learnt from.
+        prequential_last_third: likewise over the last third.
+        curve: the stream's frames, mIoU each; null where nothing was scored.
+        seconds_per_step: mean wall-clock time of a training step; 0 where there was none.
+        steps: how many there were.
+    """
+
+    cell: Cell
+    miou: float
+    boundary_f: float
+    cross: dict[str, float]
+    source_miou: float
+    prequential: float
+    prequential_last_third: float
+    seconds_per_step: float
+    steps: int
+    curve: list[float | None] = field(default_factory=list)
+
+    def flat(self) -> dict[str, object]:
+        """As one dictionary, as JSON and tables have it."""
+        values = asdict(self)
+        return {**values.pop("cell"), **values}
+
+
+def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], steps_per_frame: int, progress: Callable[[str], None]) -> Row:
+    """Adapts and scores.
+
+    Args:
+        sam: the frozen model; it is not changed.
+        cell: what is asked.
+        fold: of its data set.
+        source: labelled frames of the source domain.
+        steps_per_frame: training steps after each frame of the stream.
+        progress: told what is done, now and then.
+    """
+    engine, method = TorchEngine(sam), METHODS[cell.method].make(sam, cell.seed)
+    rng = np.random.default_rng([cell.seed, KINDS.index(cell.prompt)])
+    stream: list[list[float]] = []
+    steps, seconds = 0, 0.0
+    for index, frame in enumerate(fold.adapt):
+        seen = draw(frame, cell.prompt, cell.prompt_noise, rng)
+        stream.append(_ious(engine, seen, method.adapter))
+        if len(seen.prompts):
+            method.observe(seen.frame, seen.prompts, seen.masks if cell.method == SUPERVISED else None)
+        for _ in range(steps_per_frame):
+            began = time.perf_counter()
+            if method.step() is not None:
+                steps, seconds = steps + 1, seconds + time.perf_counter() - began
+        if index % 16 == 15:
+            progress(f"frame {index + 1} of {len(fold.adapt)}")
+    cross, boundary = _held_out(engine, fold.test, method.adapter, KINDS, cell.prompt)
+    forgotten, _ = _held_out(engine, source, method.adapter, (cell.prompt,), cell.prompt)
+    curve = [mean_iou([each]) for each in stream]
+    return Row(
+        cell=cell,
+        miou=cross[cell.prompt],
+        boundary_f=boundary,
+        cross=cross,
+        source_miou=forgotten[cell.prompt],
+        prequential=mean_iou(stream),
+        prequential_last_third=mean_iou(stream[2 * len(stream) // 3 :]),
+        seconds_per_step=seconds / max(steps, 1),
+        steps=steps,
+        curve=[None if np.isnan(value) else round(value, 4) for value in curve],
+    )
+
+
+def _ious(engine: TorchEngine, seen: Prompted, adapter: Adapter | None) -> list[float]:
+    true = seen.masks.any((1, 2))
+    if not true.any():
+        return []
+    masks = engine.segment(seen.frame.image, seen.prompts, adapter).masks
+    return [float(value) for value in mask_iou(masks[true], seen.masks[true])]
+
+
+def _held_out(
+    engine: TorchEngine, frames: Sequence[Frame], adapter: Adapter | None, kinds: Sequence[str], boundary_of: str
+) -> tuple[dict[str, float], float]:
+    """mIoU by kind of prompt, and boundary F with one of them; each image is encoded once."""
+    ious: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    edges: list[list[float]] = []
+    for index, frame in enumerate(frames):
+        embedding = engine.encode(frame.image, adapter)
+        for kind in kinds:
+            seen = draw(frame, kind, "clean", np.random.default_rng([SCORING_SEED, index, KINDS.index(kind)]))
+            if not len(seen.prompts):
+                continue
+            masks = engine.decode(embedding, seen.prompts).masks
+            ious[kind].append([float(value) for value in mask_iou(masks, seen.masks)])
+            if kind == boundary_of:
+                edges.append([float(value) for value in boundary_f(masks, seen.masks)])
+    return {kind: mean_iou(values) for kind, values in ious.items()}, mean_iou(edges)

@@ -1,0 +1,145 @@
+"""The comparison's rows as tables, as the WeSAM paper prints them: Markdown, CSV, and a page of HTML that needs nothing from the net."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from wesam_ros.evaluation import charts
+from wesam_ros.evaluation.charts import Line
+
+Rows = Sequence[Mapping[str, Any]]
+COLUMNS = (
+    *("dataset", "domain", "fold", "prompt", "prompt_noise", "method", "seed"),
+    *("miou", "boundary_f", "source_miou", "prequential", "prequential_last_third", "seconds_per_step", "steps"),
+)
+COLOURS = ("frozen", "adapted", "good", "bad", "third", "fourth")
+
+
+def as_csv(rows: Rows) -> str:
+    """All rows, a line each, without the curves."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def mean_and_spread(rows: Rows, key: str = "miou") -> tuple[float, float]:
+    """Mean over seeds of the means over folds, and the standard deviation over seeds (0 with one); NaN without rows."""
+    seeds: dict[int, list[float]] = {}
+    for row in rows:
+        seeds.setdefault(row["seed"], []).append(row[key])
+    means = [float(np.mean(values)) for values in seeds.values()]
+    if not means:
+        return math.nan, math.nan
+    return float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
+
+
+def gap_closed(rows: Rows, method: str) -> float:
+    """(method - direct) / (supervised - direct) of rows of one data set and prompt, as means over seeds; NaN where one is missing."""
+    direct, ours, ceiling = (mean_and_spread(_of(rows, method=name))[0] for name in ("direct", method, "supervised"))
+    return (ours - direct) / (ceiling - direct) if ceiling != direct else math.nan
+
+
+def _of(rows: Rows, **wanted: Any) -> Rows:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def _seen(rows: Rows, key: str) -> list[Any]:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def grids(rows: Rows) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """The tables by title: a header and lines of cells, ready to be printed."""
+    tables: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for noise in _seen(rows, "prompt_noise"):
+        part = _of(rows, prompt_noise=noise)
+        places = list(dict.fromkeys((row["dataset"], row["domain"], row["prompt"]) for row in part))
+        cells = {place: _of(part, dataset=place[0], domain=place[1], prompt=place[2]) for place in places}
+        header = ["method", *(f"{domain} {prompt}" for _, domain, prompt in places)]
+        for title, entry in (
+            ("mIoU in percent, on frames never adapted to", _score),
+            ("gap closed between direct and supervised, in percent", _gap),
+            ("boundary F-measure in percent", lambda rows, method: _score(rows, method, "boundary_f")),
+            ("mIoU in percent on the source domain, after adapting", lambda rows, method: _score(rows, method, "source_miou")),
+            ("mIoU in percent over the stream, predicted before learnt from", lambda rows, method: _score(rows, method, "prequential")),
+        ):
+            lines = [[method, *(entry(cells[place], method) for place in places)] for method in _seen(part, "method")]
+            tables[f"{noise} prompts: {title}"] = (header, lines)
+        tables[f"{noise} prompts: adapted with one kind, tested with another; mIoU in percent, mean over domains"] = _crossed(part)
+    return tables
+
+
+def _score(rows: Rows, method: str, key: str = "miou") -> str:
+    mean, spread = mean_and_spread(_of(rows, method=method), key)
+    if math.isnan(mean):
+        return "-"
+    return f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if len(_seen(_of(rows, method=method), "seed")) > 1 else "")
+
+
+def _gap(rows: Rows, method: str) -> str:
+    closed = gap_closed(rows, method)
+    return "-" if math.isnan(closed) else f"{100 * closed:.0f}"
+
+
+def _crossed(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row["cross"]))
+    lines = []
+    for method in _seen(rows, "method"):
+        for prompt in _seen(rows, "prompt"):
+            part = _of(rows, method=method, prompt=prompt)
+            means = [np.mean([row["cross"][kind] for row in part]) if part else math.nan for kind in kinds]
+            lines.append([method, prompt, *("-" if math.isnan(mean) else f"{100 * mean:.1f}" for mean in means)])
+    return ["method", "adapted with", *(f"tested with {kind}" for kind in kinds)], lines
+
+
+def as_markdown(rows: Rows) -> str:
+    """All tables."""
+    parts = []
+    for title, (header, lines) in grids(rows).items():
+        body = [header, ["---"] * len(header), *lines]
+        parts.append(f"### {title[0].upper()}{title[1:]}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in body) + "\n")
+    return "\n".join(parts)
+
+
+def as_html(rows: Rows, title: str) -> str:
+    """All tables and the curves over the streams, as one page."""
+    sections = [f"<h1>{escape(title)}</h1>"]
+    for name, (header, lines) in grids(rows).items():
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
+        sections.append(f"<h2>{escape(name[0].upper() + name[1:])}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    sections.append("<h2>Over the streams</h2><p>mIoU in percent, mean of the last 8 frames, first seed; predicted before learnt from.</p>")
+    sections.extend(_curves(rows))
+    style = files("wesam_ros.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _curves(rows: Rows) -> list[str]:
+    first: dict[tuple[str, str, str, str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        place = (row["dataset"], row["domain"], row["prompt"], row["prompt_noise"], str(row["fold"]))
+        first.setdefault(place, {}).setdefault(row["method"], row)
+    plots = []
+    for place, methods in first.items():
+        lines = []
+        for index, (method, row) in enumerate(methods.items()):
+            values = np.array([math.nan if value is None else 100 * value for value in row["curve"]])
+            smooth = [
+                float(np.nanmean(w)) if np.isfinite(w := values[max(0, i - 7) : i + 1]).any() else math.nan for i in range(len(values))
+            ]
+            lines.append(Line(method, list(range(1, len(values) + 1)), smooth, COLOURS[index % len(COLOURS)]))
+        if any(math.isfinite(value) for line in lines for value in line.y):
+            plots.append(f"<h3>{escape(', '.join(place[:4]))}, fold {place[4]}</h3>{charts.line_chart(lines, 'frame', 'mIoU in %')}")
+    return plots
