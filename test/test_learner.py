@@ -90,17 +90,17 @@ def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
         result = learner.step()
         assert result is not None and result.objects == 3
         assert min(result.losses[term] for term in ("points", "core", "tightness", "dice")) > 0
-    assert float(learner._low_rank[1].detach().abs().max()) > 0
+    assert float(learner.low_rank[1].detach().abs().max()) > 0
 
 
 def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
     learner.observe(*_frames(1)[0])
     with torch.no_grad():
-        learner._low_rank[1].fill_(float("nan"))
+        learner.low_rank[1].fill_(float("nan"))
     learner.step()
     assert learner.counters["restored: not_finite"] == 1
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner._low_rank)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.low_rank)
 
 
 def test_candidates_that_judge_worse_are_refused_and_in_the_end_undone(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_rollback_and_reset_give_new_versions(sam: Any, learnt: tuple[Learner, l
 def test_goes_on_from_an_adapter(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
     learner = Learner(sam, CONFIG, 0, adapter=learnt[1][-1])
     assert learner.adapter.version == 2
-    assert torch.equal(learner._low_rank[1], learnt[1][-1].b)
+    assert torch.equal(learner.low_rank[1], learnt[1][-1].b)
 
 
 def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> None:

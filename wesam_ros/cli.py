@@ -13,6 +13,7 @@ from wesam_ros import __version__
 # name: (module with add_arguments(parser) and run(args) -> int, what it does)
 COMMANDS = {
     "run": ("wesam_ros.nodes.run", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
+    "adapt": ("wesam_ros.offline", "adapt to recordings without ROS, and write the adapter and a report"),
     "bag": ("wesam_ros.data.command", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.evaluation.command", "compare adaptation methods on data sets and recordings"),
     "pretrain": ("wesam_ros.pretraining.command", "train the small default model on simulated scenes"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,3 +70,16 @@ def validate(config: Any) -> None:
     """Raises ValueError for the first option of `config` whose value it does not take. Call it from __post_init__."""
     for each in options(config):
         each.check(getattr(config, each.name))
+
+
+def overrides(config: type, given: Sequence[str]) -> dict[str, Any]:
+    """The values that NAME=VALUE texts give to options of a configuration, as `--set` takes them; ValueError for what it does not have."""
+    known = {each.name: each for each in options(config)}
+    values: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or name not in known:
+            raise ValueError(f"--set takes NAME=VALUE with a name of {', '.join(known)}, but got {text!r}")
+        values[name] = known[name].type(value)
+        known[name].check(values[name])
+    return values

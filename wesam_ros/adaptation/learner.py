@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -63,10 +63,10 @@ class Learner:
         self.sam, self.config, self.seed = sam, config, seed
         self.rng = np.random.default_rng(seed)
         self.counters: Counter[str] = Counter()
-        self._good = [adapter or Adapter.untrained(sam, base_hash(sam), config.rank, seed)]
-        self._version = self._good[0].version
+        self.good = [adapter or Adapter.untrained(sam, base_hash(sam), config.rank, seed)]
+        self._version = self.good[0].version
         self._judged: dict[KeptFrame, Judgement] = {}  # of the last good adapter
-        self._begin(self._good[0])
+        self._begin(self.good[0])
 
     def _begin(self, adapter: Adapter) -> None:
         """Trains on from the tensors of `adapter`, with a fresh optimizer and an empty memory."""
@@ -76,14 +76,27 @@ class Learner:
 
     def _restore(self, adapter: Adapter) -> None:
         a, b = (tensor.detach().clone().to(self.sam.device).requires_grad_() for tensor in adapter.low_rank)
-        self._low_rank = (a, b)
-        self._optimizer = torch.optim.Adam(self._low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        self.low_rank = (a, b)
+        self.optimizer = torch.optim.Adam(self.low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
         self._steps_since_restore = self._refused = 0
+
+    @property
+    def progress(self) -> tuple[int, int, int, int]:
+        """Version, steps since the last restore, refusals in a row, steps since the last proposal: what `go_on` takes."""
+        return self._version, self._steps_since_restore, self._refused, self._since_proposal
+
+    def go_on(self, low_rank: tuple[Tensor, Tensor], optimizer: dict[str, Any], progress: tuple[int, int, int, int]) -> None:
+        """Trains on from saved tensors, optimizer and progress (state.py)."""
+        a, b = (tensor.detach().clone().to(self.sam.device).requires_grad_() for tensor in low_rank)
+        self.low_rank = (a, b)
+        self.optimizer = torch.optim.Adam(self.low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        self.optimizer.load_state_dict(optimizer)
+        self._version, self._steps_since_restore, self._refused, self._since_proposal = progress
 
     @property
     def adapter(self) -> Adapter:
         """The last good adapter."""
-        return self._good[-1]
+        return self.good[-1]
 
     def observe(self, frame: Frame, prompts: Prompts) -> Verdict:
         """Takes a frame into the memory, if there is something to learn from it.
@@ -147,14 +160,14 @@ class Learner:
         if frame is None:
             return None
         self._steps_since_restore += 1
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, self._steps_since_restore / self.config.warm_up)
         others = [kept.anchor_prototypes for kept in self.memory.frames if kept is not frame]
         bank = torch.cat([frame.anchor_prototypes[:0], *others])[-BANK:]
-        result = training_step(self.sam, self._low_rank, self._optimizer, frame, bank, self.config, self.rng)
+        result = training_step(self.sam, self.low_rank, self.optimizer, frame, bank, self.config, self.rng)
         self.counters["steps"] += 1
         self._since_proposal += 1
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in self._low_rank):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.low_rank):
             self.counters["restored: not_finite"] += 1
             self._restore(self.adapter)
         return result
@@ -169,7 +182,7 @@ class Learner:
         frames = list(self.memory.held_back)[-self.config.judges :]
         last, precision = self._on_device(self.adapter), self.config.precision
         good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
-        candidate = {frame: judge(self.sam, self._low_rank, frame, precision) for frame in frames}
+        candidate = {frame: judge(self.sam, self.low_rank, frame, precision) for frame in frames}
         self._judged = good
         reason = objection(together([*candidate.values()]), together([*good.values()]), self.config)
         if reason is not None:
@@ -179,7 +192,7 @@ class Learner:
                 self.counters["restored: refused"] += 1
                 self._restore(self.adapter)
             return Proposal(None, reason)
-        adapter = self._publish(*self._low_rank)
+        adapter = self._publish(*self.low_rank)
         self._judged = candidate
         return Proposal(adapter, "admitted")
 
@@ -190,22 +203,22 @@ class Learner:
         self._version += 1
         self._refused = 0
         self._judged = {}
-        self._good.append(Adapter(a.detach().cpu().clone(), b.detach().cpu().clone(), base_hash(self.sam), self._version))
-        del self._good[:-10]
+        self.good.append(Adapter(a.detach().cpu().clone(), b.detach().cpu().clone(), base_hash(self.sam), self._version))
+        del self.good[:-10]
         self.counters["published"] += 1
         return self.adapter
 
     def rollback(self) -> Adapter:
         """Publishes the adapter before the last good one again, under a new version, and trains on from there."""
-        if len(self._good) > 1:
-            self._good.pop()
-        back = self._good.pop()
+        if len(self.good) > 1:
+            self.good.pop()
+        back = self.good.pop()
         self._restore(back)
         return self._publish(back.a, back.b)
 
     def reset(self) -> Adapter:
         """Publishes an untrained adapter, which leaves the frozen model as it is, and forgets all frames."""
         fresh = Adapter.untrained(self.sam, base_hash(self.sam), self.config.rank, self.seed)
-        self._good.clear()
+        self.good.clear()
         self._begin(fresh)
         return self._publish(fresh.a, fresh.b)

@@ -48,21 +48,21 @@ class FrameMemory:
         self.frames: list[KeptFrame] = []
         self.held_back: deque[KeptFrame] = deque(maxlen=max(4, capacity // 8))
         self.newest: KeptFrame | None = None
-        self._seen = 0
-        self._learnable = 0
+        self.counts = (0, 0)  # frames seen, and those of them that may be learnt from
 
     def add(self, frame: KeptFrame) -> bool:
         """Keeps a frame; True if it is to be learnt from, False if it is held back."""
-        self._seen += 1
-        if self._seen % self.every == 0:
+        seen, learnable = self.counts
+        hold = (seen + 1) % self.every == 0
+        self.counts = (seen + 1, learnable + (not hold))
+        if hold:
             self.held_back.append(frame)
             return False
         self.newest = frame
-        self._learnable += 1
         if len(self.frames) < self.capacity:
             self.frames.append(frame)
         else:
-            place = int(self.rng.integers(self._learnable))
+            place = int(self.rng.integers(learnable + 1))
             if place < self.capacity:
                 self.frames[place] = frame
         return True

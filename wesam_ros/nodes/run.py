@@ -8,7 +8,6 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.config import Option, options
+from wesam_ros.config import Option, options, overrides
 from wesam_ros.data import messages
 from wesam_ros.data.bags import DEFAULT_TOPICS, BagError, bag_info
 from wesam_ros.engines.torch_engine import TorchEngine
@@ -173,7 +172,7 @@ class Play:
         shared = self._shared_parameters()
         segmenter = {**shared, "adapter": saved if self.args.adapter is not None else ""}
         adapter = {**shared, "save_to": saved, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
-        adapter |= {f"adaptation.{name}": value for name, value in _settings(self.args.set).items()}
+        adapter |= {f"adaptation.{name}": value for name, value in overrides(AdaptationConfig, self.args.set).items()}
         for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
             self.nodes.append(NodeProcess(name, parameters, self.out / f"{name}.log", {}))
         self.player.check = self._check_nodes
@@ -280,16 +279,3 @@ class Progress:
         """Ends the line."""
         if self._terminal:
             print(flush=True)
-
-
-def _settings(given: Sequence[str]) -> dict[str, Any]:
-    """The values of NAME=VALUE options of the method."""
-    known = {each.name: each for each in options(AdaptationConfig)}
-    values: dict[str, Any] = {}
-    for text in given:
-        name, separator, value = text.partition("=")
-        if not separator or name not in known:
-            raise ValueError(f"--set takes NAME=VALUE with a name of {', '.join(known)}, but got {text!r}")
-        values[name] = known[name].type(value)
-        known[name].check(values[name])
-    return values

@@ -1,0 +1,92 @@
+"""A learner's whole state as plain values, so that training can go on after a kill exactly as if there had been none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from wesam_ros.adaptation.evidence import Evidence
+from wesam_ros.adaptation.learner import Learner
+from wesam_ros.adaptation.memory import KeptFrame
+from wesam_ros.sam.lora import Adapter
+from wesam_ros.sam.prompts import Prompt, Prompts
+
+FORMAT = 1
+"""Of the state; a state of another format is refused."""
+
+
+def pack(learner: Learner) -> dict[str, Any]:
+    """The state as tensors, numbers, strings, lists and dictionaries, which torch.load takes with weights_only."""
+    memory = learner.memory
+    frames = list(dict.fromkeys([*memory.frames, *memory.held_back, *([memory.newest] if memory.newest is not None else [])]))
+    place = {frame: index for index, frame in enumerate(frames)}
+    return {
+        "format": FORMAT,
+        "seed": learner.seed,
+        "rng": learner.rng.bit_generator.state,
+        "counters": dict(learner.counters),
+        "low_rank": [tensor.detach().cpu().clone() for tensor in learner.low_rank],
+        "optimizer": learner.optimizer.state_dict(),
+        "progress": learner.progress,
+        "good": [(each.a, each.b, each.base, each.version) for each in learner.good],
+        "frames": [_frame(frame) for frame in frames],
+        "memory": [place[frame] for frame in memory.frames],
+        "held_back": [place[frame] for frame in memory.held_back],
+        "newest": None if memory.newest is None else place[memory.newest],
+        "counts": memory.counts,
+    }
+
+
+def unpack(learner: Learner, state: dict[str, Any]) -> None:
+    """Puts a new learner, of the same model, configuration and seed, where the packed one was.
+
+    Raises:
+        ValueError: the state is of another format, model or seed.
+    """
+    if state.get("format") != FORMAT:
+        raise ValueError(f"the saved state has format {state.get('format')!r}, but this version writes {FORMAT}; start anew")
+    if state["seed"] != learner.seed or state["good"][-1][2] != learner.adapter.base:
+        raise ValueError("the saved state is of another model or seed; give the ones that it was begun with, or start anew")
+    frames = [_kept(values, learner.sam.device) for values in state["frames"]]
+    learner.rng.bit_generator.state = state["rng"]
+    learner.counters = Counter(state["counters"])
+    learner.good[:] = [Adapter(*values) for values in state["good"]]
+    learner.go_on(tuple(state["low_rank"]), state["optimizer"], state["progress"])
+    memory = learner.memory
+    memory.frames[:] = [frames[index] for index in state["memory"]]
+    memory.held_back.extend(frames[index] for index in state["held_back"])
+    memory.newest = None if state["newest"] is None else frames[state["newest"]]
+    memory.counts = tuple(state["counts"])
+
+
+def _frame(frame: KeptFrame) -> dict[str, Any]:
+    tensors = {each.name: getattr(frame, each.name).cpu() for each in fields(KeptFrame) if each.type == "Tensor"}
+    evidence = {each.name: getattr(frame.evidence, each.name).cpu() for each in fields(Evidence)}
+    prompts = [
+        (
+            None if each.box is None else torch.from_numpy(each.box),
+            torch.from_numpy(each.points),
+            torch.from_numpy(each.point_labels),
+            None if each.mask is None else torch.from_numpy(each.mask),
+        )
+        for each in frame.prompts.objects
+    ]
+    shared = {"pixels": torch.from_numpy(frame.pixels), "size": frame.prompts.size, "stamp_ns": frame.stamp_ns}
+    return {**shared, "tensors": tensors, "evidence": evidence, "prompts": prompts}
+
+
+def _kept(values: dict[str, Any], device: torch.device) -> KeptFrame:
+    objects = tuple(
+        Prompt(None if box is None else box.numpy(), points.numpy(), labels.numpy(), None if mask is None else mask.numpy())
+        for box, points, labels, mask in values["prompts"]
+    )
+    return KeptFrame(
+        pixels=values["pixels"].numpy(),
+        prompts=Prompts(tuple(values["size"]), objects),
+        evidence=Evidence(**values["evidence"]).to(device),
+        stamp_ns=values["stamp_ns"],
+        **{name: tensor.to(device) for name, tensor in values["tensors"].items()},
+    )
