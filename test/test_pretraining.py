@@ -12,7 +12,7 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.pretraining import training
 from wesam_ros.pretraining.card import score
 from wesam_ros.pretraining.command import _untrained
-from wesam_ros.pretraining.scenes import Scenes
+from wesam_ros.pretraining.scenes import Scenes, cut
 from wesam_ros.pretraining.training import PretrainConfig, encode, learning_rate, make_batch, mask_losses, train
 from wesam_ros.sam import load_sam
 
@@ -42,6 +42,22 @@ def test_prompts_belong_to_the_masks_and_a_seed_gives_the_same_batch(scenes: Sce
             xy, inside = sample.points[0].long(), sample.points[1]
             hit = sample.masks[torch.arange(len(xy))[:, None], xy[..., 1], xy[..., 0]]
             assert torch.equal(hit, inside == 1)
+
+
+def test_labels_lie_on_the_image() -> None:
+    """White squares anywhere on black, cut at many scales: the rows of their labels are those of their pixels, to a tenth of a pixel."""
+    image, label, rng = np.zeros((20, 480, 640, 3), np.uint8), np.zeros((20, 480, 640), np.uint8), np.random.default_rng(0)
+    for index in range(20):
+        y, x = rng.integers(200, 230, 2)
+        label[index, y : y + 61, x : x + 61] = 1
+    image[label == 1] = 255
+    squares, off = Scenes((image,), (label,)), []
+    for _ in range(100):
+        pixels, labels = cut(squares, rng, 512, 384, rng.uniform(1.0, 1.2))
+        bright = pixels[..., 0].astype(float) - pixels[..., 0].min()
+        middles = [each.sum(1) @ np.arange(384) / each.sum() for each in (bright, labels.astype(float))]
+        off.append(middles[1] - middles[0])
+    assert abs(np.mean(off)) < 0.1
 
 
 def test_mask_losses_by_hand() -> None:

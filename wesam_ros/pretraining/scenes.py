@@ -93,7 +93,8 @@ def cut(
     w, h = min(source_width, round(width * factor)), min(source_height, round(height * factor))
     x, y = rng.integers(source_width - w + 1), rng.integers(source_height - h + 1)
     image = cv2.resize(whole[y : y + h, x : x + w], (width, height), interpolation=cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR)
-    labels = cv2.resize(ids[y : y + h, x : x + w], (width, height), interpolation=cv2.INTER_NEAREST)
+    # INTER_NEAREST takes the upper left of the pixels that it could: labels were half a pixel off the image, and so were all masks.
+    labels = cv2.resize(ids[y : y + h, x : x + w], (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     if rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     # Mild exposure and white balance, as between two days in one room. The target domains differ by far more than this.

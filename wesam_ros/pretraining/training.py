@@ -44,7 +44,7 @@ class PretrainConfig:
     window_steps: int = option(5000, "steps on windows of 256 x 256 pixels", minimum=0)
     image_steps: int = option(1500, "steps on whole images, after them", minimum=0)
     batch: int = option(16, "windows a step, over all workers; whole images: a quarter of it", minimum=4)
-    prompts: int = option(6, "prompted instances an image", minimum=1)
+    prompts: int = option(10, "prompted instances an image", minimum=1)
     lr: float = option(1.5e-3, "peak learning rate", minimum=0.0)
     weight_decay: float = option(0.05, "weight decay of the transformers' matrices", minimum=0.0)
     warm_up: int = option(150, "steps of linear warm-up; cosine to zero follows", minimum=1)
@@ -94,7 +94,7 @@ def make_batch(scenes: Scenes, config: PretrainConfig, step: int, side: int, ran
 def _prompted(image: Any, masks: Any, form: str, counts: tuple[int, int], rng: np.random.Generator, side: int) -> Sample:
     boxes = points = coarse = None
     if "box" in form:
-        jitter = float(rng.choice([0.0, 0.0, 0.05, 0.1]))
+        jitter = float(rng.choice([0.0, 0.0, 0.0, 0.05]))
         boxes = torch.from_numpy(np.stack([jittered_box(mask, rng, jitter) for mask in masks]))
     if "point" in form or form == "click":
         positive, negative = (1, 0) if form == "click" else counts
