@@ -41,7 +41,7 @@ def test_everything_outside_nodes_imports_without_ros(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     imported = set(done.stdout.split())
-    for part in ("sam", "adaptation", "engines", "data", "evaluation", "cli", "config"):
+    for part in ("sam", "adaptation", "baselines", "engines", "data", "evaluation", "cli", "config"):
         assert f"wesam_ros.{part}" in imported
     source = Path(wesam_ros.__file__).parent
     modules = {path for path in source.rglob("*.py") if path.relative_to(source).parts[0] not in ("nodes", "msg", "srv")}

@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather, rough_boxes
+from wesam_ros.adaptation.evidence import rough_boxes
 from wesam_ros.adaptation.guard import Judgement, judge, objection, together
-from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
-from wesam_ros.adaptation.step import StepResult, autocast, training_step, valid_region
+from wesam_ros.adaptation.step import StepResult, training_step
 from wesam_ros.adaptation.support import Support, find_support
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.checkpoints import base_hash
 from wesam_ros.sam.lora import Adapter
-from wesam_ros.sam.predictor import decode, embed_images
-from wesam_ros.sam.preprocessing import normalize, resize_image
 from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -108,43 +105,18 @@ class Learner:
         self.counters["frames"] += 1
         if not len(prompts):
             return self._rejected("no_prompts")
-        boxes = rough_boxes(prompts)
-        pointed = np.array([each.box is None and each.mask is None for each in prompts.objects])
-        large = pointed | ((boxes[:, 2:] - boxes[:, :2]).min(1) >= self.config.least_side)
+        large = large_enough(prompts, self.config.least_side)
         if not large.any():
             return self._rejected("small_objects")
-        kept = self._with_anchor(frame, prompts.select(np.flatnonzero(large)))
-        self.memory.add(kept)
+        prompts = prompts.select(np.flatnonzero(large))
+        support = self._support(frame, prompts, self.sam.prompt_encoder.mask_input_size[0])
+        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision))
         self.counters["accepted"] += 1
         return Verdict(True)
 
     def _rejected(self, reason: str) -> Verdict:
         self.counters[f"rejected: {reason}"] += 1
         return Verdict(False, reason)
-
-    @torch.inference_mode()
-    def _with_anchor(self, frame: Frame, prompts: Prompts) -> KeptFrame:
-        side, low_res_side = self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0]
-        pixels = np.array(resize_image(frame.image, side))
-        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.sam.device)
-        with autocast(self.sam, self.config.precision):
-            embedding = embed_images(self.sam, normalize(batch, side))
-            logits, _ = decode(self.sam, embedding, prompts)
-        embedding = embedding.float()
-        evidence = gather(prompts, self._support(frame, prompts, low_res_side), side, low_res_side).to(logits.device)
-        masks = ((logits > 0) & evidence.reach).float()
-        elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
-        covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))
-        prototypes = masked_prototypes(embedding[0], covered)
-        return KeptFrame(
-            pixels=pixels,
-            prompts=prompts,
-            evidence=evidence,
-            anchor_logits=logits.clone(),
-            anchor_prototypes=prototypes[:-1].clone(),
-            background=prototypes[-1:].clone(),
-            stamp_ns=frame.stamp_ns,
-        )
 
     def _support(self, frame: Frame, prompts: Prompts, low_res_side: int) -> Support | None:
         """What depth knows of the frame's support surface, on the decoder's grid; None where there is no depth, or no plane."""

@@ -7,6 +7,7 @@ docs/method.md).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from wesam_ros.adaptation.losses import (
 )
 from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.regions import box_extents
-from wesam_ros.adaptation.views import strong_view, weak_view
+from wesam_ros.adaptation.views import Pixels, strong_view, weak_view
 from wesam_ros.sam.predictor import decode, embed_images
 from wesam_ros.sam.preprocessing import normalize, resized_size
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -96,24 +97,46 @@ class Opinion:
     embedding: Tensor
 
 
+def opinions(
+    sam: Sam,
+    low_rank: tuple[Tensor, Tensor] | None,
+    views: Sequence[Pixels],
+    is_mirrored: bool,
+    prompts: Prompts,
+    precision: str,
+) -> list[Opinion]:
+    """What the model, adapted or frozen, says of views (h, w, 3) of one frame: they go through the encoder as one batch.
+
+    Args:
+        sam: the frozen model.
+        low_rank: an adapter's stacked tensors, None for the frozen model.
+        views: of the frame, at the model's size.
+        is_mirrored: whether they are mirrored; the opinions are not.
+        prompts: in pixels of the original image, not mirrored.
+        precision: as in AdaptationConfig.
+    """
+    side = sam.image_encoder.img_size
+    batch = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+    seen = mirrored(prompts) if is_mirrored else prompts
+    with autocast(sam, precision):
+        embeddings = embed_images(sam, normalize(batch.to(sam.device), side), low_rank)
+        decoded = [decode(sam, embedding[None], seen) for embedding in embeddings]
+    said = []
+    for embedding, (logits, scores) in zip(embeddings.float(), decoded, strict=True):
+        if is_mirrored:
+            logits, embedding = mirror_logits(logits, prompts.size), mirror_logits(embedding, prompts.size)
+        said.append(Opinion(logits, scores, embedding))
+    return said
+
+
 def teacher_and_student(
     sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, prompts: Prompts, precision: str, rng: np.random.Generator
 ) -> tuple[Opinion, Opinion]:
     """Both views of a frame through the adapted encoder as one batch, then through the frozen decoder with the same prompts."""
-    side = sam.image_encoder.img_size
     weak, is_mirrored = weak_view(frame.pixels, rng)
     strong = strong_view(weak, rng)
-    views = torch.from_numpy(np.stack([weak, strong])).permute(0, 3, 1, 2)
-    seen = mirrored(prompts) if is_mirrored else prompts
-    with autocast(sam, precision):
-        embeddings = embed_images(sam, normalize(views.to(sam.device), side), low_rank)
-        decoded = [decode(sam, embedding[None], seen) for embedding in embeddings]
-    opinions = []
-    for embedding, (logits, scores) in zip(embeddings.float(), decoded, strict=True):
-        if is_mirrored:
-            logits, embedding = mirror_logits(logits, prompts.size), mirror_logits(embedding, prompts.size)
-        opinions.append(Opinion(logits, scores, embedding))
-    return opinions[0], opinions[1]
+    teacher, student = opinions(sam, low_rank, [weak, strong], is_mirrored, prompts, precision)
+    return teacher, student
 
 
 def witnessed(evidence: Evidence, chosen: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,83 @@
+"""The methods to compare, by name: what a method is, and how to make each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.baselines.dept import DePT
+from wesam_ros.baselines.direct import Direct
+from wesam_ros.baselines.ours import Ours
+from wesam_ros.baselines.published import Published
+from wesam_ros.baselines.shot import Shot
+from wesam_ros.baselines.soft_teacher import SoftTeacher
+from wesam_ros.baselines.supervised import Supervised
+from wesam_ros.baselines.tent import Tent
+from wesam_ros.baselines.tribe import Tribe
+from wesam_ros.baselines.wdass import Wdass
+from wesam_ros.data.frames import Frame
+from wesam_ros.sam.lora import Adapter
+from wesam_ros.sam.prompts import Prompts
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+
+class Method(Protocol):
+    """An adaptation method over a stream."""
+
+    def observe(self, frame: Frame, prompts: Prompts, masks: npt.NDArray[np.bool_] | None) -> None:
+        """Takes a frame to learn from.
+
+        Args:
+            frame: its image is used, its labels never are.
+            prompts: of n objects, in pixels of the image.
+            masks: (n, H, W) the objects' true masks, for Supervised; None for all others.
+
+        Raises:
+            ValueError: masks for a method that may not see them, or none for Supervised.
+        """
+
+    def step(self) -> float | None:
+        """One training step on what was observed: its loss; None while there is nothing to learn from."""
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """What is served now; None is the frozen model."""
+
+
+class Make(Protocol):
+    """Makes a method for a model from load_sam; `lr` None is the method's own learning rate."""
+
+    def __call__(self, sam: Sam, seed: int, lr: float | None = None) -> Method: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method to choose: how it is made, what it is in one line, and whether it is given true masks."""
+
+    make: Make
+    text: str
+    supervised: bool = False
+
+    def __call__(self, sam: Sam, seed: int, lr: float | None = None) -> Method:
+        """Makes the method."""
+        return self.make(sam, seed, lr)
+
+
+METHODS: dict[str, Entry] = {
+    "direct": Entry(Direct, "the frozen model"),
+    "tent": Entry(Tent, "TENT: entropy minimisation (Wang et al., ICLR 2021)"),
+    "shot": Entry(Shot, "SHOT: information maximisation and centroid pseudo-labels (Liang et al., ICML 2020)"),
+    "soft_teacher": Entry(SoftTeacher, "Soft Teacher: mean teacher, pseudo-labels weighted by confidence (Xu et al., ICCV 2021)"),
+    "tribe": Entry(Tribe, "TRIBE: anchored, balanced self-training (Su et al., AAAI 2024)"),
+    "dept": Entry(DePT, "DePT: mean teacher, pseudo-labels refined by a memory bank (Gao et al., 2022)"),
+    "wdass": Entry(Wdass, "WDASS: weak labels and prototype contrast (Das et al., CVPR 2023)"),
+    "wesam": Entry(Published, "WeSAM as published (Zhang et al., CVPR 2024)"),
+    "ours": Entry(Ours, "this project's method"),
+    "supervised": Entry(Supervised, "LoRA on true masks: the ceiling", supervised=True),
+}
+"""Every method by its name, in the order of the tables."""

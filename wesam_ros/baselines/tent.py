@@ -1,0 +1,22 @@
+"""TENT (Wang et al., ICLR 2021, arXiv 2006.10726, section 3.1; official code DequanWang/tent, tent.py: softmax_entropy).
+
+    loss = H(p) = - sum over classes c of p_c log p_c, mean over the batch
+
+Each pixel of each object's mask is a prediction of two classes, p = sigmoid(logit). TENT trains the scale and shift of normalisation
+layers; here it trains the LoRA tensors, as all do. One view, without augmentation. No pseudo-label, no anchor.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from wesam_ros.adaptation.memory import KeptFrame
+from wesam_ros.baselines.base import Baseline, entropy
+
+
+class Tent(Baseline):
+    """Entropy minimisation."""
+
+    def loss(self, frame: KeptFrame, chosen: Tensor) -> Tensor:
+        (said,) = self.look(frame, chosen, [frame.pixels], False, self.low_rank)
+        return entropy(said.logits).mean()
