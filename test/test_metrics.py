@@ -30,6 +30,14 @@ def test_mask_iou(predicted: np.ndarray, true: np.ndarray, expected: float) -> N
     assert metrics.mask_iou(predicted[None], true[None]).tolist() == pytest.approx([expected])
 
 
+def test_void_pixels_count_for_neither_mask() -> None:
+    predicted, true, void = square(0, 0, 4, 4), square(2, 0, 6, 4), square(4, 0, 12, 12)
+    assert metrics.mask_iou(predicted[None], true[None], void).tolist() == [8 / 16]
+    labels = np.where(void, 0, true).astype(np.uint16)
+    score = metrics.score_frame(square(0, 0, 12, 4)[None], boxes((2, 0, 4, 4)), labels, void=void)
+    assert score.iou.tolist() == [8 / 16]
+
+
 def test_no_masks_have_no_scores() -> None:
     none = np.zeros((0, 5, 5), bool)
     assert metrics.mask_iou(none, none).shape == (0,)

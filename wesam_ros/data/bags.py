@@ -260,7 +260,7 @@ def write_bag(
     """Write frames as an MCAP file: JPEG colour, compressedDepth (16UC1 PNG, millimetres), camera info, detections, labels (16-bit PNG).
 
     The same frames give the same bytes. The file appears when it is complete; an older one is replaced. What a frame does not have is
-    left out, and with `labels=False` the labels are, too.
+    left out, and with `labels=False` the labels are, too. `void` has no place in a recording: its pixels become background.
 
     Returns:
         How many frames were written.

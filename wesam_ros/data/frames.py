@@ -54,6 +54,7 @@ class Frame:
         labels: (H, W) uint16 true instance ids, 0 = background. For scoring only: nothing that learns may read it.
         stamp_ns: time of the image in nanoseconds.
         sequence: the name of the recording that the frame is from; data is split by it.
+        void: (H, W) bool, pixels of which nobody knows what they are; labels are 0 there, and scoring leaves them out. None = no pixel.
     """
 
     image: npt.NDArray[np.uint8]
@@ -63,14 +64,17 @@ class Frame:
     labels: npt.NDArray[np.uint16] | None = None
     stamp_ns: int = 0
     sequence: str = ""
+    void: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
             raise ValueError(f"image must be (H, W, 3) uint8, but got {self.image.shape} {self.image.dtype}")
-        for name in ("depth", "labels"):
+        for name in ("depth", "labels", "void"):
             plane = getattr(self, name)
             if plane is not None and plane.shape != self.image.shape[:2]:
                 raise ValueError(f"{name} must have the image's size {self.image.shape[:2]}, but got shape {plane.shape}")
+        if self.void is not None and self.void.dtype != np.bool_:
+            raise ValueError(f"void must be bool, but got {self.void.dtype}")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -19,10 +19,15 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
-def mask_iou(predicted: Bool, true: Bool) -> Float64:
-    """(n,) intersection over union of each predicted mask (n, H, W) with the true one (n, H, W) of the same row; 1 where both are empty."""
+def mask_iou(predicted: Bool, true: Bool, void: Bool | None = None) -> Float64:
+    """(n,) intersection over union of each predicted mask (n, H, W) with the true one (n, H, W) of the same row; 1 where both are empty.
+
+    Pixels that are True in `void` (H, W) count for neither.
+    """
     if predicted.shape != true.shape or predicted.ndim != 3:
         raise ValueError(f"masks must both be (n, H, W), but got {predicted.shape} and {true.shape}")
+    if void is not None:
+        predicted, true = predicted & ~void, true & ~void
     both = np.array([np.count_nonzero(p & t) for p, t in zip(predicted, true, strict=True)], np.float64)
     either = np.array([np.count_nonzero(p | t) for p, t in zip(predicted, true, strict=True)], np.float64)
     return np.divide(both, either, out=np.ones_like(both), where=either > 0)
@@ -69,17 +74,20 @@ class FrameScore:
     false: int
 
 
-def score_frame(masks: Bool, boxes: Float32, labels: npt.NDArray[np.uint16], threshold: float = 0.5) -> FrameScore:
+def score_frame(
+    masks: Bool, boxes: Float32, labels: npt.NDArray[np.uint16], threshold: float = 0.5, void: Bool | None = None
+) -> FrameScore:
     """Score masks (n, H, W), predicted from a detector's boxes (n, 4), against true instance ids (H, W), 0 = background.
 
-    A true instance is scored with the mask whose box matches its tight box (`match_boxes`), whatever the detection's id.
+    A true instance is scored with the mask whose box matches its tight box (`match_boxes`), whatever the detection's id. Pixels that are
+    True in `void` (H, W) count for neither mask.
     """
     if len(masks) != len(boxes):
         raise ValueError(f"there must be a mask per box, but got {len(masks)} masks and {len(boxes)} boxes")
     ids, true_boxes = boxes_of_labels(labels)
     pairs = match_boxes(boxes, true_boxes, threshold)
     matched = ids[pairs[:, 1]]
-    iou = mask_iou(masks[pairs[:, 0]], labels == matched[:, None, None])
+    iou = mask_iou(masks[pairs[:, 0]], labels == matched[:, None, None], void)
     return FrameScore(matched, iou, missed=len(ids) - len(pairs), false=len(boxes) - len(pairs))
 
 

@@ -1,0 +1,49 @@
+"""The data sets that can be read from their folders as downloaded, by name: those of WeSAM's paper, and plain folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wesam_ros.data import osd
+from wesam_ros.data.datasets import camouflage, coco, coco_c, folder, medical, ocid, voc
+from wesam_ros.data.datasets.files import Frames
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How to read a data set.
+
+    Attributes:
+        read: frames of a folder's split, labelled; the reader's own documentation says what the layout is, and what its options are.
+        splits: names of the splits.
+        default: the split that is read unless another one is asked for.
+        description: one line.
+    """
+
+    read: Callable[[Path, str], Frames[Any]]
+    splits: tuple[str, ...]
+    default: str
+    description: str
+
+
+DATASETS: dict[str, Dataset] = {
+    "ocid": Dataset(ocid.read_ocid, ocid.SPLITS, "all", "Object Clutter Indoor Dataset: RGB-D, tables and floors (OCID-dataset)"),
+    "osd": Dataset(osd.read_osd, osd.SPLITS, "all", "Object Segmentation Database 0.2: RGB-D, tables"),
+    "coco": Dataset(coco.read_coco, coco.SPLITS, "val2017", "COCO 2017, instances without crowds"),
+    "coco-c": Dataset(coco_c.read_coco_c, coco_c.KINDS, "gaussian_noise", "COCO val2017, corrupted; its splits are the 15 kinds"),
+    "voc2012": Dataset(voc.read_voc2012, voc.SPLITS, "val", "PASCAL VOC 2012, segmented objects, with void pixels (VOCdevkit)"),
+    "kvasir-seg": Dataset(medical.read_kvasir_seg, medical.KVASIR_SPLITS, "all", "Kvasir-SEG: polyps in colonoscopy"),
+    "isic2016": Dataset(medical.read_isic2016, medical.ISIC_SPLITS, "test", "ISIC 2016 task 1: skin lesions (ISBI2016_ISIC_Part1_*)"),
+    "chameleon": Dataset(camouflage.read_chameleon, camouflage.CHAMELEON_SPLITS, "test", "CHAMELEON: camouflaged animals"),
+    "camo": Dataset(camouflage.read_camo, camouflage.CAMO_SPLITS, "test", "CAMO: camouflaged objects (CAMO-V.1.0-CVIU2019)"),
+    "cod10k": Dataset(
+        camouflage.read_cod10k, camouflage.COD10K_SPLITS, "test", "COD10K: camouflaged objects, one mask an image (COD10K-v3)"
+    ),
+    "cod10k-instances": Dataset(
+        camouflage.read_cod10k_instances, camouflage.COD10K_SPLITS, "test", "COD10K: camouflaged objects, each its own mask (COD10K-v3)"
+    ),
+    "folder": Dataset(folder.read_folder, folder.SPLITS, "all", "a folder of one's own: images/ and masks/ with ids"),
+}
