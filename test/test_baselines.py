@@ -217,7 +217,7 @@ def _observe(name: str, method: Method, prompts: Prompts, stamp: int = 0) -> Non
 
 def _tensors(method: Method) -> list[Tensor]:
     if isinstance(method, Ours):  # what it trains, of which the guard serves nothing after so few steps
-        return [tensor.detach() for tensor in method.learner._low_rank]
+        return [tensor.detach() for tensor in method.learner.low_rank]
     return [] if method.adapter is None else [method.adapter.a, method.adapter.b]
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from wesam_ros.baselines.method import METHODS
-from wesam_ros.evaluation.protocol import KINDS, NOISES, Source
+from wesam_ros.data.datasets.registry import DATASETS
+from wesam_ros.evaluation.protocol import KINDS, NOISES, Fold, Source, dataset, recording, simulated
 
 SOURCE_SEED, SOURCE_TABLES = 900, 2
 """Scenes of the source domain that forgetting is measured on; pretraining uses others."""
@@ -22,12 +23,14 @@ SOURCE_SEED, SOURCE_TABLES = 900, 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
-    parser.add_argument("data", nargs="+", help="sim:DOMAIN, osd:FOLDER, or a labelled recording")
-    parser.add_argument("--methods", nargs="+", default=["direct", "ours", "published", "supervised"], choices=METHODS, metavar="METHOD")
+    names = ", ".join(DATASETS)
+    parser.add_argument("data", nargs="+", help=f"sim:DOMAIN, NAME:FOLDER, NAME/SPLIT:FOLDER (of {names}), or a labelled recording")
+    parser.add_argument("--methods", nargs="+", default=["direct", "wesam", "ours", "supervised"], choices=METHODS, metavar="METHOD")
     parser.add_argument("--prompts", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--noise", nargs="+", default=["clean"], choices=NOISES, metavar="NOISE", help=f"of {', '.join(NOISES)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--steps-per-frame", type=int, default=3, help="training steps after each frame (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=128, help="most frames of a data set's split (default: %(default)s)")
     parser.add_argument("--model", default="tiny", help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, help="of the model; tiny has its own")
     parser.add_argument("--no-source", action="store_true", help="do not measure forgetting, which needs the simulator")
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.steps_per_frame < 1 or args.workers < 1:
         raise ValueError(f"--steps-per-frame and --workers must be at least 1, but got {args.steps_per_frame} and {args.workers}")
     args.out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(args.model, args.checkpoint, args.steps_per_frame, not args.no_source)
+    setting = Setting(args.model, args.checkpoint, args.steps_per_frame, not args.no_source, args.limit)
     book = args.out / "rows.jsonl"
     done = _read(book)
     todo = [cell for cell in _cells(args) if _key(cell) not in done]
@@ -65,6 +68,7 @@ class Setting:
     checkpoint: Path | None
     steps_per_frame: int
     forgetting: bool
+    limit: int
 
 
 KEYS = ("data", "fold", "prompt", "prompt_noise", "method", "seed")
@@ -77,7 +81,7 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
 def _cells(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Cells in the order of the tables; a data set's folds are known before it is read."""
     for data in args.data:
-        for fold in range(2 if data.startswith("osd:") else 1):
+        for fold in range(source_of(data, args.limit).folds):
             for noise in args.noise:
                 for prompt in args.prompts:
                     for method in args.methods:
@@ -117,8 +121,8 @@ def _result(setting: Setting, wanted: dict[str, Any]) -> dict[str, Any]:
     from wesam_ros.evaluation.evaluate import Cell, run_cell
 
     torch.set_num_threads(1)
-    source = source_of(wanted["data"])
-    folds = _folds(wanted["data"])
+    source = source_of(wanted["data"], setting.limit)
+    folds = _folds(wanted["data"], setting.limit)
     cell = Cell(source.dataset, source.domain, *(wanted[name] for name in KEYS[1:]))
     label = " ".join(str(value) for value in wanted.values())
     sam = _model(setting.model, setting.checkpoint)
@@ -127,29 +131,26 @@ def _result(setting: Setting, wanted: dict[str, Any]) -> dict[str, Any]:
     return {"data": wanted["data"], **row.flat()}
 
 
-def source_of(data: str) -> Source:
+def source_of(data: str, limit: int) -> Source:
     """The data set that an argument names.
 
     Raises:
         ValueError: it names none.
     """
-    from wesam_ros.evaluation.protocol import both_halves, recording, simulated
-
     kind, _, rest = data.partition(":")
+    name, _, split = kind.partition("/")
     if kind == "sim":
         return simulated(rest)
-    if kind == "osd":
-        from wesam_ros.data.osd import read_osd
-
-        return both_halves("osd", "osd", lambda: read_osd(Path(rest)))
+    if name in DATASETS and rest:
+        return dataset(name, Path(rest), split, limit)
     if Path(data).exists():
         return recording(Path(data))
-    raise ValueError(f"data must be sim:DOMAIN, osd:FOLDER or a recording, but there is no file {data!r}")
+    raise ValueError(f"data must be sim:DOMAIN, NAME:FOLDER with a name of {', '.join(DATASETS)}, or a recording, but got {data!r}")
 
 
 @lru_cache(maxsize=1)  # frames are large
-def _folds(data: str) -> Any:
-    return source_of(data).load()
+def _folds(data: str, limit: int) -> list[Fold]:
+    return source_of(data, limit).load()
 
 
 @cache

@@ -19,8 +19,6 @@ from wesam_ros.sam.lora import Adapter
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-SUPERVISED = "supervised"
-"""The one method that is handed true masks."""
 SCORING_SEED = 9
 """Prompts to score with are the same for all methods and seeds."""
 
@@ -83,7 +81,8 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], steps_pe
         steps_per_frame: training steps after each frame of the stream.
         progress: told what is done, now and then.
     """
-    engine, method = TorchEngine(sam), METHODS[cell.method].make(sam, cell.seed)
+    engine, entry = TorchEngine(sam), METHODS[cell.method]
+    method = entry(sam, cell.seed)
     rng = np.random.default_rng([cell.seed, KINDS.index(cell.prompt)])
     stream: list[list[float]] = []
     steps, seconds = 0, 0.0
@@ -91,7 +90,7 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], steps_pe
         seen = draw(frame, cell.prompt, cell.prompt_noise, rng)
         stream.append(_ious(engine, seen, method.adapter))
         if len(seen.prompts):
-            method.observe(seen.frame, seen.prompts, seen.masks if cell.method == SUPERVISED else None)
+            method.observe(seen.frame, seen.prompts, seen.masks if entry.supervised else None)
         for _ in range(steps_per_frame):
             began = time.perf_counter()
             if method.step() is not None:
@@ -120,7 +119,7 @@ def _ious(engine: TorchEngine, seen: Prompted, adapter: Adapter | None) -> list[
     if not true.any():
         return []
     masks = engine.segment(seen.frame.image, seen.prompts, adapter).masks
-    return [float(value) for value in mask_iou(masks[true], seen.masks[true])]
+    return [float(value) for value in mask_iou(masks[true], seen.masks[true], seen.void)]
 
 
 def _held_out(
@@ -136,7 +135,7 @@ def _held_out(
             if not len(seen.prompts):
                 continue
             masks = engine.decode(embedding, seen.prompts).masks
-            ious[kind].append([float(value) for value in mask_iou(masks, seen.masks)])
+            ious[kind].append([float(value) for value in mask_iou(masks, seen.masks, seen.void)])
             if kind == boundary_of:
                 edges.append([float(value) for value in boundary_f(masks, seen.masks)])
     return {kind: mean_iou(values) for kind, values in ious.items()}, mean_iou(edges)

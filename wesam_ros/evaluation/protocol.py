@@ -6,13 +6,15 @@ supervised ceiling is handed true masks as well. Adaptation and scoring never sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.weak_labels import coarse_mask, points_prompt
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -36,27 +38,30 @@ class Prompted:
         frame: without labels and detections.
         prompts: of n objects.
         masks: (n, H, W) bool, true masks; empty where a prompt is false.
+        void: (H, W) bool, pixels that are not scored, or None.
     """
 
     frame: Frame
     prompts: Prompts
     masks: Bool
+    void: Bool | None
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
     """One way to use a data set: `adapt` is the stream, `test` what it is scored on."""
 
-    adapt: tuple[Frame, ...]
-    test: tuple[Frame, ...]
+    adapt: Sequence[Frame]
+    test: Sequence[Frame]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set by name: `dataset` and `domain` are the columns of the tables."""
+    """A data set by name: `dataset` and `domain` are the columns of the tables, `folds` how many `load` gives."""
 
     dataset: str
     domain: str
+    folds: int
     load: Callable[[], list[Fold]]
 
 
@@ -87,7 +92,7 @@ def draw(frame: Frame, kind: str, noise: str, rng: np.random.Generator) -> Promp
             masks.append(mask)
     size = (labels.shape[0], labels.shape[1])
     stack = np.stack(masks) if masks else np.zeros((0, *size), bool)
-    return Prompted(replace(frame, labels=None, detections=None), Prompts(size, tuple(objects)), stack)
+    return Prompted(replace(frame, labels=None, detections=None, void=None), Prompts(size, tuple(objects)), stack, frame.void)
 
 
 def _prompt(mask: Bool, kind: str, rng: np.random.Generator, jitter: float) -> Prompt:
@@ -129,17 +134,52 @@ def simulated(domain: str, seed: int = 500) -> Source:
         others = tuple(frame for k in range(OTHER_TABLES) for frame in simulate(domain, seed + 1 + k, objects=OTHER_OBJECTS))
         return [Fold(stream, others)]
 
-    return Source("simulator", domain, load)
+    return Source("simulator", domain, 1, load)
 
 
-def both_halves(dataset: str, domain: str, read: Callable[[], Iterable[Frame]]) -> Source:
-    """A data set whose scenes are sequences of their own (OSD): every other one to adapt to, the rest to score on, and the other way."""
+def dataset(name: str, folder: Path, split: str, limit: int) -> Source:
+    """A data set in its folder as downloaded (wesam_ros.data.datasets).
+
+    Args:
+        name: of DATASETS.
+        folder: where it is.
+        split: every other frame of this split to adapt to, the rest to score on, and the other way round. "": the splits train
+            and test (or val), one to adapt to and one to score on; where it has not got both, as with its default split.
+        limit: the most frames of either.
+    """
+    entry = DATASETS[name]
+    later = next((each for each in entry.splits if each.startswith(("test", "val"))), "")
+    earlier = next((each for each in entry.splits if each.startswith("train")), "")
+    apart = bool(not split and earlier and later)
 
     def load() -> list[Fold]:
-        frames = tuple(read())
-        return [Fold(frames[0::2], frames[1::2]), Fold(frames[1::2], frames[0::2])]
+        if apart:
+            return [Fold(_some(entry.read(folder, earlier), limit), _some(entry.read(folder, later), limit))]
+        frames = entry.read(folder, split or entry.default)
+        halves = [_some(frames, 2 * limit)[first::2] for first in (0, 1)]
+        return [Fold(halves[0], halves[1]), Fold(halves[1], halves[0])]
 
-    return Source(dataset, domain, load)
+    return Source(name, split or name, 1 if apart else 2, load)
+
+
+class Some(Sequence[Frame]):
+    """Some frames of a sequence, each read when it is asked for."""
+
+    def __init__(self, frames: Any, indices: Sequence[int]) -> None:
+        self._frames, self._indices = frames, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Some(self._frames, self._indices[index])
+        return self._frames[self._indices[index]]
+
+
+def _some(frames: Any, limit: int) -> Some:
+    """At most `limit` frames, evenly spread."""
+    return Some(frames, np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist())
 
 
 def recording(path: Path) -> Source:
@@ -154,4 +194,4 @@ def recording(path: Path) -> Source:
         cut = 2 * len(frames) // 3
         return [Fold(frames[:cut], frames[cut:])]
 
-    return Source("recording", path.stem, load)
+    return Source("recording", path.stem, 1, load)
