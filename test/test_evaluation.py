@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from wesam_ros import cli
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.protocol import KINDS, draw
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread
@@ -77,3 +80,27 @@ def test_tables() -> None:
     assert "| direct | box | 55.0 | 40.0 |" in markdown
     assert as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,direct,0,0.6,0.5,0.8")
     assert as_html(ROWS, "a < b").count("<svg") == 2 and "a &lt; b" in as_html(ROWS, "a < b")
+
+
+def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two cells one is done, and the line of the other was cut: only that one is done again, and the files have both."""
+    asked = []
+
+    def result(setting: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+        asked.append(wanted["method"])
+        return {**_row(wanted["method"], 0, 0.6), **wanted}
+
+    monkeypatch.setattr("wesam_ros.evaluation.command._result", result)
+    words = ["evaluate", "sim:dim", "--methods", "direct", "ours", "--prompts", "box", "--out", str(tmp_path)]
+    assert cli.main(words) == 0
+    book = tmp_path / "rows.jsonl"
+    book.write_text(book.read_text()[:-10])
+    assert cli.main(words) == 0
+    assert asked == ["direct", "ours", "ours"]
+    assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["direct", "ours"]
+    assert len(book.read_text().splitlines()) == 2
+
+
+def test_data_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "nowhere.mcap", "--out", str(tmp_path)]) == 2
+    assert "but got 'nowhere.mcap'" in capsys.readouterr().err

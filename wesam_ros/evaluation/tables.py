@@ -20,6 +20,7 @@ COLUMNS = (
     *("dataset", "domain", "fold", "prompt", "prompt_noise", "method", "seed"),
     *("miou", "boundary_f", "source_miou", "prequential", "prequential_last_third", "seconds_per_step", "steps"),
 )
+LEAST_GAP = 0.005
 COLOURS = ("frozen", "adapted", "good", "bad", "third", "fourth")
 
 
@@ -44,9 +45,12 @@ def mean_and_spread(rows: Rows, key: str = "miou") -> tuple[float, float]:
 
 
 def gap_closed(rows: Rows, method: str) -> float:
-    """(method - direct) / (supervised - direct) of rows of one data set and prompt, as means over seeds; NaN where one is missing."""
+    """(method - direct) / (supervised - direct) of rows of one data set and prompt, as means over seeds.
+
+    NaN where one of them is missing, or where labels change less than LEAST_GAP: then there is nothing to close.
+    """
     direct, ours, ceiling = (mean_and_spread(_of(rows, method=name))[0] for name in ("direct", method, "supervised"))
-    return (ours - direct) / (ceiling - direct) if ceiling != direct else math.nan
+    return (ours - direct) / (ceiling - direct) if abs(ceiling - direct) >= LEAST_GAP else math.nan
 
 
 def _of(rows: Rows, **wanted: Any) -> Rows:
