@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -190,9 +191,11 @@ def exported(sam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("cache")
     before = os.environ.get("WESAM_CACHE")
     os.environ["WESAM_CACHE"] = str(cache)
+    logging.disable(logging.DEBUG)  # torch traces each step of its exporter there, and pytest would keep it all
     try:
         errors = exporting.export(sam, folder_of(sam))
     finally:
+        logging.disable(logging.NOTSET)
         os.environ.pop("WESAM_CACHE") if before is None else os.environ.update(WESAM_CACHE=before)
     assert errors.largest < 1e-5
     return cache

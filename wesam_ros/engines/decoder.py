@@ -59,7 +59,7 @@ def prompt_tokens(prompts: Prompts, side: int) -> tuple[npt.NDArray[np.float32],
 
 
 class Decoder(nn.Module):
-    """The decoder of a model from `load_sam`, with weights of its own; inference only.
+    """The decoder of a model from `load_sam`, for inference; where weights keep their shape, it shares the modules of the model.
 
     Args:
         sam: the model; it is left as it is.
@@ -148,25 +148,14 @@ class _Layer(nn.Module):
 
 
 class _Heads(nn.Module):
-    """The projections of a segment_anything Attention, with those of keys, values and outputs per head as products.
-
-    Attributes:
-        scale: of the scores.
-        k, v, o: (heads, d, c), (heads, c, d) and (heads, d, c); q is (heads, d, c) as well.
-    """
+    """A segment_anything Attention, of which the subclasses use what they need: per head it has d channels of the image's c."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
-        self.heads: int = attention.num_heads
         self.attention = attention
-        d = attention.internal_dim // self.heads
-        self.scale = d**-0.5
-        self.q = _copy(attention.q_proj.weight.reshape(self.heads, d, -1))
-        self.q_bias = _copy(attention.q_proj.bias.reshape(self.heads, d, 1))
-        self.k = _copy(attention.k_proj.weight.reshape(self.heads, d, -1))
-        self.v = _copy(attention.v_proj.weight.reshape(self.heads, d, -1).transpose(1, 2).contiguous())
-        self.v_bias = _copy(attention.v_proj.bias.reshape(self.heads, 1, d))
-        self.o = _copy(attention.out_proj.weight.reshape(-1, self.heads, d).permute(1, 2, 0).contiguous())
+        self.heads: int = attention.num_heads
+        self.channels: int = attention.internal_dim // self.heads
+        self.scale = self.channels**-0.5
 
     def split(self, x: Tensor) -> Tensor:
         """(n, T, heads d) as (n, heads, T, d)."""
@@ -189,6 +178,12 @@ class _AmongTokens(_Heads):
 
 
 class _TokensToImage(_Heads):
+    def __init__(self, attention: Any) -> None:
+        super().__init__(attention)
+        self.k = _copy(attention.k_proj.weight.reshape(self.heads, self.channels, -1))  # (heads, d, c)
+        self.v = _copy(attention.v_proj.weight.reshape(self.heads, self.channels, -1).transpose(1, 2).contiguous())  # (heads, c, d)
+        self.v_bias = _copy(attention.v_proj.bias.reshape(self.heads, 1, self.channels))
+
     def forward(self, tokens: Tensor, placed: Tensor, image: Tensor) -> Tensor:
         """Tokens (n, T, c) attend to the image: keys `placed` and values `image`, (n or 1, h w, c), as they are, not projected."""
         count = tokens.shape[1]
@@ -200,6 +195,12 @@ class _TokensToImage(_Heads):
 
 
 class _ImageToTokens(_Heads):
+    def __init__(self, attention: Any) -> None:
+        super().__init__(attention)
+        self.q = _copy(attention.q_proj.weight.reshape(self.heads, self.channels, -1))  # (heads, d, c)
+        self.q_bias = _copy(attention.q_proj.bias.reshape(self.heads, self.channels, 1))
+        self.o = _copy(attention.out_proj.weight.reshape(-1, self.heads, self.channels).permute(1, 2, 0).contiguous())  # (heads, d, c)
+
     def forward(self, placed: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> Tensor:
         """The image (n or 1, h w, c) attends to tokens: `keys` and `values` (n, T, c); `hidden` (n, T) is added to their scores."""
         k = self.split(self.attention.k_proj(keys) * self.scale)  # (n, heads, T, d)
