@@ -51,7 +51,12 @@ def arguments() -> list[DeclareLaunchArgument]:
             "checkpoint", default_value="", description="checkpoint file of the model; empty for the weights in the package (tiny only)"
         ),
         DeclareLaunchArgument("device", default_value="cpu", description="torch device: cpu, cuda, cuda:1, ..."),
-        DeclareLaunchArgument("engine", default_value="torch", choices=["torch"], description="what computes the model in the segmenter"),
+        DeclareLaunchArgument(
+            "engine",
+            default_value="auto",
+            choices=["auto", "torch", "onnxruntime"],
+            description="what computes the model in the segmenter; auto takes onnxruntime on a CPU, if `wesam export` has been run",
+        ),
         DeclareLaunchArgument(
             "adapter_file",
             default_value="",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def free_domain() -> int:
 # Read by the middleware when a test, or a node that it starts, joins the graph.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+# Whatever has been exported on this machine: in the tests, engines find only what a test exports.
+os.environ["WESAM_CACHE"] = str(Path(tempfile.gettempdir()) / f"wesam-tests-{os.getpid()}")
 
 
 def pytest_configure() -> None:

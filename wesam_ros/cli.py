@@ -16,6 +16,7 @@ COMMANDS = {
     "adapt": ("wesam_ros.offline", "adapt to recordings without ROS, and write the adapter and a report"),
     "bag": ("wesam_ros.data.command", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.evaluation.command", "compare adaptation methods on data sets and recordings"),
+    "export": ("wesam_ros.engines.command", "write the model as ONNX files, for ONNX Runtime and others"),
     "pretrain": ("wesam_ros.pretraining.command", "train the small default model on simulated scenes"),
 }
 
@@ -24,6 +25,9 @@ REMEDIES = {
     "rclpy": "source a ROS 2 environment (Jazzy or newer), or install the wheels with `make setup`",
     "wesam_ros.msg": "`make setup` and `source scripts/env.sh`, or `colcon build` and source its install/setup.bash",
     "mujoco": "install the extra: pip install 'wesam_ros[sim]'",
+    "onnx": "install the extra: pip install 'wesam_ros[onnx]'",
+    "onnxruntime": "install the extra: pip install 'wesam_ros[onnx]'",
+    "onnxscript": "install the extra: pip install 'wesam_ros[onnx]'",
     "rosbags": "install it: pip install rosbags",
     "torch": "install it: pip install torch",
     "segment_anything": "install it: pip install segment-anything",

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from wesam_ros.config import Option, option, options, validate
+from wesam_ros.engines import CHOICES
 
 T = TypeVar("T")
 
@@ -67,7 +68,13 @@ class InputParameters:
 class SegmenterParameters(InputParameters):
     """Parameters of the segmenter node."""
 
-    engine: str = option("torch", "what computes the model", choices=("torch",), read_only=True)
+    engine: str = option(
+        "auto",
+        "what computes the model; auto: onnxruntime on a CPU, where it is installed, `wesam export` has been run and its masks agree with "
+        "torch, and torch elsewhere; a name: that one or none",
+        choices=CHOICES,
+        read_only=True,
+    )
     adapter: str = option("", "adapter file (safetensors) to start from; empty starts with the frozen model", read_only=True)
     use_frozen: bool = option(
         False, "segment with the frozen model; adapters are still received (the service ~/use_frozen sets it as well)"

@@ -20,12 +20,13 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.config import Option, options, overrides
 from wesam_ros.data import messages
 from wesam_ros.data.bags import DEFAULT_TOPICS, BagError, bag_info
-from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.engines.engine import Engine
+from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.nodes.children import LOCAL_GRAPH, ChildError, NodeProcess
 from wesam_ros.nodes.conversions import stamp_of
-from wesam_ros.nodes.parameters import AdapterParameters
+from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters
 from wesam_ros.nodes.player import Player, PlayerError, spin_quietly
 from wesam_ros.nodes.scoring import compare, pictures_of, record_of
 from wesam_ros.sam.checkpoints import load_sam
@@ -79,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _passed_on() -> list[Option]:
     """The nodes' parameters that are arguments as well."""
     names = ("model", "checkpoint", "device", "max_boxes", "steps_per_frame", "seed")
-    return [each for each in options(AdapterParameters) if each.name in names]
+    shared = [each for each in options(AdapterParameters) if each.name in names]
+    return [*shared, *(each for each in options(SegmenterParameters) if each.name == "engine")]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,7 +172,7 @@ class Play:
         if self.args.adapter is not None:
             shutil.copyfile(self.args.adapter.expanduser(), saved)
         shared = self._shared_parameters()
-        segmenter = {**shared, "adapter": saved if self.args.adapter is not None else ""}
+        segmenter = {**shared, "engine": self.args.engine, "adapter": saved if self.args.adapter is not None else ""}
         adapter = {**shared, "save_to": saved, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
         adapter |= {f"adaptation.{name}": value for name, value in overrides(AdaptationConfig, self.args.set).items()}
         for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
@@ -215,9 +217,9 @@ class Play:
 
     def _report(self, sent: int, seconds: float) -> int:
         answers, statuses = self.recorder.objects, self.recorder.statuses
-        engine = TorchEngine(
-            load_sam(self.args.model, Path(self.args.checkpoint).expanduser() if self.args.checkpoint else None, self.args.device)
-        )
+        checkpoint = Path(self.args.checkpoint).expanduser() if self.args.checkpoint else None
+        # The segmenter's engine, so that adapted and frozen masks differ by the adapter only.
+        engine = create_engine(load_sam(self.args.model, checkpoint, self.args.device), self.args.engine).engine
 
         def compared() -> Any:
             topics = replace(self.player.topics, labels=LABELS)  # the player never reads them
@@ -230,18 +232,19 @@ class Play:
             progress.show(len(records), "")
         progress.done()
         pictures = pictures_of(records, compared) if records else []
-        record = RunRecord(self.args.title or self.player.bag.stem, self.args.seed, records, pictures, self._facts(sent, seconds))
+        record = RunRecord(self.args.title or self.player.bag.stem, self.args.seed, records, pictures, self._facts(sent, seconds, engine))
         for name, value in write_report(record, self.out).items():
             print(f"  {name}: {value}")
         print(f"report: {self.out / 'report.html'}")
         return self._verdict(sent, len(records))
 
-    def _facts(self, sent: int, seconds: float) -> dict[str, str]:
+    def _facts(self, sent: int, seconds: float, engine: Engine) -> dict[str, str]:
         speed = "lock step" if self.args.lock_step else (f"{self.args.rate:g} frames per second" if self.args.rate else "as recorded")
         return {
             "Recording": self.player.bag.name,
             "Model": self.args.model,
             "Device": self.args.device,
+            "Engine": str(engine.capabilities),
             "Started from": self.args.adapter.name if self.args.adapter is not None else "the frozen model",
             "Played": f"{sent} frames, {speed}, in {seconds:.0f} s",
             "Training steps per frame": str(self.args.steps_per_frame),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from wesam_ros.data.bags import BagTopics, read_bag
 from wesam_ros.data.frames import Frame
-from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.engines.engine import Engine
 from wesam_ros.evaluation.metrics import score_frame
 from wesam_ros.evaluation.report import FrameRecord, Picture, chosen_frames
 from wesam_ros.msg import AdaptationStatus, ObjectArray
@@ -32,7 +32,7 @@ class Compared:
 
 
 def compare(
-    bag: Path, topics: BagTopics, answers: dict[int, ObjectArray], engine: TorchEngine, limit: int, *, labels: bool
+    bag: Path, topics: BagTopics, answers: dict[int, ObjectArray], engine: Engine, limit: int, *, labels: bool
 ) -> Iterator[Compared]:
     """For each frame of the recording that was answered: its masks, and those of the same engine without an adapter.
 

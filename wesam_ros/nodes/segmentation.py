@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.engines.engine import Engine
 from wesam_ros.sam.lora import Adapter
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompts
@@ -14,7 +14,7 @@ CHUNK = 32
 """Objects decoded at once: upscaling needs 4 MB per object for an input side of 1024."""
 
 
-def segment(engine: TorchEngine, image: npt.NDArray[np.uint8], prompts: Prompts, adapter: Adapter | None) -> Masks:
+def segment(engine: Engine, image: npt.NDArray[np.uint8], prompts: Prompts, adapter: Adapter | None) -> Masks:
     """Masks of n objects in an (H, W, 3) uint8 RGB image; the image is encoded once, and not at all where n is 0."""
     if not len(prompts):
         return Masks(np.zeros((0, *prompts.size), bool), np.zeros(0, np.float32), np.zeros((0, 0, 0), np.float32))

@@ -21,7 +21,8 @@ from std_srvs.srv import SetBool
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Detections
-from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.engines.engine import Engine
+from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.overlay import draw_labels
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
@@ -60,7 +61,8 @@ class Segmenter(FrameNode[SegmenterParameters]):
 
     def __init__(self) -> None:
         super().__init__("segmenter", SegmenterParameters)
-        self._engine: TorchEngine | None = None
+        self._engine: Engine | None = None
+        self._refused: tuple[str, ...] = ()
         self._adapter: Adapter | None = None
         self._objects = self.create_lifecycle_publisher(ObjectArray, "~/objects", 10)
         self._labels = self.create_lifecycle_publisher(Image, "~/labels", 2)
@@ -74,13 +76,16 @@ class Segmenter(FrameNode[SegmenterParameters]):
         self._transforms = self._listen_to_tf() if self.parameters.target_frame else None
 
     def prepare(self, sam: Sam) -> None:
-        self._engine = TorchEngine(sam)
+        selection = create_engine(sam, self.parameters.engine, self.get_logger().info)
+        self._engine, self._refused = selection.engine, selection.refused
         if self.parameters.adapter:
             path = Path(self.parameters.adapter).expanduser()
             self._adapter = Adapter.load(path, for_sam=sam)
             self.get_logger().info(f"starts with adapter version {self._adapter.version} from {path}")
 
     def discard(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
         self._engine = self._adapter = None
 
     def started(self) -> None:
@@ -94,12 +99,13 @@ class Segmenter(FrameNode[SegmenterParameters]):
             self._adapters = None
 
     def state(self) -> dict[str, str]:
-        adapter = self._adapter
+        adapter, engine = self._adapter, self._engine
         return {
             "adapter_version": str(adapter.version if adapter is not None else 0),
             "in_use": "frozen model" if adapter is None or self.parameters.use_frozen else "adapter",
             "model": self.parameters.model,
-            "engine": self.parameters.engine,
+            "engine": str(engine.capabilities) if engine is not None else self.parameters.engine,
+            **({"engine.refused": "; ".join(self._refused)} if self._refused else {}),
             "device": self.parameters.device,
         }
 
@@ -123,7 +129,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         self.diagnostics.timing("ros_ms", (done - began - model) * 1e3)
         self.diagnostics.frame_done()
 
-    def _running(self) -> TorchEngine:
+    def _running(self) -> Engine:
         if self._engine is None:
             raise RuntimeError("the segmenter is not configured; configure it first")
         return self._engine

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from wesam_ros import __version__
 from wesam_ros.data.frames import boxes_of_labels
 from wesam_ros.data.weak_labels import coarse_mask, points_prompt
+from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.pretraining.scenes import Scenes
 from wesam_ros.pretraining.training import PretrainConfig
@@ -44,7 +45,7 @@ def _forms(labels: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint16], rng: np.r
     }
 
 
-def score(engine: TorchEngine, scenes: Scenes, seed: int, progress: Callable[[str], None] = print) -> dict[str, float]:
+def score(engine: Engine, scenes: Scenes, seed: int, progress: Callable[[str], None] = print) -> dict[str, float]:
     """mIoU per kind of prompt: mean over an image's instances, then over images, in the original image (METHOD: the paper's metric).
 
     Prompts are drawn from the true masks: tight boxes, 5 + 5 points, coarse blobs.

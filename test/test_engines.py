@@ -1,0 +1,527 @@
+"""Engines against torch: the decoder for all objects at once, ONNX export, ONNX Runtime, the gate, and which engine is taken."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wesam_ros import cli
+from wesam_ros.engines import CHOICES
+from wesam_ros.engines import export as exporting
+from wesam_ros.engines.decoder import ABSENT, FIRST_CORNER, NO_POINT, ON, SECOND_CORNER, Decoder, prompt_tokens
+from wesam_ros.engines.engine import Capabilities, Engine, EngineError
+from wesam_ros.engines.export import random_adapter, random_prompts
+from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+from wesam_ros.engines.parity import agreement, check_parity, scene
+from wesam_ros.engines.selection import create_engine
+from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFEST, check, folder_of, key_of, publish
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.sam import AdapterError, Masks, Prompt, Prompts, load_sam, upscale
+from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
+from wesam_ros.sam.preprocessing import mask_to_low_res
+from wesam_ros.sam.upscaling import masks_from_logits
+
+SIZES = [(480, 640), (481, 333), (37, 1000), (512, 512)]
+
+OPERATORS = {
+    ENCODER: "Add Concat Conv Div Einsum Expand Gather Gelu LayerNormalization MatMul Mul Pad Pow ReduceMean Reshape Shape Slice Softmax "
+    "Sqrt Squeeze Sub Transpose Unsqueeze",
+    DECODER: "Add Cast Concat Cos Equal Expand Gather Gelu Gemm GreaterOrEqual LayerNormalization MatMul Mul Pad Relu Reshape Shape Sin "
+    "Slice Softmax Squeeze Sub Transpose Unsqueeze",
+    DECODER_WITH_MASKS: "Add Cast Concat Conv Cos Div Equal Expand Gather Gelu Gemm GreaterOrEqual LayerNormalization MatMul Mul Pad Pow "
+    "ReduceMean Relu Reshape Shape Sin Slice Softmax Sqrt Squeeze Sub Transpose Unsqueeze",
+}
+"""What the exported files consist of, by torch 2.13 and onnxscript 0.7.2."""
+
+TENSORRT = """
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat Constant
+    ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike
+    Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
+    HardSigmoid HardSwish Identity If InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max MaxPool
+    Mean Min Mod Mul Neg Not Or Pad Pow PRelu QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu
+    Reshape Resize Round ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK
+    Transpose Trilu Unsqueeze Where Xor
+"""
+"""Those that NVIDIA's table for TensorRT 10.0, opsets 9 to 20, marks as supported, less some that no such model has:
+https://github.com/onnx/onnx-tensorrt/blob/96e781103cfc4adf4a6bb557e94bac8e693f6f4c/docs/operators.md"""
+INITIALIZED = {"Conv": (1,), "Pad": (3,), "ReduceMean": (1,), "Slice": (3,), "Squeeze": (1,), "Unsqueeze": (1,)}
+"""Inputs that the table wants constant: weights and axes."""
+
+
+def build_small() -> Any:
+    """SAM at 256 px with a block of windows, which do not divide the grid (as in vit_b), and one that attends globally."""
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    width, grid = 64, (16, 16)
+    encoder = ImageEncoderViT(
+        img_size=256,
+        embed_dim=64,
+        depth=2,
+        num_heads=2,
+        out_chans=width,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=6,
+        global_attn_indexes=(1,),
+    )
+    prompts = PromptEncoder(embed_dim=width, image_embedding_size=grid, input_image_size=(256, 256), mask_in_chans=16)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=128, num_heads=4)
+    return Sam(encoder, prompts, MaskDecoder(transformer_dim=width, transformer=transformer, iou_head_hidden_dim=32)).eval()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = build_small()
+    for parameter in model.parameters():  # position tables and the last bias of the logits start at zero, which would hide mistakes
+        torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sam(checkpoint: Path) -> Any:
+    """A small model with random weights that goes by the name of `tiny`: an export of it takes a third of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "tiny", replace(ARCHITECTURES["tiny"], build=build_small))
+        return load_sam("tiny", checkpoint)
+
+
+def image_of(size: tuple[int, int]) -> Any:
+    return np.random.default_rng(sum(size)).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def boxes(size: tuple[int, int], count: int) -> Prompts:
+    rng = np.random.default_rng(count)
+    corner = rng.uniform(0, 0.6, (count, 2))
+    return Prompts.from_boxes(np.hstack([corner, corner + rng.uniform(0.1, 0.4, (count, 2))]) * [*size[::-1], *size[::-1]], size)
+
+
+def forms(size: tuple[int, int]) -> dict[str, Prompts]:
+    """Prompts of one form each, and all of them mixed."""
+    rng = np.random.default_rng(sum(size))
+    mixed = random_prompts(size, 7, rng)
+    names = ("box", "points", "box and points", "mask", "box and mask", "points and mask", "all three")
+    return {**{name: mixed.select(np.array([i])) for i, name in enumerate(names)}, "mixed": mixed, "boxes": boxes(size, 20)}
+
+
+# Upscaling
+
+
+@pytest.mark.parametrize("size", [*SIZES, (5, 1), (20, 30), (1100, 700)])
+def test_masks_from_logits_equal_upscaling(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(sum(size))
+    noise = torch.randn(2, 128, 128, generator=generator)
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    discs = torch.stack([3 - torch.hypot(y - row, x - column) for row, column in ((0, 0), (60, 20), (127, 127), (3, 90))])
+    low_res = torch.cat([noise, discs, torch.full((1, 128, 128), -1.0), torch.ones(1, 128, 128)])
+    logits = upscale(low_res, size, 512)
+    differs = masks_from_logits(low_res, size, 512) != (logits > 0).numpy()
+    assert not (differs & (logits.abs() > 1e-5).numpy()).any()
+
+
+def test_no_logits_give_no_masks() -> None:
+    assert masks_from_logits(torch.zeros(0, 128, 128), (48, 64), 512).shape == (0, 48, 64)
+
+
+# The decoder
+
+
+def test_tokens_of_mixed_prompts() -> None:
+    box, point = np.array([10, 20, 30, 40], np.float32), np.array([[5, 6]], np.float32)
+    mask = np.ones((100, 200), bool)
+    one = np.array([1])
+    prompts = Prompts((100, 200), (Prompt(box), Prompt(points=point, point_labels=one), Prompt(box, point, one), Prompt(mask=mask)))
+    points, labels = prompt_tokens(prompts, 400)
+    assert labels.tolist() == [
+        [FIRST_CORNER, SECOND_CORNER, ABSENT],
+        [ON, NO_POINT, ABSENT],
+        [ON, FIRST_CORNER, SECOND_CORNER],
+        [ABSENT, ABSENT, ABSENT],
+    ]
+    np.testing.assert_array_equal(points[2], [[10, 12], [20, 40], [60, 80]])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_decoder_equals_segment_anything(sam: Any, size: tuple[int, int]) -> None:
+    """Without mask prompts all objects in one call, whatever their numbers of tokens; with masks likewise."""
+    engine = TorchEngine(sam)
+    embedding = engine.encode(image_of(size))
+    decoder = Decoder(sam)
+    for form, prompts in forms(size).items():
+        expected = engine.decode(embedding, prompts)
+        for rows in ([i for i, each in enumerate(prompts.objects) if (each.mask is not None) == masked] for masked in (False, True)):
+            if rows:
+                chosen = prompts.select(np.array(rows))
+                tokens = [torch.from_numpy(each) for each in prompt_tokens(chosen, decoder.side)]
+                logits, iou = decoder(embedding.features, *tokens, masks_input(chosen, decoder.side))
+                np.testing.assert_allclose(logits, expected.low_res[rows], atol=1e-4, err_msg=form)
+                np.testing.assert_allclose(iou, expected.scores[rows], atol=1e-4, err_msg=form)
+
+
+def masks_input(prompts: Prompts, side: int) -> torch.Tensor | None:
+    if prompts.objects[0].mask is None:
+        return None
+    return torch.stack([mask_to_low_res(each.mask, side, side // 4, COARSE_MASK_LOGIT) for each in prompts.objects])
+
+
+# Export
+
+
+@pytest.fixture(scope="session")
+def exported(sam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the export of the model."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'wesam_ros[onnx]'")
+    cache = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("WESAM_CACHE")
+    os.environ["WESAM_CACHE"] = str(cache)
+    logging.disable(logging.DEBUG)  # torch traces each step of its exporter there, and pytest would keep it all
+    try:
+        errors = exporting.export(sam, folder_of(sam))
+    finally:
+        logging.disable(logging.NOTSET)
+        os.environ.pop("WESAM_CACHE") if before is None else os.environ.update(WESAM_CACHE=before)
+    assert errors.largest < 1e-5
+    return cache
+
+
+@pytest.fixture
+def cache(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WESAM_CACHE", str(exported))
+    return exported
+
+
+@pytest.fixture
+def broken(sam: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the export in a cache of the test's own, to spoil."""
+    shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("WESAM_CACHE", str(tmp_path))
+    return folder_of(sam)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_are_in_tensorrts_table(sam: Any, cache: Path, name: str) -> None:
+    import onnx
+
+    graph = onnx.load(folder_of(sam) / name).graph
+    found = {node.op_type for node in graph.node}
+    assert found <= set(TENSORRT.split())
+    assert found == set(OPERATORS[name].split())
+    constants = {each.name for each in graph.initializer}
+    for node in graph.node:
+        assert not [node.input[i] for i in INITIALIZED.get(node.op_type, ()) if i < len(node.input) and node.input[i] not in constants]
+        assert node.domain == ""
+        assert len(node.output) == 1
+
+
+def test_inputs_and_outputs(sam: Any, cache: Path) -> None:
+    import onnx
+
+    graph = onnx.load(folder_of(sam) / DECODER_WITH_MASKS).graph
+    shapes = {
+        each.name: [axis.dim_param or axis.dim_value for axis in each.type.tensor_type.shape.dim] for each in (*graph.input, *graph.output)
+    }
+    assert shapes == {
+        "embedding": [1, 64, 16, 16],
+        "points": ["objects", "tokens", 2],
+        "labels": ["objects", "tokens"],
+        "masks": ["objects", 1, 64, 64],
+        "logits": ["objects", 64, 64],
+        "iou": ["objects"],
+    }
+    assert onnx.load(folder_of(sam) / ENCODER).opset_import[0].version == int(key_of(sam)["opset"]) >= 18
+
+
+def test_an_export_that_differs_from_torch_is_not_written(sam: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "_export_graph", lambda module, inputs, free, path, opset: shutil.copy(folder_of(sam) / path.name, path))
+    with pytest.raises(EngineError, match=r"differs from torch by .* nothing was written"):
+        exporting.export(sam, tmp_path / "out", tolerance=1e-12)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_opset_is_refused(sam: Any, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="at least 18, but got 17"):
+        exporting.export(sam, tmp_path / "out", opset=17)
+
+
+def test_publishing_is_all_or_nothing(tmp_path: Path) -> None:
+    def full(folder: Path) -> dict[str, Any]:
+        (folder / "half").write_bytes(b"x")
+        raise OSError(28, "No space left on device")
+
+    def whole(text: str) -> Callable[[Path], dict[str, Any]]:
+        return lambda folder: {"key": {}, "n": (folder / "file").write_text(text)}
+
+    for attempt in range(2):
+        with pytest.raises(OSError, match="No space"):
+            publish(tmp_path / "out", full)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"] * attempt
+        publish(tmp_path / "out", whole(str(attempt)))
+        assert (tmp_path / "out" / "file").read_text() == str(attempt)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["file", MANIFEST]
+
+
+def test_command_says_what_it_wrote(
+    sam: Any, checkpoint: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder_of(sam)
+    monkeypatch.setattr(exporting, "_export_graph", lambda module, inputs, free, path, opset: shutil.copy(source / path.name, path))
+    monkeypatch.setitem(ARCHITECTURES, "tiny", replace(ARCHITECTURES["tiny"], build=build_small))
+    words = ["export", "--checkpoint", str(checkpoint)]
+    assert cli.main(words) == 0
+    assert "has it already" in capsys.readouterr().out
+    assert cli.main([*words, "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "largest error against torch" in shown
+    assert "decoder_with_masks.onnx" in shown
+    check(tmp_path / "out", sam)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    assert cli.main([*words, "--out", str(tmp_path / "other")]) == 2
+    assert "has other files in it" in capsys.readouterr().err
+
+
+# ONNX Runtime
+
+
+@pytest.fixture
+def engine(sam: Any, cache: Path) -> OnnxRuntimeEngine:
+    return OnnxRuntimeEngine.load(sam, folder_of(sam))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_onnxruntime_equals_torch(sam: Any, engine: OnnxRuntimeEngine, size: tuple[int, int]) -> None:
+    """Embeddings with no adapter and with random ones of three ranks; each form of prompts, and all mixed."""
+    image, reference = image_of(size), TorchEngine(sam)
+    rank = 1 + 5 * SIZES.index(size)
+    for adapter in (None, random_adapter(sam, rank, seed=rank)):
+        expected = reference.encode(image, adapter)
+        found = engine.encode(image, adapter)
+        np.testing.assert_allclose(found.features, expected.features, atol=1e-4)
+        assert found.adapter_version == (0 if adapter is None else 1)
+    for form, prompts in forms(size).items():
+        masks, other = reference.decode(expected, prompts), engine.decode(found, prompts)
+        np.testing.assert_allclose(other.low_res, masks.low_res, atol=1e-4, err_msg=form)
+        np.testing.assert_allclose(other.scores, masks.scores, atol=1e-4, err_msg=form)
+        assert agreement(masks, other).iou.min() >= 0.99, form
+
+
+def test_no_prompts_give_no_masks(engine: OnnxRuntimeEngine) -> None:
+    masks = engine.segment(image_of((48, 64)), Prompts((48, 64), ()))
+    assert masks.masks.shape == (0, 48, 64)
+
+
+def test_same_frame_same_masks(sam: Any, engine: OnnxRuntimeEngine) -> None:
+    """In one engine after other work, and in another one."""
+    image, prompts = image_of((48, 64)), boxes((48, 64), 9)
+    first = engine.segment(image, prompts)
+    engine.segment(image_of((30, 40)), boxes((30, 40), 3), random_adapter(sam, 4, 0))
+    for each in (engine, OnnxRuntimeEngine.load(sam, folder_of(sam))):
+        np.testing.assert_array_equal(each.segment(image, prompts).low_res, first.low_res)
+
+
+def test_adapters_are_swapped_from_frame_to_frame(sam: Any, engine: OnnxRuntimeEngine) -> None:
+    image = image_of((48, 64))
+    adapters = [None, random_adapter(sam, 4, 0), random_adapter(sam, 2, 1)]
+    once = [engine.encode(image, each).features for each in adapters]
+    again = [engine.encode(image, each).features for each in adapters]
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert not torch.allclose(once[0], once[1], atol=1e-4)
+    assert not torch.allclose(once[1], once[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [TorchEngine, lambda sam: OnnxRuntimeEngine.load(sam, folder_of(sam))])
+def test_every_engine_refuses_the_same(sam: Any, cache: Path, make: Callable[[Any], Engine]) -> None:
+    each = make(sam)
+    with pytest.raises(AdapterError, match="belongs to a model with hash 0000"):
+        each.encode(image_of((48, 64)), replace(random_adapter(sam, 4, 0), base="0" * 64))
+    with pytest.raises(ValueError, match=r"image of \(10, 10\)"):
+        each.decode(each.encode(image_of((48, 64))), Prompts((10, 10), ()))
+    each.warm_up()
+    each.close()
+
+
+def test_a_closed_engine_says_so(engine: OnnxRuntimeEngine) -> None:
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.encode(image_of((48, 64)))
+
+
+# The gate
+
+
+class Altered(Engine):
+    """Torch, with logits changed."""
+
+    def __init__(self, sam: Any, change: Callable[[torch.Tensor], torch.Tensor], precision: str = "float32") -> None:
+        super().__init__(sam)
+        self.torch, self.change, self.precision = TorchEngine(sam), change, precision
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities("altered", "1", "cpu", self.precision)
+
+    def _embed(self, pixels: torch.Tensor, adapter: Any) -> torch.Tensor:
+        return self.torch._embed(pixels, adapter)
+
+    def _decode(self, features: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, scores = self.torch._decode(features, prompts)
+        return self.change(logits), scores
+
+
+def test_the_frame_of_the_gate_has_all_forms_of_prompts() -> None:
+    image, prompts = scene()
+    assert image.shape == (480, 640, 3)
+    assert {(each.box is not None, len(each.points), each.mask is not None) for each in prompts.objects} == {
+        (True, 0, False),
+        (False, 2, False),
+        (True, 0, True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda logits: logits + 1e-6, None),
+        (lambda logits: torch.cat([logits[:-1], -logits[-1:]]), r"do not agree with torch: IoU 0\.\d+ for object 11"),
+        (lambda logits: torch.full_like(logits, float("nan")), "not finite"),
+    ],
+)
+def test_gate(sam: Any, change: Callable[[torch.Tensor], torch.Tensor], sentence: str | None) -> None:
+    if sentence is None:
+        assert check_parity(Altered(sam, change), TorchEngine(sam)).iou.min() >= 0.99
+    else:
+        with pytest.raises(EngineError, match=sentence):
+            check_parity(Altered(sam, change), TorchEngine(sam))
+
+
+def test_agreement_of_empty_masks_is_full() -> None:
+    empty = Masks(np.zeros((2, 4, 4), bool), np.zeros(2, np.float32), np.zeros((2, 1, 1), np.float32))
+    one = Masks(np.stack([np.zeros((4, 4), bool), np.ones((4, 4), bool)]), empty.scores, empty.low_res)
+    assert agreement(empty, empty).iou.tolist() == [1, 1]
+    assert agreement(empty, one).iou.tolist() == [1, 0]
+
+
+# Which engine is taken
+
+
+def test_auto_takes_onnxruntime_where_it_agrees(sam: Any, cache: Path) -> None:
+    said: list[str] = []
+    selection = create_engine(sam, "auto", said.append)
+    assert selection.engine.capabilities.name == "onnxruntime"
+    assert selection.refused == ()
+    assert said[-1].startswith("engine: onnxruntime 1")
+    assert "agrees with torch" in said[0]
+
+
+def without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `import name` fail as where the package is not installed."""
+    found = builtins.__import__
+
+    def importing(wanted: str, *args: Any, **kwargs: Any) -> Any:
+        if wanted.split(".")[0] == name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return found(wanted, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+
+
+def test_without_onnxruntime_torch_serves(sam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without("onnxruntime", monkeypatch)
+    monkeypatch.setenv("WESAM_CACHE", str(tmp_path))
+    said: list[str] = []
+    selection = create_engine(sam, "auto", said.append)
+    assert isinstance(selection.engine, TorchEngine)
+    assert "onnxruntime cannot be imported" in said[-1]
+    assert "pip install 'wesam_ros[onnx]'" in said[-1]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"onnx, onnxscript, onnxruntime not installed.*wesam_ros\[onnx\]"):
+        create_engine(sam, "onnxruntime", said.append)
+
+
+def truncate(folder: Path) -> None:
+    (folder / ENCODER).write_bytes((folder / ENCODER).read_bytes()[:1000])
+
+
+def change_a_byte(folder: Path) -> None:
+    data = bytearray((folder / DECODER).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / DECODER).write_bytes(data)
+
+
+def of_another_model(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["key"]["weights"] = "f" * 64
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def no_onnx(folder: Path) -> None:
+    """A file that is what the manifest says, but nothing that can be loaded."""
+    for path in folder.glob("*.onnx"):
+        path.write_bytes(b"not a model")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    shutil.move(folder, folder.with_name("spoilt"))
+    spoilt = folder.with_name("spoilt")
+
+    def build(into: Path) -> dict[str, Any]:
+        for path in spoilt.glob("*.onnx"):
+            shutil.copy(path, into)
+        return {"key": manifest["key"]}
+
+    publish(folder, build)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (truncate, "encoder.onnx is not what was exported"),
+        (change_a_byte, "decoder.onnx is not what was exported"),
+        (of_another_model, "holds a model with hash ffffffffffff"),
+        (no_onnx, "cannot load .*encoder.onnx"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), "cannot be read"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "cannot be read"),
+        (lambda folder: (folder / DECODER_WITH_MASKS).unlink(), "missing, truncated or changed"),
+        (shutil.rmtree, "there is no exported model .*`wesam export --model tiny`"),
+    ],
+)
+def test_broken_files_are_refused_and_torch_serves(sam: Any, broken: Path, spoil: Callable[[Path], Any], sentence: str) -> None:
+    spoil(broken)
+    with pytest.raises(EngineError, match=sentence):
+        OnnxRuntimeEngine.load(sam, broken)
+    selection = create_engine(sam)
+    assert isinstance(selection.engine, TorchEngine)
+    assert len(selection.refused) == 1
+
+
+def test_an_engine_that_disagrees_is_refused(sam: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: OnnxRuntimeEngine, features: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones(len(prompts), 64, 64), torch.ones(len(prompts))
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "_decode", wrong)
+    selection = create_engine(sam)
+    assert isinstance(selection.engine, TorchEngine)
+    assert "do not agree with torch" in selection.refused[0]
+    with pytest.raises(EngineError, match="do not agree with torch"):
+        create_engine(sam, "onnxruntime")
+
+
+def test_choices(sam: Any) -> None:
+    assert isinstance(create_engine(sam, "torch").engine, TorchEngine)
+    with pytest.raises(EngineError, match=f"must be one of {', '.join(CHOICES)}, but got 'tensorflow'"):
+        create_engine(sam, "tensorflow")

@@ -1,0 +1,64 @@
+"""`wesam export`: write the model as ONNX files that ONNX Runtime and others can run, held against torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wesam_ros.engines.store import MANIFEST, OPSET
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's options to `parser`."""
+    parser.add_argument("--model", default="tiny", choices=("tiny", "vit_b", "vit_l", "vit_h"), help="default: %(default)s")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="its checkpoint (default: the package's weights, tiny only)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write (default: the cache, where the nodes look)")
+    parser.add_argument("--opset", type=int, default=OPSET, help="operator set, 18 or later; the nodes look for %(default)s, the default")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="SHARE", help="largest error against torch as a share of the largest value (default: 1e-4)"
+    )
+    parser.add_argument("--again", action="store_true", help="export even if the folder has a whole export of this model already")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports the model unless that is done already; returns the exit status."""
+    from wesam_ros.engines.engine import EngineError
+    from wesam_ros.engines.export import TOLERANCE, export
+    from wesam_ros.engines.store import folder_of
+    from wesam_ros.sam.checkpoints import load_sam
+
+    sam = load_sam(args.model, args.checkpoint.expanduser() if args.checkpoint else None)
+    folder = args.out.expanduser() if args.out else folder_of(sam, args.opset)
+    if not args.again and _has_it(folder, sam, args.opset):
+        print(f"{folder} has it already; --again exports it anew")
+        return 0
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise EngineError(f"{folder} has other files in it; name a new folder with --out")
+    tolerance = TOLERANCE if args.tolerance is None else args.tolerance
+    errors = export(sam, folder, opset=args.opset, tolerance=tolerance, say=_say)
+    for path in sorted(folder.iterdir()):
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    print(
+        f"largest error against torch, as a share of the largest value: {errors.largest:.1e} "
+        f"(embedding {errors.embedding:.1e}, logits {errors.logits:.1e}, IoU {errors.iou:.1e})"
+    )
+    return 0
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+def _has_it(folder: Path, sam: Sam, opset: int) -> bool:
+    """Whether the folder has a whole export of this model, made by the packages that are installed now."""
+    from wesam_ros.engines.engine import EngineError
+    from wesam_ros.engines.store import check, key_of
+
+    try:
+        return bool(check(folder, sam)["key"] == key_of(sam, opset))
+    except EngineError:
+        return False

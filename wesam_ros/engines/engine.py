@@ -1,0 +1,131 @@
+"""What every engine is: something that embeds an image once, with an adapter or without, and finds the masks of any prompts in it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from wesam_ros.sam.checkpoints import base_hash
+from wesam_ros.sam.lora import Adapter, AdapterError
+from wesam_ros.sam.masks import Masks
+from wesam_ros.sam.preprocessing import preprocess
+from wesam_ros.sam.prompts import Prompts
+from wesam_ros.sam.upscaling import masks_from_logits
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+
+class EngineError(ValueError):
+    """An engine that cannot be made or used here: the message says what, which value and what to do."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine is and can do.
+
+    Attributes:
+        name: as the parameter `engine` names it.
+        version: of the library that computes.
+        device: what it computes on, such as "cpu" or "cuda:0".
+        precision: "float32", "float16" or "int8"; decides how closely its masks have to agree with torch.
+    """
+
+    name: str
+    version: str
+    device: str
+    precision: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} on {self.device} in {self.precision}"
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What the encoder made of one image: features (1, c, h, w), the image's size (H, W), and the adapter's version (0: none)."""
+
+    features: Tensor
+    size: tuple[int, int]
+    adapter_version: int
+
+
+class Engine(ABC):
+    """Segments with a model from load_sam. One thread at a time.
+
+    Subclasses say what they can do and compute two functions of tensors; all that these have in common is here: preprocessing, checks,
+    and upscaling to the image. Adapters are inputs, so that a swap costs nothing.
+
+    Attributes:
+        sam: the model in torch, with the weights that the engine computes with.
+        side: the model's input size in pixels.
+    """
+
+    def __init__(self, sam: Sam) -> None:
+        self.sam = sam
+        self.side: int = sam.image_encoder.img_size
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this engine is and can do."""
+
+    @abstractmethod
+    def _embed(self, pixels: Tensor, adapter: Adapter | None) -> Tensor:
+        """Features (1, c, h, w) of preprocessed pixels (1, 3, side, side) on the CPU."""
+
+    @abstractmethod
+    def _decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits (n, h, w) and predicted IoU (n,), float32, of n >= 1 objects."""
+
+    @torch.inference_mode()
+    def encode(self, image: npt.NDArray[np.uint8], adapter: Adapter | None = None) -> Embedding:
+        """Embeds an (H, W, 3) uint8 RGB image, with an adapter of this model or with the frozen weights.
+
+        Raises:
+            AdapterError: the adapter belongs to another model.
+        """
+        if adapter is not None and adapter.base != base_hash(self.sam):
+            raise AdapterError(
+                "base",
+                f"the adapter belongs to a model with hash {adapter.base[:12]}, but this one has {base_hash(self.sam)[:12]}; "
+                "use the model and checkpoint that it was trained with",
+            )
+        features = self._embed(preprocess(image, self.side)[None], adapter)
+        return Embedding(features, (image.shape[0], image.shape[1]), adapter.version if adapter is not None else 0)
+
+    @torch.inference_mode()
+    def decode(self, embedding: Embedding, prompts: Prompts) -> Masks:
+        """Masks of the prompted objects in the original image.
+
+        Raises:
+            ValueError: the prompts are for an image of another size.
+        """
+        if prompts.size != embedding.size:
+            raise ValueError(
+                f"the prompts are for an image of {prompts.size}, but the embedding is of one of {embedding.size} (height, width)"
+            )
+        if not len(prompts):
+            low = self.side // 4
+            return Masks(np.zeros((0, *prompts.size), bool), np.zeros(0, np.float32), np.zeros((0, low, low), np.float32))
+        low_res, scores = self._decode(embedding.features, prompts)
+        masks = masks_from_logits(low_res, prompts.size, self.side)
+        return Masks(masks, scores.cpu().numpy(), low_res.cpu().numpy())
+
+    def segment(self, image: npt.NDArray[np.uint8], prompts: Prompts, adapter: Adapter | None = None) -> Masks:
+        """Masks of the prompted objects in an image: `encode`, then `decode`."""
+        return self.decode(self.encode(image, adapter), prompts)
+
+    def warm_up(self) -> None:
+        """Computes once for nothing, so that the first frame is as fast as the others."""
+        size = (self.side // 2, self.side // 2)
+        box = np.array([[0, 0, size[1], size[0]]], np.float32)
+        self.segment(np.zeros((*size, 3), np.uint8), Prompts.from_boxes(box, size))
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to free
+        """Frees what the engine holds; it is not used again."""

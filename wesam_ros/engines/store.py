@@ -1,0 +1,115 @@
+"""Where exported models are kept, and how it is known that they are whole and belong to a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import wesam_ros
+from wesam_ros.engines.engine import EngineError
+from wesam_ros.sam.checkpoints import base_hash
+from wesam_ros.sam.lora import write_atomically
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+FORMAT = 1
+"""Counts up when the exported graphs change: their inputs, outputs or what they compute."""
+OPSET = 20
+"""The first with Gelu as one operator; LayerNormalization is one since 17. TensorRT 10 reads opsets 9 to 20."""
+ENCODER, DECODER, DECODER_WITH_MASKS = "encoder.onnx", "decoder.onnx", "decoder_with_masks.onnx"
+MANIFEST = "manifest.json"
+
+
+def cache_folder() -> Path:
+    """WESAM_CACHE, or wesam_ros in XDG_CACHE_HOME, or in ~/.cache."""
+    if "WESAM_CACHE" in os.environ:
+        return Path(os.environ["WESAM_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wesam_ros"
+
+
+def key_of(sam: Sam, opset: int = OPSET) -> dict[str, str]:
+    """Everything that an export of this model depends on; "none" for a package that is not installed."""
+    versions = {"wesam_ros": wesam_ros.__version__, "torch": torch.__version__}
+    for package in ("onnx", "onnxscript"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "none"
+    return {"model": str(sam.weights_name), "weights": base_hash(sam), "format": str(FORMAT), "opset": str(opset), **versions}
+
+
+def folder_of(sam: Sam, opset: int = OPSET) -> Path:
+    """The folder in the cache for an export of this model with the packages that are installed now."""
+    digest = hashlib.sha256(json.dumps(key_of(sam, opset), sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "onnx" / f"{sam.weights_name}-{digest[:16]}"
+
+
+def publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
+    """Makes `folder` as a whole: it appears when everything is in it, and nothing is left of one that fails.
+
+    Args:
+        folder: replaced where it exists.
+        build: writes the files into the folder that it is given, and returns what the manifest is to say besides their checksums.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written to.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    made, old = temporary / "new", temporary / "old"
+    try:
+        made.mkdir()
+        manifest = build(made)
+        files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(made.iterdir())}
+        write_atomically(made / MANIFEST, (json.dumps({**manifest, "files": files}, indent=2) + "\n").encode())
+        if folder.exists():
+            folder.rename(old)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check(folder: Path, sam: Sam) -> dict[str, Any]:
+    """The manifest of an export, if it is whole and of this model.
+
+    Raises:
+        EngineError: it is missing, not one of ours, of another model or format, or a file is missing, truncated or changed.
+    """
+    remedy = f"export the model with `wesam export --model {sam.weights_name}`"
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        key, files = manifest["key"], manifest["files"]
+        expected = {name: (int(each["bytes"]), str(each["sha256"])) for name, each in files.items()}
+    except FileNotFoundError:
+        raise EngineError(f"there is no exported model in {folder}; {remedy}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{folder / MANIFEST} cannot be read ({error}); {remedy} --again") from error
+    if key.get("weights") != base_hash(sam):
+        raise EngineError(
+            f"{folder} holds a model with hash {str(key.get('weights'))[:12]}, but this one has {base_hash(sam)[:12]}; {remedy} --again"
+        )
+    if key.get("format") != str(FORMAT) or not {ENCODER, DECODER, DECODER_WITH_MASKS} <= expected.keys():
+        raise EngineError(f"{folder} is of format {key.get('format')}, but {FORMAT} is needed; {remedy} --again")
+    for name, (size, digest) in expected.items():
+        path = folder / Path(name).name
+        if not path.is_file() or path.stat().st_size != size or _sha256(path) != digest:
+            raise EngineError(f"{path} is not what was exported: it is missing, truncated or changed; {remedy} --again")
+    return dict(manifest)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

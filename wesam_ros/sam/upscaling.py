@@ -1,0 +1,80 @@
+"""From low-resolution logits to masks in the original image, at the cost of the objects, not of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wesam_ros.sam.preprocessing import resized_size, upscale
+
+THRESHOLD = 0.0
+"""A pixel belongs to the object where its logit is above this (Sam.mask_threshold of all official models)."""
+
+
+def masks_from_logits(low_res: Tensor, size: tuple[int, int], side: int) -> npt.NDArray[np.bool_]:
+    """The masks that `upscale(low_res, size, side) > THRESHOLD` gives, up to the rounding of logits next to the threshold.
+
+    An upscaled logit is a weighted mean of low-resolution ones, so that a pixel is outside the object where all of these are. On the CPU
+    only the rectangle around an object's positive logits is computed, as a product with the weights of its rows and of its columns.
+
+    Args:
+        low_res: (n, h, w) float32, n may be 0.
+        size: (H, W) of the original image.
+        side: the model's input size in pixels.
+
+    Returns:
+        (n, H, W) bool.
+    """
+    if low_res.device.type != "cpu":
+        return (upscale(low_res, size, side) > THRESHOLD).cpu().numpy() if len(low_res) else np.zeros((0, *size), bool)
+    masks = np.zeros((len(low_res), *size), bool)
+    height, width = resized_size(size, side)
+    rows, columns = _axis(low_res.shape[1], side, height, size[0]), _axis(low_res.shape[2], side, width, size[1])
+    positive: npt.NDArray[np.bool_] = low_res.numpy() > THRESHOLD
+    inside = np.asarray(positive.any(2)), np.asarray(positive.any(1))
+    for index, (in_row, in_column) in enumerate(zip(*inside, strict=True)):
+        out_y, in_y = rows.around(in_row)
+        out_x, in_x = columns.around(in_column)
+        logits = rows.weights[out_y, in_y] @ low_res[index, in_y, in_x] @ columns.weights[out_x, in_x].T
+        np.greater(logits.numpy(), THRESHOLD, out=masks[index, out_y, out_x])
+    return masks
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """One axis of the upscaling.
+
+    Attributes:
+        weights: (size, low) float32, the share that each low-resolution logit has in an image row (or column); rows sum to 1.
+        first: (size,) the first low-resolution index with a share in each row; it never decreases.
+        last: (size,) the last one, likewise.
+    """
+
+    weights: Tensor
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+
+    def around(self, inside: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+        """Image rows that have a share of any index that is `inside` (low,), and the indices that have a share in these rows."""
+        found = np.flatnonzero(inside)
+        if not len(found):
+            return slice(0, 0), slice(0, 0)
+        start, stop = np.searchsorted(self.last, found[0]), np.searchsorted(self.first, found[-1], side="right")
+        if start >= stop:  # the logits inside are all in the padding, or between the rows that a small image takes
+            return slice(0, 0), slice(0, 0)
+        return slice(start, stop), slice(self.first[start], self.last[stop - 1] + 1)
+
+
+@lru_cache(maxsize=64)
+def _axis(low: int, side: int, resized: int, size: int) -> _Axis:
+    """Weights of both interpolations, low to side and the first `resized` of these to size: what they make of the unit vectors."""
+    padded = functional.interpolate(torch.eye(low)[None], side, mode="linear", align_corners=False)
+    weights = functional.interpolate(padded[..., :resized], size, mode="linear", align_corners=False)[0].T.contiguous()
+    share = weights.numpy() > 0
+    return _Axis(weights, share.argmax(1), low - 1 - share[:, ::-1].argmax(1))
