@@ -340,8 +340,12 @@ def test_adaptation_states(attempt: Attempt, sam: Any, state: dict[str, Any], da
         else:
             bad[name] = data.draw(JSON | st.sampled_from(list(state.values())))
     learner = Learner(sam, AdaptationConfig(rank=1), 0)
-    if attempt(lambda: unpack(learner, bad) or True, refusal=ValueError):
-        pack(learner)
+
+    def restored() -> dict[str, Any]:
+        unpack(learner, bad)
+        return pack(learner)
+
+    attempt(restored, refusal=ValueError)
 
 
 IMAGES = [codecs.encode_jpeg(RGB), codecs.encode_png(RGB), codecs.encode_png(PLANE), codecs.encode_png(RGB[..., 0])]
