@@ -125,7 +125,7 @@ def play(args: argparse.Namespace, name: str, seed: int) -> tuple[list[Score], L
 
 
 def summary(scores: Sequence[Score], during: range, steps_per_frame: int) -> dict[str, Any]:
-    """What a row says, in points of mIoU; see the README of the figures, docs/reliability.md."""
+    """What a row says, in points of mIoU; docs/reliability.md says what each stands for."""
     gains = 100 * np.array([each.adapting - each.frozen for each in scores])
     attacked = np.array([each.attacked for each in scores], bool)
     before = np.array([each.index < during.start for each in scores], bool)
