@@ -153,8 +153,9 @@ def summary(scores: Sequence[Score], during: range, steps_per_frame: int) -> dic
 
 def frames_to_recover(gains: np.ndarray, places: Sequence[int]) -> int | None:
     """Frames after the attack until the mean gain of the next `RECOVERED_OVER` scored ones is above the limit; None if it never is."""
-    for start in range(len(gains) - RECOVERED_OVER + 1):
-        if gains[start : start + RECOVERED_OVER].mean() > -100 * RECOVERED_WITHIN:
+    over = min(RECOVERED_OVER, len(gains))
+    for start in range(len(gains) - over + 1 if over else 0):
+        if gains[start : start + over].mean() > -100 * RECOVERED_WITHIN:
             return places[start]
     return None
 

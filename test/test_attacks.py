@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.learner import Learner
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
 from wesam_ros.evaluation.attacks import ATTACKS, scene_change
+from wesam_ros.sam import Prompts
 
 SIZE = (60, 80)
 DURING = range(2, 5)
@@ -100,3 +107,18 @@ def test_another_scene_comes_and_goes() -> None:
     assert all(same(bad[i], clean[i]) for i in (0, 1, 5, 6))
     np.testing.assert_array_equal(bad[2].image, other[0].image)
     assert bad[2].stamp_ns == clean[2].stamp_ns
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_learning_survives(sam: Any, name: str) -> None:
+    """An attacked frame is learnt from or rejected with a reason; the adapter stays finite."""
+    learner = Learner(sam, AdaptationConfig(rank=1), 0)
+    frame = replace(attacked(name)[2], labels=None)
+    boxes = frame.detections.boxes
+    verdict = learner.observe(frame, Prompts.from_boxes(boxes[Prompts.checked_boxes(boxes, SIZE)[0]], SIZE))
+    assert verdict.accepted == (name != "detector dies")
+    assert verdict.accepted != bool(verdict.reason)
+    result = learner.step()
+    assert (result is None) == (name == "detector dies")
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.low_rank)
+    assert learner.counters["restored: not_finite"] == 0
