@@ -7,7 +7,7 @@ After each kill: how long until masks flow again, and whether the saved adapter 
 was published before. A row per kill; a run that was stopped goes on with the kills that are missing. The exit status is 1 if masks came
 later than --within seconds, or an adapter was lost.
 
-Which node is killed, and when, is drawn by the seed: within 0.2 to --longest seconds after masks flow again, so that some kills hit a
+Which node is killed, and when, is drawn by the seed: within 0.2 to --longest seconds after both nodes work again, so that some kills hit a
 node that is about to save. The adapter publishes as often as it can.
 """
 
@@ -27,6 +27,7 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
 
@@ -39,6 +40,8 @@ from wesam_ros.sam.lora import Adapter, write_atomically
 
 START_SECONDS = 300.0
 """For the first masks, and for masks after a kill, before the run is given up: a busy machine loads a model slowly."""
+SETTLE_SECONDS = 0.2
+"""Masks that a killed segmenter had sent may come so long after it; a new one does not serve as soon."""
 OFTEN = {"adaptation.publish_every": 1, "adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0}
 """The adapter publishes, and so saves, after nearly every frame."""
 
@@ -48,15 +51,19 @@ class Watcher(Node):
 
     def __init__(self) -> None:
         super().__init__("watcher")
-        self.masks_at, self.masks, self.version, self.published = 0.0, 0, 0, 0
+        self.masks_at, self.status_at, self.version = 0.0, 0.0, 0
         self.create_subscription(ObjectArray, "segmenter/objects", self._on_masks, 10)
+        self.create_subscription(AdaptationStatus, "adapter/status", self._on_status, 10)
         self.create_subscription(AdapterMessage, "adapter", self._on_adapter, LATCHED)
 
     def _on_masks(self, _: ObjectArray) -> None:
-        self.masks_at, self.masks = time.monotonic(), self.masks + 1
+        self.masks_at = time.monotonic()
+
+    def _on_status(self, _: AdaptationStatus) -> None:
+        self.status_at = time.monotonic()
 
     def _on_adapter(self, message: AdapterMessage) -> None:
-        self.version, self.published = max(self.version, message.version), self.published + 1
+        self.version = max(self.version, message.version)
 
 
 class Graph:
@@ -99,15 +106,16 @@ class Graph:
         parameters |= {"adapter": self.file if self.file.exists() else ""} if name == "segmenter" else {"save_to": self.file, **OFTEN}
         return NodeProcess(name, parameters, self.out / f"{name}.log", {})
 
-    def wait_for_masks(self, after: float) -> float | None:
-        """Seconds from `after` until masks came; None if they did not."""
-        while self.watcher.masks_at <= after:
+    def wait_for(self, what: str, after: float) -> float | None:
+        """Seconds from `after` until "masks" or a "status" of the adapter came; None if they did not."""
+        began = time.monotonic()
+        while getattr(self.watcher, f"{what}_at") <= after:
             if self.failed:
                 raise SystemExit(f"the player ended: {self.failed[0]}")
-            if time.monotonic() - after > START_SECONDS:
+            if time.monotonic() - began > START_SECONDS:
                 return None
             time.sleep(0.005)
-        return self.watcher.masks_at - after
+        return float(getattr(self.watcher, f"{what}_at")) - after
 
     def kill(self, name: str) -> dict[str, Any]:
         """Kills a node, starts it again at once, and says what came of it."""
@@ -118,7 +126,11 @@ class Graph:
         killed_at = time.monotonic()
         saved, trouble = self.saved()
         self.nodes[name] = self.start(name)
-        seconds = self.wait_for_masks(killed_at)
+        settle = SETTLE_SECONDS if name == "segmenter" else 0.0
+        seconds = self.wait_for("masks", killed_at + settle)
+        seconds = None if seconds is None else seconds + settle
+        if seconds is not None:  # the next kill hits two nodes that work
+            self.wait_for("status", killed_at + SETTLE_SECONDS)
         lost = trouble or (f"version {version} was published, but {saved} is saved" if (saved or 0) < version else "")
         return {"node": name, "published": version, "saved": saved, "lost": lost, "seconds_to_masks": seconds}
 
@@ -167,8 +179,8 @@ def main() -> None:
     graph = Graph(args)
     try:
         _ = graph.sam
-        if graph.wait_for_masks(0.0) is None:
-            raise SystemExit(f"no masks within {START_SECONDS:g} s; see the logs in {graph.out}")
+        if graph.wait_for("masks", time.monotonic()) is None or graph.wait_for("status", 0.0) is None:
+            raise SystemExit(f"no masks, or no status of the adapter, within {START_SECONDS:g} s; see the logs in {graph.out}")
         # Each kill has a seed of its own, so that a run that goes on draws what it would have drawn.
         for number in range(len(rows), args.kills):
             rng = np.random.default_rng([args.seed, number])
