@@ -27,9 +27,8 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from wesam_ros.msg import AdaptationStatus
+from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Adapter as AdapterMessage
-from wesam_ros.msg import ObjectArray
 
 from wesam_ros.data import messages
 from wesam_ros.nodes.children import LOCAL_GRAPH, NodeProcess
