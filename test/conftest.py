@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
+import signal
 import socket
 import tempfile
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
 FIRST_PORT, PORTS_PER_DOMAIN, METATRAFFIC = 7400, 250, 10
@@ -41,6 +46,65 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 # Whatever has been exported on this machine: in the tests, engines find only what a test exports.
 os.environ["WESAM_CACHE"] = str(Path(tempfile.gettempdir()) / f"wesam-tests-{os.getpid()}")
+
+FUZZ_EXAMPLES = int(os.environ.get("WESAM_FUZZ", "0"))
+"""Inputs that each property of the fuzzing tests is tried with, others each time; by default a few, always the same."""
+LARGEST = 2 * 2**30
+"""Bytes that one call may ask for beyond what the process has already."""
+LONGEST = 120
+"""Seconds after which a call hangs."""
+settings.register_profile(
+    "fuzz",
+    max_examples=FUZZ_EXAMPLES or 15,
+    derandomize=not FUZZ_EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("fuzz")
+tried: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def attempt() -> Callable[..., Any]:
+    """Makes a call with fuzzed input: its value, or None where it was refused with the documented error, whose text says something.
+
+    Any other exception fails the test, and so does a call that does not end, or asks for gigabytes unless it `may_ask` for them.
+    """
+
+    def stop(*_: Any) -> None:
+        raise AssertionError(f"the call has not ended after {LONGEST} s")
+
+    def call(function: Callable[..., Any], *args: Any, refusal: type[Exception], may_ask: bool = False, **kwargs: Any) -> Any:
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.alarm(LONGEST)
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + LARGEST, limits[1]))
+        refused: Exception | None = None
+        value = None
+        try:
+            value = function(*args, **kwargs)
+        except refusal as error:
+            refused = error
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+        tried["refused" if refused else "taken"] += 1
+        if refused is not None:
+            assert len(str(refused)) > 20, f"a refusal that says nothing: {refused!r}"
+            told = f"{refused} {refused.__cause__!r}".lower()
+            hungry = "memoryerror" in told or "insufficient memory" in told
+            assert may_ask or not hungry, f"refused only after it asked for {LARGEST} bytes: {refused}"
+        return value
+
+    return call
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many inputs the fuzzing tests have tried."""
+    if tried:
+        terminalreporter.write_line(f"fuzzing: {sum(tried.values())} inputs, {tried['refused']} of them refused")
 
 
 def pytest_configure() -> None:

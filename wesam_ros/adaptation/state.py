@@ -44,8 +44,15 @@ def unpack(learner: Learner, state: dict[str, Any]) -> None:
     """Puts a new learner, of the same model, configuration and seed, where the packed one was.
 
     Raises:
-        ValueError: the state is of another format, model or seed.
+        ValueError: the state is of another format, model or seed, or damaged; the learner is then in no state to be used.
     """
+    try:
+        _unpack(learner, state)
+    except (LookupError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"the saved state is damaged ({type(error).__name__}: {error}); start anew") from error
+
+
+def _unpack(learner: Learner, state: dict[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise ValueError(f"the saved state has format {state.get('format')!r}, but this version writes {FORMAT}; start anew")
     if state["seed"] != learner.seed or state["good"][-1][2] != learner.adapter.base:

@@ -93,7 +93,8 @@ def _opened(path: Path) -> Iterator[Reader]:
     except BagError:
         raise
     except Exception as error:  # rosbags raises many kinds for damaged files
-        raise BagError(f"bag {path} cannot be read: {error}; where a recording was cut short, `mcap recover` may mend it") from error
+        why = str(error) or type(error).__name__
+        raise BagError(f"bag {path} cannot be read: {why}; where a recording was cut short, `mcap recover` may mend it") from error
 
 
 def bag_info(path: Path) -> dict[str, tuple[str, int]]:

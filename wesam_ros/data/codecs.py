@@ -6,6 +6,7 @@ library or a `RawImage`. Bytes may come as bytes, bytearray, memoryview, array.a
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
 
 UInt8 = npt.NDArray[np.uint8]
 UInt16 = npt.NDArray[np.uint16]
@@ -36,11 +38,16 @@ PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 DEPTH_HEADER = struct.Struct("<iff")
 
 
+MAX_PIXELS = 2**26
+"""No image has more (8192 x 8192). A damaged header of a small file may claim gigabytes, so it is read before memory is asked for."""
+
+
 class CodecError(ValueError):
     """Bytes that are not the image they are said to be.
 
     Attributes:
-        reason: a short key to count by: "empty", "unknown_encoding", "wrong_step", "truncated", "unknown_format", "undecodable".
+        reason: a short key to count by: "empty", "unknown_encoding", "wrong_step", "truncated", "unknown_format", "undecodable",
+            "too_large".
     """
 
     def __init__(self, reason: str, sentence: str) -> None:
@@ -189,6 +196,7 @@ def _unpacked(data: Any, flags: int) -> npt.NDArray[Any]:
         raise CodecError("unknown_format", f"compressed image must be JPEG or PNG, but its bytes start with {raw[:4].hex()}")
     if not complete:
         raise CodecError("truncated", f"compressed image must end with its end marker, but {len(raw)} bytes have none; it was cut short")
+    _check_size(raw)
     try:
         pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
     except cv2.error as error:
@@ -198,11 +206,24 @@ def _unpacked(data: Any, flags: int) -> npt.NDArray[Any]:
     return pixels
 
 
+def _check_size(raw: bytes) -> None:
+    """CodecError where the header of a JPEG or PNG cannot be read, or is of an image of more than `MAX_PIXELS`."""
+    try:
+        with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")) as image:
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise CodecError("too_large", f"compressed image must have at most {MAX_PIXELS} pixels: {error}; its header is damaged") from error
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise CodecError("undecodable", f"compressed image of {len(raw)} bytes cannot be decoded; its header is damaged") from error
+    if width * height > MAX_PIXELS:
+        raise CodecError("too_large", f"compressed image must have at most {MAX_PIXELS} pixels, but its header says {width} x {height}")
+
+
 def decode_compressed_image(data: Any) -> UInt8:
     """(H, W, 3) uint8 RGB of the data of a sensor_msgs/CompressedImage with JPEG or PNG, told by its first bytes. EXIF turns are ignored.
 
     Raises:
-        CodecError: "empty", "unknown_format", "truncated" or "undecodable".
+        CodecError: "empty", "unknown_format", "truncated", "too_large" or "undecodable".
     """
     bgr = _unpacked(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

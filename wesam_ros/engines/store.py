@@ -89,22 +89,30 @@ def check(folder: Path, sam: Sam) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         key, files = manifest["key"], manifest["files"]
+        weights, form = key.get("weights"), key.get("format")
         expected = {name: (int(each["bytes"]), str(each["sha256"])) for name, each in files.items()}
     except FileNotFoundError:
         raise EngineError(f"there is no exported model in {folder}; {remedy}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise EngineError(f"{folder / MANIFEST} cannot be read ({error}); {remedy} --again") from error
-    if key.get("weights") != base_hash(sam):
+    if weights != base_hash(sam):
         raise EngineError(
-            f"{folder} holds a model with hash {str(key.get('weights'))[:12]}, but this one has {base_hash(sam)[:12]}; {remedy} --again"
+            f"{folder} holds a model with hash {str(weights)[:12]}, but this one has {base_hash(sam)[:12]}; {remedy} --again"
         )
-    if key.get("format") != str(FORMAT) or not {ENCODER, DECODER, DECODER_WITH_MASKS} <= expected.keys():
-        raise EngineError(f"{folder} is of format {key.get('format')}, but {FORMAT} is needed; {remedy} --again")
+    if form != str(FORMAT) or not {ENCODER, DECODER, DECODER_WITH_MASKS} <= expected.keys():
+        raise EngineError(f"{folder} is of format {str(form)[:12]}, but {FORMAT} is needed; {remedy} --again")
     for name, (size, digest) in expected.items():
         path = folder / Path(name).name
-        if not path.is_file() or path.stat().st_size != size or _sha256(path) != digest:
+        if not _is(path, size, digest):
             raise EngineError(f"{path} is not what was exported: it is missing, truncated or changed; {remedy} --again")
     return dict(manifest)
+
+
+def _is(path: Path, size: int, digest: str) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == size and _sha256(path) == digest
+    except OSError:  # a name that no file can have, or a file that cannot be read
+        return False
 
 
 def _sha256(path: Path) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -69,14 +67,13 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # torch raises many kinds for a damaged file
         size = path.stat().st_size
         expected = f"{official.official_file} has {official.bytes} bytes; " if official.bytes else ""
-        raise CheckpointError(
-            f"{path} ({size} bytes) is not a readable checkpoint: {expected}download it again ({str(error).splitlines()[0]})"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} is not a SAM checkpoint: expected a dictionary of tensors, but got {type(state).__name__}")
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} ({size} bytes) is not a readable checkpoint: {expected}download it again ({why})") from error
+    if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+        raise CheckpointError(f"{path} is not a SAM checkpoint: expected a dictionary of tensors by name, but got {type(state).__name__}")
     return state
 
 
@@ -98,8 +95,8 @@ def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[
             f"(expected {expected.get(first, 'none')}, got {found.get(first, 'none')}); {hint}"
         )
     for key, value in state.items():
-        if not value.dtype.is_floating_point:
-            raise CheckpointError(f"{path}: {key} must be a floating-point tensor, but got {value.dtype}")
+        if not value.dtype.is_floating_point or value.layout is not torch.strided:
+            raise CheckpointError(f"{path}: {key} must be a dense floating-point tensor, but got {value.dtype}, {value.layout}")
     return {key: value.float().contiguous() for key, value in state.items()}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ FORMAT = "wesam_ros.adapter/1"
 MAX_BYTES = 64 * 2**20
 """No adapter is larger: rank 64 of ViT-H has 52 MB. Checked before anything is parsed."""
 MAX_RANK = 64
+MAX_VERSION = 2**63 - 1
+"""What a message can hold, with room to count on."""
 
 
 class AdapterError(ValueError):
@@ -119,8 +122,8 @@ class Adapter:
                 raise AdapterError("dtype", f"adapter tensors must be float32, but got {tensor.dtype}; save them with Adapter.save")
             if not torch.isfinite(tensor).all():
                 raise AdapterError("not_finite", "adapter tensors must be finite, but have NaN or infinity: its training diverged")
-        if self.version < 0:
-            raise AdapterError("version", f"adapter version must be 0 or more, but got {self.version}")
+        if not 0 <= self.version <= MAX_VERSION:
+            raise AdapterError("version", f"adapter version must be 0 or more, and at most {MAX_VERSION}, but got {self.version}")
 
     @property
     def low_rank(self) -> tuple[Tensor, Tensor]:
@@ -158,14 +161,14 @@ class Adapter:
             raise AdapterError("size", f"an adapter has at most {MAX_BYTES} bytes, but got {len(data)}")
         try:
             length = int.from_bytes(data[:8], "little")
-            metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+            metadata = json.loads(data[8 : 8 + length]).get("__metadata__")
             tensors = safetensors_load(data)
-        except (ValueError, AttributeError, SafetensorError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise AdapterError("garbage", f"{len(data)} bytes are not a whole safetensors file ({error}); save it again") from error
-        if metadata.get("format") != FORMAT or set(tensors) != {"a", "b"}:
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT or set(tensors) != {"a", "b"}:
             raise AdapterError(
                 "format",
-                f"expected an adapter of format {FORMAT} with tensors a and b, but got {metadata.get('format')!r} with {sorted(tensors)}",
+                f"expected an adapter of format {FORMAT} with tensors a and b, but got {str(metadata)[:60]} with {sorted(tensors)}",
             )
         if metadata.get("base") != base_hash(for_sam):
             raise AdapterError(
@@ -173,8 +176,9 @@ class Adapter:
                 f"the adapter belongs to a model with hash {str(metadata.get('base'))[:12]}, but this one has {base_hash(for_sam)[:12]}; "
                 "use the model and checkpoint that it was trained with",
             )
-        if not str(metadata.get("version", "")).isdigit():
-            raise AdapterError("version", f"adapter version must be 0 or more, but got {metadata.get('version')!r}")
+        if not re.fullmatch("[0-9]{1,19}", str(metadata.get("version", ""))):
+            found = str(metadata.get("version"))[:30]
+            raise AdapterError("version", f"adapter version must be 0 or more, and at most {MAX_VERSION}, but got {found!r}")
         adapter = cls(tensors["a"], tensors["b"], metadata["base"], int(metadata["version"]))
         if (adapter.a.shape[0], adapter.a.shape[3]) != adapter_shape(for_sam):
             raise AdapterError(

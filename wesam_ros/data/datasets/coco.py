@@ -57,7 +57,7 @@ def annotated_images(folder: Path, split: str) -> list[Annotated]:
         for annotation in content["annotations"]:
             if not annotation.get("iscrowd", 0):
                 images[annotation["image_id"]].annotations.append(annotation)
-    except (KeyError, TypeError, ValueError) as error:  # what JSON of another kind leads to
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:  # what JSON of another kind leads to
         raise DatasetError(f"{path} is not a COCO file of instances ({type(error).__name__}: {error}); {LAYOUT}") from error
     if not images:
         raise DatasetError(f"there is no image in {path}; {LAYOUT}")

@@ -20,6 +20,13 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> Bool:
     Raises:
         ValueError: neither polygons nor run lengths, or run lengths for another size.
     """
+    try:
+        return _decoded(segmentation, size)
+    except (LookupError, TypeError, OverflowError) as error:
+        raise ValueError(f"segmentation must be polygons or run lengths, but got {str(segmentation)[:60]} ({error})") from error
+
+
+def _decoded(segmentation: Any, size: tuple[int, int]) -> Bool:
     if isinstance(segmentation, list):
         mask = np.zeros(size, bool)
         for polygon in segmentation:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wesam_ros.data.codecs import MAX_PIXELS
 from wesam_ros.data.frames import Frame
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,17 @@ def images_in(folder: Path, layout: str) -> list[Path]:
     return found
 
 
+def read_names(path: Path, layout: str) -> list[str]:
+    """The words of a list of names; DatasetError where it is not text, or has none."""
+    try:
+        names = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as text ({error}); {layout}") from error
+    if not names:
+        raise DatasetError(f"{path} is empty; {layout}")
+    return names
+
+
 def pairs_of(images: Sequence[Path], mask_of: Callable[[str], Path], layout: str) -> list[Pair]:
     """Images with their masks, `mask_of(stem)`; DatasetError where a mask is missing."""
     pairs = [Pair(path.stem, path, mask_of(path.stem)) for path in images]
@@ -177,7 +189,13 @@ def frame_of_pair(pair: Pair) -> Frame:
 
 
 def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
-    pixels = cv2.imread(str(path), flags) if path.is_file() else None
+    height, width = image_size(path)
+    if height * width > MAX_PIXELS:
+        raise DatasetError(f"{path} must have at most {MAX_PIXELS} pixels, but its header says {width} x {height}; download it again")
+    try:
+        pixels = cv2.imread(str(path), flags)
+    except cv2.error:
+        pixels = None
     if pixels is None:
         raise DatasetError(f"{path} cannot be decoded as an image; download it again")
     return pixels
@@ -189,5 +207,5 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's for some damaged PNG files
+    except Exception as error:  # Pillow raises many kinds for damaged files
         raise DatasetError(f"{path} cannot be decoded as an image; download it again") from error

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.datasets.files import (
-    DatasetError,
     Frames,
     Pair,
     check_files,
@@ -32,6 +31,7 @@ from wesam_ros.data.datasets.files import (
     pairs_of,
     read_image,
     read_mask,
+    read_names,
 )
 from wesam_ros.data.frames import Frame
 
@@ -58,11 +58,9 @@ def read_kvasir_seg(folder: Path, split: str = "all") -> Frames[Pair]:
     lists = () if split == "all" else (f"{split}.txt",)
     root = find_root(folder, ("Kvasir-SEG", "kvasir-seg"), ("images", "masks", *lists), KVASIR_LAYOUT)
     if lists:
-        names = (root / lists[0]).read_text(encoding="utf-8").split()
+        names = read_names(root / lists[0], KVASIR_LAYOUT)
         images = [root / "images" / f"{name.removesuffix('.jpg')}.jpg" for name in names]
         check_files(images, KVASIR_LAYOUT)
-        if not images:
-            raise DatasetError(f"{root / lists[0]} is empty; {KVASIR_LAYOUT}")
     else:
         images = images_in(root / "images", KVASIR_LAYOUT)
     return Frames(pairs_of(images, lambda stem: root / "masks" / f"{stem}.jpg", KVASIR_LAYOUT), _read_polyps)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wesam_ros.data.datasets.files import DatasetError, Frames, Pair, check_files, check_split, find_root, read_ids, read_image
+from wesam_ros.data.datasets.files import Frames, Pair, check_files, check_split, find_root, read_ids, read_image, read_names
 from wesam_ros.data.frames import Frame
 
 SPLITS = ("train", "val", "trainval")
@@ -34,9 +34,7 @@ def read_voc2012(folder: Path, split: str = "val") -> Frames[Pair]:
     check_split(split, SPLITS)
     listed = f"ImageSets/Segmentation/{split}.txt"
     root = find_root(folder, ("VOCdevkit/VOC2012", "VOC2012"), ("JPEGImages", "SegmentationObject", listed), LAYOUT)
-    names = (root / listed).read_text(encoding="utf-8").split()
-    if not names:
-        raise DatasetError(f"{root / listed} is empty; {LAYOUT}")
+    names = read_names(root / listed, LAYOUT)
     pairs = [Pair(name, root / "JPEGImages" / f"{name}.jpg", root / "SegmentationObject" / f"{name}.png") for name in names]
     check_files([path for pair in pairs for path in (pair.image, pair.mask)], LAYOUT)
     return Frames(pairs, _read)

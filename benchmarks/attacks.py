@@ -1,0 +1,201 @@
+"""What attacks on learning cost: each stream is predicted by the frozen and the adapting model, then learnt from, before, under and after.
+
+    python benchmarks/attacks.py demo/tabletop.mcap --json out/attacks.json
+    python benchmarks/attacks.py sim:dim --attack "wrong boxes" --attack "same frame" --frames 2000
+
+A row per attack and seed; one that is in the file already is not run again. Labels are used for scoring only. The stream is the recording
+again and again, or table after table of a simulated domain; an attack takes the middle half of it. "foreign adapter" is a message from
+someone else: weights drawn at random with the right base, which a segmenter that anyone may talk to has to take; of another base it is
+refused (test/test_lora.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.learner import Learner
+from wesam_ros.config import overrides
+from wesam_ros.data.bags import read_bag
+from wesam_ros.data.detector import simulate_detections
+from wesam_ros.data.frames import Frame
+from wesam_ros.engines.engine import Engine
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.evaluation.attacks import ATTACKS, Attack, scene_change
+from wesam_ros.evaluation.metrics import score_frame
+from wesam_ros.sam.checkpoints import load_sam
+from wesam_ros.sam.lora import Adapter, write_atomically
+from wesam_ros.sam.prompts import Prompts
+
+WINDOW, RECOVERED_OVER, RECOVERED_WITHIN = 100, 20, 0.01
+"""Scored frames of the worst window; and the model has recovered when over so many it is less than this below frozen."""
+FOREIGN, SCENE = "foreign adapter", "scene change"
+FOREIGN_SIZE = 0.05
+"""Standard deviation of a foreign adapter's weights: about those of a trained one of `tiny`."""
+NAMES = (*ATTACKS, SCENE, FOREIGN)
+
+
+def stream(source: str, seed: int) -> Iterator[Frame]:
+    """Endless labelled frames with detections and growing stamps: a recording over and over, or sim:DOMAIN, table after table."""
+    stamps = count(10**9, 10**8)
+    rng = np.random.default_rng(seed)
+    for turn in count():
+        if source.startswith("sim:"):
+            from wesam_ros.data.simulator import simulate
+
+            frames = simulate(source.removeprefix("sim:"), 1000 * seed + turn, objects=16, views=8)
+            frames = (replace(each, detections=simulate_detections(each.labels, rng)) for each in frames if each.labels is not None)
+        else:
+            frames = read_bag(Path(source), labels=True)
+        yield from (replace(frame, stamp_ns=next(stamps)) for frame in frames)
+
+
+@dataclass
+class Score:
+    """Mean IoU of one frame's objects, frozen and adapting, and the version that served; whether the frame was attacked."""
+
+    frozen: float
+    adapting: float
+    attacked: bool
+    index: int
+
+
+def prompts_of(frame: Frame) -> Prompts:
+    """The usable boxes of a frame's detections, as the nodes take them."""
+    boxes = frame.detections.boxes if frame.detections is not None else np.zeros((0, 4), np.float32)
+    return Prompts.from_boxes(boxes[Prompts.checked_boxes(boxes, frame.size)[0]], frame.size)
+
+
+def score(engine: Engine, frame: Frame, prompts: Prompts, adapter: Adapter) -> tuple[float, float] | None:
+    """Mean IoU of the frozen and the adapting model's masks; None where there is nothing to score."""
+    if frame.labels is None or not len(prompts):
+        return None
+    boxes = np.stack([each.box for each in prompts.objects if each.box is not None])
+    frozen = engine.segment(frame.image, prompts)
+    adapting = engine.segment(frame.image, prompts, adapter) if adapter.version else frozen
+    iou = [score_frame(each.masks, boxes, frame.labels, void=frame.void).iou for each in (frozen, adapting)]
+    return (float(iou[0].mean()), float(iou[1].mean())) if len(iou[0]) else None
+
+
+def foreign(learner: Learner, seed: int) -> Adapter:
+    """A well-formed adapter of the learner's model that nobody has trained, newer than the learner's own."""
+    rng = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(each.shape, generator=rng) * FOREIGN_SIZE for each in learner.adapter.low_rank)
+    return Adapter(a, b, learner.adapter.base, learner.adapter.version + 1)
+
+
+def play(args: argparse.Namespace, name: str, seed: int) -> tuple[list[Score], Learner]:
+    """One attack on one stream: every frame is predicted before it is learnt from."""
+    sam = load_sam(args.model, args.checkpoint)
+    learner, engine = Learner(sam, AdaptationConfig(**overrides(AdaptationConfig, args.set)), seed), TorchEngine(sam)
+    during = range(args.frames // 4, args.frames - args.frames // 4)
+    attack: Attack = ATTACKS["none"] if name == FOREIGN else ATTACKS.get(name, scene_change(stream(args.other, seed)))
+    scores: list[Score] = []
+    serving = learner.adapter
+    began = time.monotonic()
+    for index, frame in enumerate(attack(islice(stream(args.source, seed), args.frames), during, np.random.default_rng(seed))):
+        if name == FOREIGN and index == during.start:
+            serving = foreign(learner, seed)
+        prompts = prompts_of(frame)
+        scored = score(engine, frame, prompts, serving)
+        if scored is not None:
+            scores.append(Score(*scored, attacked=index in during, index=index))
+        learner.observe(replace(frame, labels=None, void=None), prompts)
+        for _ in range(args.steps_per_frame):
+            learner.step()
+        proposal = learner.propose()
+        serving = proposal.adapter or serving
+        if (index + 1) % 10 == 0:
+            gain = 100 * np.mean([each.adapting - each.frozen for each in scores[-50:]]) if scores else float("nan")
+            pace = (index + 1) / (time.monotonic() - began)
+            text = f"{name}, seed {seed}: frame {index + 1} of {args.frames}, {pace:.2f} a second, last 50 {gain:+.1f} points"
+            print(f"\r\x1b[K{text}" if sys.stdout.isatty() else text, end="" if sys.stdout.isatty() else "\n", flush=True)
+    return scores, learner
+
+
+def summary(scores: Sequence[Score], during: range, steps_per_frame: int) -> dict[str, Any]:
+    """What a row says, in points of mIoU; docs/reliability.md says what each stands for."""
+    gains = 100 * np.array([each.adapting - each.frozen for each in scores])
+    attacked = np.array([each.attacked for each in scores], bool)
+    before = np.array([each.index < during.start for each in scores], bool)
+    after = ~attacked & ~before
+
+    def mean(of: np.ndarray) -> float | None:
+        return round(float(gains[of].mean()), 2) if of.any() else None
+
+    window = min(WINDOW, len(gains))
+    sums = np.convolve(gains, np.ones(window) / window, "valid") if window else np.zeros(0)
+    recovered = frames_to_recover(gains[after], [each.index - during.stop for each, late in zip(scores, after, strict=True) if late])
+    return {
+        "scored_frames": len(gains),
+        "frozen_miou": round(100 * float(np.mean([each.frozen for each in scores])), 2) if scores else None,
+        "gain": mean(np.ones(len(gains), bool)),
+        "gain_before": mean(before),
+        "gain_under_attack": mean(attacked),
+        "gain_after": mean(after),
+        "worst_window": round(float(sums.min()), 2) if len(sums) else None,
+        "window": window,
+        "frames_to_recover": recovered,
+        "steps_to_recover": None if recovered is None else recovered * steps_per_frame,
+    }
+
+
+def frames_to_recover(gains: np.ndarray, places: Sequence[int]) -> int | None:
+    """Frames after the attack until the mean gain of the next `RECOVERED_OVER` scored ones is above the limit; None if it never is."""
+    over = min(RECOVERED_OVER, len(gains))
+    for start in range(len(gains) - over + 1 if over else 0):
+        if gains[start : start + over].mean() > -100 * RECOVERED_WITHIN:
+            return places[start]
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="labelled recording, or sim:DOMAIN")
+    parser.add_argument("--other", default="sim:dim", help="the other scene of the scene change, likewise (default: %(default)s)")
+    parser.add_argument("--attack", action="append", choices=NAMES, help="may be repeated (default: all)")
+    parser.add_argument("--seed", type=int, action="append", help="may be repeated (default: 0)")
+    parser.add_argument("--frames", type=int, default=1000, help="of a stream, half of them attacked (default: %(default)s)")
+    parser.add_argument("--steps-per-frame", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--threads", type=int, default=0, help="of torch (default: its own choice)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the method, for comparison")
+    parser.add_argument("--json", type=Path, default=Path("out/attacks.json"), help="file with the rows (default: %(default)s)")
+    args = parser.parse_args()
+    if args.frames < 4:
+        parser.error(f"--frames must be at least 4, but got {args.frames}")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows: list[dict[str, Any]] = json.loads(args.json.read_text()) if args.json.exists() else []
+    during = range(args.frames // 4, args.frames - args.frames // 4)
+    for seed in args.seed or [0]:
+        for name in args.attack or NAMES:
+            key = {"attack": name, "seed": seed, "source": args.source, "frames": args.frames}
+            key |= {"steps_per_frame": args.steps_per_frame, "model": args.model, "set": args.set}
+            if name == SCENE:
+                key["other"] = args.other
+            if any(key.items() <= row.items() for row in rows):
+                continue
+            began = time.monotonic()
+            scores, learner = play(args, name, seed)
+            row = {**key, **summary(scores, during, args.steps_per_frame)}
+            row |= {"adapters": learner.adapter.version, "counters": dict(learner.counters), "seconds": round(time.monotonic() - began)}
+            rows.append(row)
+            write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+            print(f"{name}, seed {seed}: " + ", ".join(f"{k} {v}" for k, v in row.items() if k not in (*key, "counters")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Kills the segmenter or the adapter node with SIGKILL at random moments while a recording plays, and starts it again at once.
+
+    source scripts/env.sh
+    python benchmarks/faults.py demo/tabletop.mcap --kills 200 --json out/faults.json
+
+After each kill: how long until masks flow again, and whether the saved adapter is a whole one of this model, at least as new as any that
+was published before. A row per kill; a run that was stopped goes on with the kills that are missing. The exit status is 1 if masks came
+later than --within seconds, or an adapter was lost.
+
+Which node is killed, and when, is drawn by the seed: within 0.2 to --longest seconds after both nodes work again, so that some kills hit a
+node that is about to save. The adapter publishes as often as it can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from wesam_ros.msg import AdaptationStatus, ObjectArray
+from wesam_ros.msg import Adapter as AdapterMessage
+
+from wesam_ros.data import messages
+from wesam_ros.nodes.children import LOCAL_GRAPH, NodeProcess
+from wesam_ros.nodes.inputs import LATCHED
+from wesam_ros.nodes.player import Player, PlayerError, spin_quietly
+from wesam_ros.sam.checkpoints import load_sam
+from wesam_ros.sam.lora import Adapter, write_atomically
+
+START_SECONDS = 300.0
+"""For the first masks, and for masks after a kill, before the run is given up: a busy machine loads a model slowly."""
+SETTLE_SECONDS = 0.2
+"""Masks that a killed segmenter had sent may come so long after it; a new one does not serve as soon."""
+OFTEN = {"adaptation.publish_every": 1, "adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0}
+"""The adapter publishes, and so saves, after nearly every frame."""
+
+
+class Watcher(Node):
+    """Notes when masks came last, and the newest version that was published."""
+
+    def __init__(self) -> None:
+        super().__init__("watcher")
+        self.masks_at, self.status_at, self.version = 0.0, 0.0, 0
+        self.create_subscription(ObjectArray, "segmenter/objects", self._on_masks, 10)
+        self.create_subscription(AdaptationStatus, "adapter/status", self._on_status, 10)
+        self.create_subscription(AdapterMessage, "adapter", self._on_adapter, LATCHED)
+
+    def _on_masks(self, _: ObjectArray) -> None:
+        self.masks_at = time.monotonic()
+
+    def _on_status(self, _: AdaptationStatus) -> None:
+        self.status_at = time.monotonic()
+
+    def _on_adapter(self, message: AdapterMessage) -> None:
+        self.version = max(self.version, message.version)
+
+
+class Graph:
+    """The player in this process, the two nodes in theirs."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.out = args, args.json.parent / "faults"
+        self.file = self.out / "adapter.safetensors"
+        self.player = Player(bag=str(args.bag.expanduser().resolve()), rate=args.rate, loop=True, timeout=START_SECONDS)
+        self.watcher = Watcher()
+        self.executor = SingleThreadedExecutor()
+        for node in (self.player, self.watcher):
+            self.executor.add_node(node)
+        self.nodes = {name: self.start(name) for name in ("segmenter", "adapter")}
+        self.failed: list[BaseException] = []
+        threading.Thread(target=spin_quietly, args=(self.executor,), daemon=True).start()
+        threading.Thread(target=self._play, daemon=True).start()
+
+    def _play(self) -> None:
+        try:
+            self.player.play()
+        except (PlayerError, ValueError) as error:
+            self.failed.append(error)
+        except Exception as error:  # the context is shut down at the end of the run, while the player waits
+            if rclpy.ok():
+                self.failed.append(error)
+
+    def start(self, name: str) -> NodeProcess:
+        """A node's process, new; its log is kept apart from those of the processes before."""
+        kinds = self.player.kinds
+        parameters: dict[str, Any] = {
+            "model": self.args.model,
+            "torch_threads": 1,
+            "use_depth": "depth" in kinds,
+            "image_transport": "compressed" if kinds["image"] == messages.COMPRESSED_IMAGE else "raw",
+            "depth_transport": "compressedDepth" if kinds.get("depth") == messages.COMPRESSED_IMAGE else "raw",
+        }
+        if self.args.checkpoint is not None:
+            parameters["checkpoint"] = self.args.checkpoint.expanduser().resolve()
+        parameters |= {"adapter": self.file if self.file.exists() else ""} if name == "segmenter" else {"save_to": self.file, **OFTEN}
+        return NodeProcess(name, parameters, self.out / f"{name}.log", {})
+
+    def wait_for(self, what: str, after: float) -> float | None:
+        """Seconds from `after` until "masks" or a "status" of the adapter came; None if they did not."""
+        began = time.monotonic()
+        while getattr(self.watcher, f"{what}_at") <= after:
+            if self.failed:
+                raise SystemExit(f"the player ended: {self.failed[0]}")
+            if time.monotonic() - began > START_SECONDS:
+                return None
+            time.sleep(0.005)
+        return float(getattr(self.watcher, f"{what}_at")) - after
+
+    def kill(self, name: str) -> dict[str, Any]:
+        """Kills a node, starts it again at once, and says what came of it."""
+        process = self.nodes[name].process
+        version = self.watcher.version
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        killed_at = time.monotonic()
+        saved, trouble = self.saved()
+        self.nodes[name] = self.start(name)
+        settle = SETTLE_SECONDS if name == "segmenter" else 0.0
+        seconds = self.wait_for("masks", killed_at + settle)
+        seconds = None if seconds is None else seconds + settle
+        if seconds is not None:  # the next kill hits two nodes that work
+            self.wait_for("status", killed_at + SETTLE_SECONDS)
+        lost = trouble or (f"version {version} was published, but {saved} is saved" if (saved or 0) < version else "")
+        return {"node": name, "published": version, "saved": saved, "lost": lost, "seconds_to_masks": seconds}
+
+    def saved(self) -> tuple[int | None, str]:
+        """The version of the saved adapter, None if none was saved yet; and what is wrong with it."""
+        if not self.file.exists():
+            return None, ""
+        try:
+            return Adapter.load(self.file, for_sam=self.sam).version, ""
+        except (ValueError, OSError) as error:
+            return None, str(error)
+
+    @property
+    def sam(self) -> Any:
+        """The model, loaded once, to check adapters against."""
+        if not hasattr(self, "_sam"):
+            self._sam = load_sam(self.args.model, self.args.checkpoint)
+        return self._sam
+
+    def stop(self) -> None:
+        """Ends all processes."""
+        for node in self.nodes.values():
+            node.stop()
+        self.executor.shutdown(0)
+        rclpy.try_shutdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("--kills", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--within", type=float, default=5.0, metavar="S", help="masks must flow again by then (default: %(default)g)")
+    parser.add_argument("--longest", type=float, default=5.0, metavar="S", help="between masks and the next kill (default: %(default)g)")
+    parser.add_argument("--rate", type=float, default=5.0, metavar="HZ", help="frames per second (default: %(default)g)")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--json", type=Path, default=Path("out/faults.json"), help="file with the rows (default: %(default)s)")
+    args = parser.parse_args()
+    args.json = args.json.expanduser().resolve()
+    rows: list[dict[str, Any]] = json.loads(args.json.read_text()) if args.json.exists() else []
+    for name, value in LOCAL_GRAPH.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    rclpy.init(args=[])
+    graph = Graph(args)
+    try:
+        _ = graph.sam
+        if graph.wait_for("masks", time.monotonic()) is None or graph.wait_for("status", 0.0) is None:
+            raise SystemExit(f"no masks, or no status of the adapter, within {START_SECONDS:g} s; see the logs in {graph.out}")
+        # Each kill has a seed of its own, so that a run that goes on draws what it would have drawn.
+        for number in range(len(rows), args.kills):
+            rng = np.random.default_rng([args.seed, number])
+            time.sleep(rng.uniform(0.2, args.longest))
+            rows.append({"kill": number, "seed": args.seed, **graph.kill(str(rng.choice(["segmenter", "adapter"])))})
+            write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+            print(f"kill {number + 1} of {args.kills}: {rows[-1]}", flush=True)
+            if rows[-1]["seconds_to_masks"] is None:
+                raise SystemExit(f"no masks within {START_SECONDS:g} s after the kill; see the logs in {graph.out}")
+    finally:
+        graph.stop()
+    sys.exit(report(rows, args.within))
+
+
+def report(rows: list[dict[str, Any]], within: float) -> int:
+    """Prints the outcome; 1 if a promise was broken."""
+    for name in ("segmenter", "adapter"):
+        times = [row["seconds_to_masks"] for row in rows if row["node"] == name]
+        if times:
+            print(f"{name}: {len(times)} kills, masks again after {np.median(times):.2f} s (median), {max(times):.2f} s at most")
+    late, lost = [row["kill"] for row in rows if row["seconds_to_masks"] > within], [row["kill"] for row in rows if row["lost"]]
+    print(f"later than {within:g} s: {late or 'none'}; adapters lost: {lost or 'none'}")
+    return int(bool(late or lost))
+
+
+if __name__ == "__main__":
+    main()
