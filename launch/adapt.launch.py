@@ -45,7 +45,7 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="how the depth image arrives: Image, or CompressedImage on <depth>/compressedDepth",
         ),
         DeclareLaunchArgument(
-            "model", default_value="tiny", choices=["tiny", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
+            "model", default_value="tiny", choices=["tiny", "vit_t", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
         ),
         DeclareLaunchArgument(
             "checkpoint", default_value="", description="checkpoint file of the model; empty for the weights in the package (tiny only)"

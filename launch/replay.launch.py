@@ -23,7 +23,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument("bag", description="recording: an MCAP file or a rosbag2 folder with images and detections"),
         DeclareLaunchArgument("out", default_value="out/run", description="folder for the adapter file, the report and the logs"),
         DeclareLaunchArgument(
-            "model", default_value="tiny", choices=["tiny", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
+            "model", default_value="tiny", choices=["tiny", "vit_t", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
         ),
         DeclareLaunchArgument(
             "checkpoint", default_value="", description="checkpoint file of the model; empty for the weights in the package (tiny only)"

@@ -31,10 +31,10 @@ def test_weights_decide_the_hash(random_tiny: Path, sam: Any, tmp_path: Path) ->
 
 
 def test_parameter_counts_are_the_published_ones() -> None:
-    """ViT-B 93.7 M, -L 312.3 M, -H 641.1 M (Segment Anything's checkpoints)."""
+    """MobileSAM 10.1 M, ViT-B 93.7 M, -L 312.3 M, -H 641.1 M (their checkpoints)."""
     with torch.device("meta"):
         counts = {name: sum(p.numel() for p in each.build().parameters()) for name, each in ARCHITECTURES.items()}
-    assert counts == {"tiny": 4_862_976, "vit_b": 93_735_472, "vit_l": 312_342_832, "vit_h": 641_090_608}
+    assert counts == {"tiny": 4_862_976, "vit_t": 10_130_092, "vit_b": 93_735_472, "vit_l": 312_342_832, "vit_h": 641_090_608}
 
 
 def _pickled(path: Path) -> None:
@@ -66,7 +66,7 @@ def test_checkpoint_of_another_model_is_named(random_tiny: Path) -> None:
 
 
 def test_unknown_model_and_missing_checkpoint() -> None:
-    with pytest.raises(CheckpointError, match="one of tiny, vit_b, vit_l, vit_h"):
+    with pytest.raises(CheckpointError, match="one of tiny, vit_t, vit_b, vit_l, vit_h"):
         load_sam("vit_x")
     with pytest.raises(CheckpointError, match="download sam_vit_h_4b8939"):
         load_sam("vit_h")

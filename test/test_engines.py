@@ -30,8 +30,8 @@ from wesam_ros.engines.selection import create_engine
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFEST, check, folder_of, key_of, publish
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import AdapterError, Masks, Prompt, Prompts, load_sam, upscale
-from wesam_ros.sam.architectures import ARCHITECTURES
-from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
+from wesam_ros.sam.architectures import ARCHITECTURES, build_vit_t
+from wesam_ros.sam.predictor import COARSE_MASK_LOGIT, embed_images
 from wesam_ros.sam.preprocessing import mask_to_low_res
 from wesam_ros.sam.upscaling import masks_from_logits
 
@@ -228,6 +228,23 @@ def test_operators_are_in_tensorrts_table(sam: Any, cache: Path, name: str) -> N
         assert not [node.input[i] for i in INITIALIZED.get(node.op_type, ()) if i < len(node.input) and node.input[i] not in constants]
         assert node.domain == ""
         assert len(node.output) == 1
+
+
+def test_mobile_sams_encoder_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block of each kind, on a grid that the windows do not divide; its adapter has blocks of several widths."""
+    onnx, onnxruntime = (pytest.importorskip(name, reason="needs the extra onnx") for name in ("onnx", "onnxruntime"))
+    monkeypatch.setattr("wesam_ros.sam.tiny_vit.DEPTHS", (1, 1, 1, 1))
+    monkeypatch.setitem(ARCHITECTURES, "vit_t", replace(ARCHITECTURES["vit_t"], build=partial(build_vit_t, 128)))
+    torch.manual_seed(0)
+    save_file(build_vit_t(128).state_dict(), tmp_path / "mobile.safetensors")
+    model = load_sam("vit_t", tmp_path / "mobile.safetensors")
+    name, module, inputs, free = exporting._graphs(model)[0]
+    exporting._export_graph(module, inputs, free, tmp_path / name, 20)
+    assert {node.op_type for node in onnx.load(tmp_path / name).graph.node} <= set(TENSORRT.split())
+    adapter, pixels = random_adapter(model, 7, 0), torch.randn(1, 3, 128, 128)
+    values = {"pixels": pixels.numpy(), "a": adapter.a.numpy(), "b": adapter.b.numpy()}
+    (found,) = onnxruntime.InferenceSession(tmp_path / name).run(None, values)
+    np.testing.assert_allclose(found, embed_images(model, pixels, adapter.low_rank), atol=1e-4)
 
 
 def test_inputs_and_outputs(sam: Any, cache: Path) -> None:

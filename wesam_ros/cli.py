@@ -17,6 +17,7 @@ COMMANDS = {
     "bag": ("wesam_ros.data.command", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.evaluation.command", "compare adaptation methods on data sets and recordings"),
     "export": ("wesam_ros.engines.command", "write the model as ONNX files, for ONNX Runtime and others"),
+    "benchmark": ("wesam_ros.benchmarking.command", "time every engine that is present against SamPredictor"),
     "pretrain": ("wesam_ros.pretraining.command", "train the small default model on simulated scenes"),
 }
 

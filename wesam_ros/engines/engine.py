@@ -64,7 +64,10 @@ class Engine(ABC):
     Attributes:
         sam: the model in torch, with the weights that the engine computes with.
         side: the model's input size in pixels.
+        concurrent: whether several threads may encode and decode at once after all.
     """
+
+    concurrent = False
 
     def __init__(self, sam: Sam) -> None:
         self.sam = sam

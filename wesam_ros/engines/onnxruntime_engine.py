@@ -38,6 +38,8 @@ class OnnxRuntimeEngine(Engine):
         EngineError: onnxruntime is missing or lacks CUDA, or cannot load the files.
     """
 
+    concurrent = True  # sessions may be run from several threads
+
     def __init__(self, sam: Sam, folder: Path, threads: int | None = None) -> None:
         super().__init__(sam)
         onnxruntime = _import()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from wesam_ros.engines.engine import Engine, EngineError
 from wesam_ros.engines.export import random_adapter
+from wesam_ros.sam.lora import Adapter
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 
@@ -61,15 +63,29 @@ def agreement(reference: Masks, other: Masks) -> Parity:
     return Parity(iou, float(np.abs(reference.low_res - other.low_res).max()))
 
 
-def check_parity(engine: Engine, reference: Engine) -> Parity:
+def check_parity(
+    engine: Engine, reference: Engine, adapter: Adapter | None = None, run: Callable[[Callable[[], Masks]], Masks] | None = None
+) -> Parity:
     """Holds an engine against the reference, with an adapter: without one, nobody would see that the engine takes no notice of it.
 
+    Args:
+        engine: the one to check.
+        reference: whose masks are right.
+        adapter: of the engine's model; a random one where None.
+        run: calls a function that computes with the engine and returns its result, where this is not to happen in this thread.
+
     Raises:
-        EngineError: an object's masks agree less than the engine's precision allows, or a value is not finite.
+        EngineError: the engine fails, an object's masks agree less than its precision allows, or a value is not finite.
     """
     image, prompts = scene()
-    adapter = random_adapter(engine.sam, 4, 0)
-    expected, found = (each.segment(image, prompts, adapter) for each in (reference, engine))
+    taken = adapter or random_adapter(engine.sam, 4, 0)
+    expected = reference.segment(image, prompts, taken)
+    try:
+        found = (run or _now)(lambda: engine.segment(image, prompts, taken))
+    except EngineError:
+        raise
+    except Exception as error:  # libraries' exceptions have no base of their own
+        raise EngineError(f"{engine.capabilities} fails: {type(error).__name__}: {error}") from error
     if not (np.isfinite(found.low_res).all() and np.isfinite(found.scores).all()):
         raise EngineError(f"{engine.capabilities} gives values that are not finite")
     parity = agreement(expected, found)
@@ -81,3 +97,7 @@ def check_parity(engine: Engine, reference: Engine) -> Parity:
             f"but at least {least} is needed (logits differ by up to {parity.logits:.2g}); export the model again, or report this"
         )
     return parity
+
+
+def _now(call: Callable[[], Masks]) -> Masks:
+    return call()

@@ -23,11 +23,13 @@ from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Detections
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
+from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.overlay import draw_labels
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
 from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of, stamp_of
-from wesam_ros.nodes.frame_node import FrameNode, FrameRequest
+from wesam_ros.nodes.frame_node import STOP_SECONDS, FrameNode, FrameRequest
+from wesam_ros.nodes.gate import AdapterGate
 from wesam_ros.nodes.geometry import Located, cloud, locate
 from wesam_ros.nodes.inputs import LATCHED, incompatible
 from wesam_ros.nodes.objects import cloud_message, image_message, object_messages
@@ -63,6 +65,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         super().__init__("segmenter", SegmenterParameters)
         self._engine: Engine | None = None
         self._refused: tuple[str, ...] = ()
+        self._gate: AdapterGate | None = None
         self._adapter: Adapter | None = None
         self._objects = self.create_lifecycle_publisher(ObjectArray, "~/objects", 10)
         self._labels = self.create_lifecycle_publisher(Image, "~/labels", 2)
@@ -89,6 +92,12 @@ class Segmenter(FrameNode[SegmenterParameters]):
         self._engine = self._adapter = None
 
     def started(self) -> None:
+        engine = self._running()
+        if self.worker is not None and not isinstance(engine, TorchEngine):
+            worker = self.worker
+            self._gate = AdapterGate(engine, lambda call: worker.call(call).result(), self._on_checked, self._gate_failed)
+            if self._adapter is not None:
+                self._gate.offer(self._adapter)
         events = incompatible(self, self.diagnostics, "adapter")
         self._adapters = self.create_subscription(AdapterMessage, "adapter", self._on_adapter, LATCHED, event_callbacks=events)
         self._announce()
@@ -97,6 +106,9 @@ class Segmenter(FrameNode[SegmenterParameters]):
         if self._adapters is not None:
             self.destroy_subscription(self._adapters)
             self._adapters = None
+        if self._gate is not None:
+            self._gate.stop(STOP_SECONDS)
+            self._gate = None
 
     def state(self) -> dict[str, str]:
         adapter, engine = self._adapter, self._engine
@@ -195,6 +207,24 @@ class Segmenter(FrameNode[SegmenterParameters]):
             return
         self._adapter = adapter
         self._announce()
+        if self._gate is not None:
+            self._gate.offer(adapter)
+
+    def _on_checked(self, adapter: Adapter, refusal: str | None) -> None:
+        """What the gate says, in its thread. It waits for the swap: until then, torch may be used there only, and afterwards here only."""
+        self.diagnostics.count("checked.adapter")
+        if refusal is not None and self.worker is not None:
+            self.worker.call(lambda: self._refuse(refusal)).result()
+            self.diagnostics.problem("refused.engine", f"{refusal}; torch serves from the next frame on")
+
+    def _refuse(self, refusal: str) -> None:
+        """Has torch serve, in the worker thread: it agrees with itself, and another engine would have to be loaded and checked first."""
+        engine = self._running()
+        self._engine, self._refused = TorchEngine(engine.sam), (*self._refused, f"{engine.capabilities.name}: {refusal}")
+        engine.close()
+
+    def _gate_failed(self, error: Exception) -> None:
+        self.diagnostics.problem("failed.gate", f"an adapter could not be checked: {type(error).__name__}: {error}")
 
     def _current(self) -> int:
         return self._adapter.version if self._adapter is not None else 0

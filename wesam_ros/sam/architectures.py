@@ -1,4 +1,4 @@
-"""The Segment Anything architectures that can be built: the official three, and `tiny`, from the same `segment_anything` modules."""
+"""The Segment Anything architectures that can be built: the official three, MobileSAM, and `tiny`, from `segment_anything`'s modules."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def _import_segment_anything() -> None:
 _DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # declarations live as long as this object
 _import_segment_anything()
 
+PATCH = 16
+"""Pixels of the model's input per position of the embedding, along either axis."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -45,11 +48,13 @@ class Architecture:
         build: makes the model with random weights.
         official_file: the checkpoint's published file name, "" where the package ships the weights.
         bytes: the published file's size, 0 where the package ships the weights.
+        project: whose README says where the file is.
     """
 
     build: Callable[[], Sam]
     official_file: str
     bytes: int
+    project: str = "Segment Anything"
 
 
 def _official(name: str) -> Callable[[], Sam]:
@@ -66,36 +71,51 @@ def build_tiny() -> Sam:
 
     Windows of 8 tokens divide the 32 x 32 grid, so no window is padded; two blocks attend globally. The decoder is 128 wide.
     """
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+    from segment_anything.modeling import ImageEncoderViT
 
-    side, patch, width = 512, 16, 128
+    side, width = 512, 128
+    encoder = ImageEncoderViT(
+        img_size=side,
+        patch_size=PATCH,
+        embed_dim=192,
+        depth=8,
+        num_heads=3,
+        mlp_ratio=4,
+        out_chans=width,
+        qkv_bias=True,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=8,
+        global_attn_indexes=(3, 7),
+    )
+    return _with_decoder(encoder, side, width, mlp_width=512)
+
+
+def build_vit_t(side: int = 1024) -> Sam:
+    """MobileSAM: TinyViT-5M as the encoder, and SAM's own decoder."""
+    from wesam_ros.sam.tiny_vit import TinyVit
+
+    return _with_decoder(TinyVit(side), side, 256, mlp_width=2048)
+
+
+def _with_decoder(encoder: torch.nn.Module, side: int, width: int, mlp_width: int) -> Sam:
+    """SAM with a prompt encoder and a mask decoder of `width` channels, heads of 32, and MLPs of `mlp_width` between attentions."""
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
     sam = Sam(
-        image_encoder=ImageEncoderViT(
-            img_size=side,
-            patch_size=patch,
-            embed_dim=192,
-            depth=8,
-            num_heads=3,
-            mlp_ratio=4,
-            out_chans=width,
-            qkv_bias=True,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=8,
-            global_attn_indexes=(3, 7),
-        ),
+        image_encoder=encoder,
         prompt_encoder=PromptEncoder(
             embed_dim=width,
-            image_embedding_size=(side // patch, side // patch),
+            image_embedding_size=(side // PATCH, side // PATCH),
             input_image_size=(side, side),
             mask_in_chans=16,
         ),
         mask_decoder=MaskDecoder(
             num_multimask_outputs=3,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=512, num_heads=4),
+            transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=mlp_width, num_heads=width // 32),
             transformer_dim=width,
             iou_head_depth=3,
-            iou_head_hidden_dim=128,
+            iou_head_hidden_dim=width,
         ),
         pixel_mean=[123.675, 116.28, 103.53],
         pixel_std=[58.395, 57.12, 57.375],
@@ -105,6 +125,7 @@ def build_tiny() -> Sam:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "tiny": Architecture(build_tiny, "", 0),
+    "vit_t": Architecture(build_vit_t, "mobile_sam.pt", 40_728_226, "MobileSAM"),
     "vit_b": Architecture(_official("vit_b"), "sam_vit_b_01ec64.pth", 375_042_383),
     "vit_l": Architecture(_official("vit_l"), "sam_vit_l_0b3195.pth", 1_249_524_607),
     "vit_h": Architecture(_official("vit_h"), "sam_vit_h_4b8939.pth", 2_564_550_879),

@@ -27,8 +27,8 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     """Loads a model, frozen, in float32 and evaluation mode, ready to take adapters.
 
     Args:
-        name: "tiny", "vit_b", "vit_l" or "vit_h".
-        checkpoint: an official .pth file or a .safetensors one; None for `tiny` takes the weights of the package.
+        name: "tiny", "vit_t", "vit_b", "vit_l" or "vit_h".
+        checkpoint: an official .pth or .pt file or a .safetensors one; None for `tiny` takes the weights of the package.
         device: a torch device, such as "cpu" or "cuda".
 
     Raises:
@@ -40,7 +40,7 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     path = Path(checkpoint) if checkpoint else (TINY_WEIGHTS if name == "tiny" else None)
     if path is None:
         raise CheckpointError(
-            f"{name} needs a checkpoint: download {architecture.official_file} (Segment Anything's README) and give its path"
+            f"{name} needs a checkpoint: download {architecture.official_file} ({architecture.project}'s README) and give its path"
         )
     if not path.is_file():
         named = f"; the official file for {name} is {architecture.official_file}" if architecture.official_file else ""
@@ -79,7 +79,8 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
 
 def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[str, Tensor]:
     """The tensors of `state` in float32, if they are just those of the model; else an error that names the model they do fit."""
-    expected = {key: tuple(value.shape) for key, value in sam.state_dict().items()}
+    model = sam.state_dict()
+    expected = {key: tuple(value.shape) for key, value in model.items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if expected != found:
         wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
@@ -95,9 +96,14 @@ def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[
             f"(expected {expected.get(first, 'none')}, got {found.get(first, 'none')}); {hint}"
         )
     for key, value in state.items():
-        if not value.dtype.is_floating_point or value.layout is not torch.strided:
-            raise CheckpointError(f"{path}: {key} must be a dense floating-point tensor, but got {value.dtype}, {value.layout}")
-    return {key: value.float().contiguous() for key, value in state.items()}
+        same_kind = value.dtype.is_floating_point == model[key].dtype.is_floating_point  # batch normalisation counts its steps in integers
+        if not same_kind or value.layout is not torch.strided:
+            raise CheckpointError(f"{path}: {key} must be {_kind(model[key])}, but got {value.dtype}, {value.layout}")
+    return {key: value.to(model[key].dtype).contiguous() for key, value in state.items()}
+
+
+def _kind(value: Tensor) -> str:
+    return "a dense floating-point tensor" if value.dtype.is_floating_point else "a dense tensor of integers"
 
 
 def _shapes(name: str) -> dict[str, tuple[int, ...]]:

@@ -23,6 +23,8 @@ from safetensors.torch import save as safetensors_save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wesam_ros.sam.tiny_vit import TinyVit
+
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
@@ -46,12 +48,17 @@ class LoraQkv(nn.Linear):
     """An encoder block's qkv projection that adds a low-rank term to q and v while an adapter is lent to it.
 
     It shares the weight and bias of the layer that it replaces, under the same names. The scale is 1 (loralib: lora_alpha = r).
+
+    Args:
+        base: the layer to replace.
+        groups: 1 where the outputs are q, k, v of all heads (SAM); the number of heads where they are q, k, v of each head (TinyViT).
     """
 
-    def __init__(self, base: nn.Linear) -> None:
+    def __init__(self, base: nn.Linear, groups: int = 1) -> None:
         with torch.device("meta"):
             super().__init__(base.in_features, base.out_features, bias=base.bias is not None)
         self.weight, self.bias = base.weight, base.bias
+        self.groups = groups
         self.low_rank: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,6 +68,8 @@ class LoraQkv(nn.Linear):
         a, b = self.low_rank  # (2, r, d) and (2, d, r), q before v
         zeros = torch.zeros_like(b[0])
         up = torch.cat([torch.cat([b[0], zeros], 1), torch.cat([zeros, zeros], 1), torch.cat([zeros, b[1]], 1)])  # (3d, 2r)
+        if self.groups > 1:
+            up = up.unflatten(0, (3, self.groups, -1)).transpose(0, 1).flatten(0, 2)
         return qkv + functional.linear(functional.linear(x, a.flatten(0, 1)), up)
 
 
@@ -68,12 +77,16 @@ def prepare(sam: Sam) -> None:
     """Replaces the qkv projection of every encoder block, in place; without an adapter the model computes what it did before."""
     for block in sam.image_encoder.blocks:
         if not isinstance(block.attn.qkv, LoraQkv):
-            block.attn.qkv = LoraQkv(block.attn.qkv)
+            per_head = isinstance(sam.image_encoder, TinyVit)
+            block.attn.qkv = LoraQkv(block.attn.qkv, block.attn.num_heads if per_head else 1)
 
 
 @contextmanager
 def adapted(sam: Sam, low_rank: tuple[Tensor, Tensor] | None) -> Iterator[None]:
     """Within the block, the encoder of `sam` computes with the stacked tensors a (L, 2, r, d) and b (L, 2, d, r), or as the base for None.
+
+    Where the blocks differ in width (TinyViT), d is the widest one's, and a narrower block takes the first of its channels: so an adapter
+    stays two tensors, whatever the model, and all blocks are adapted. What is left over is zero and gets no gradient.
 
     One thread at a time: the tensors are lent to the model's own layers.
     """
@@ -81,7 +94,7 @@ def adapted(sam: Sam, low_rank: tuple[Tensor, Tensor] | None) -> Iterator[None]:
     try:
         if low_rank is not None:
             for layer, a, b in zip(layers, *low_rank, strict=True):
-                layer.low_rank = (a, b)
+                layer.low_rank = (a, b) if layer.in_features == a.shape[-1] else (a[..., : layer.in_features], b[:, : layer.in_features])
         yield
     finally:
         for layer in layers:
@@ -89,8 +102,13 @@ def adapted(sam: Sam, low_rank: tuple[Tensor, Tensor] | None) -> Iterator[None]:
 
 
 def adapter_shape(sam: Sam) -> tuple[int, int]:
-    """(number of encoder blocks, channels) that an adapter of this model has."""
-    return len(sam.image_encoder.blocks), sam.image_encoder.blocks[0].attn.qkv.in_features
+    """(number of encoder blocks, channels of the widest) that an adapter of this model has."""
+    widths = _widths(sam)
+    return len(widths), max(widths)
+
+
+def _widths(sam: Sam) -> list[int]:
+    return [block.attn.qkv.in_features for block in sam.image_encoder.blocks]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +154,10 @@ class Adapter:
         layers, channels = adapter_shape(sam)
         bound = channels**-0.5  # nn.init.kaiming_uniform_(a=sqrt(5)) for fan-in d
         a = torch.empty(layers, 2, rank, channels).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
+        for each, width in zip(a, _widths(sam), strict=True):
+            if width < channels:
+                each *= (channels / width) ** 0.5
+                each[..., width:] = 0
         return cls(a, torch.zeros(layers, 2, channels, rank), base)
 
     def to_bytes(self) -> bytes:
