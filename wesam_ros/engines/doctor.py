@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"\nWith engine:={args.engine} serves:")
     try:
         selection = create_engine(sam, args.engine, lambda sentence: None)
+        selection.engine.warm_up()
         print(f"  {selection.engine.capabilities}")
         for sentence in selection.refused:
             print(f"  not {sentence}")
@@ -128,7 +129,7 @@ def _say(sentence: str) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
+    return value

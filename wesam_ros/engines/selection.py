@@ -11,7 +11,7 @@ from wesam_ros.engines import CHOICES
 from wesam_ros.engines.engine import Engine, EngineError
 from wesam_ros.engines.export import export
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
-from wesam_ros.engines.parity import Parity, check_parity
+from wesam_ros.engines.parity import check_parity
 from wesam_ros.engines.store import folder_of
 from wesam_ros.engines.tensorrt_engine import TensorRtEngine
 from wesam_ros.engines.tensorrt_plans import Platform
@@ -25,15 +25,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The engine that serves, and a sentence for each that would have been taken before it: why it was not.
-
-    Attributes:
-        parity: how the engine agreed with torch; None where it is torch.
-    """
+    """The engine that serves, and a sentence for each that would have been taken before it: why it was not."""
 
     engine: Engine
     refused: tuple[str, ...] = ()
-    parity: Parity | None = None
 
 
 def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] = _log.info) -> Selection:
@@ -58,14 +53,13 @@ def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] =
     if choice == "torch":
         return _taken(Selection(TorchEngine(sam)), say)
     if choice != "auto":
-        return _taken(_checked(choice, sam, say, make_missing=True), say)
+        return _taken(Selection(_checked(choice, sam, say, make_missing=True)), say)
     refused: list[str] = []
     for name in ("tensorrt", "onnxruntime") if sam.device.type == "cuda" else ("onnxruntime",):
         try:
             if name == "onnxruntime" and sam.device.type != "cpu":
                 raise EngineError(f"nobody has measured it on {sam.device} yet; set engine to onnxruntime to have it there")
-            selection = _checked(name, sam, say, make_missing=False)
-            return _taken(Selection(selection.engine, tuple(refused), selection.parity), say)
+            return _taken(Selection(_checked(name, sam, say, make_missing=False), tuple(refused)), say)
         except (EngineError, OSError) as error:
             refused.append(f"{name}: {error}")
     return _taken(Selection(TorchEngine(sam), tuple(refused)), say)
@@ -76,7 +70,7 @@ def _taken(selection: Selection, say: Callable[[str], object]) -> Selection:
     return selection
 
 
-def _checked(name: str, sam: Sam, say: Callable[[str], object], *, make_missing: bool) -> Selection:
+def _checked(name: str, sam: Sam, say: Callable[[str], object], *, make_missing: bool) -> Engine:
     """An engine other than torch, if its masks agree with torch's."""
     if name == "tensorrt":
         Platform.of(sam.device)  # what is missing is said before minutes are spent on the export
@@ -97,4 +91,4 @@ def _checked(name: str, sam: Sam, say: Callable[[str], object], *, make_missing:
         # RuntimeError is what CUDA's errors are for torch, such as too little memory.
         raise error if isinstance(error, EngineError) else EngineError(f"it failed on {sam.device}: {error}") from error
     say(f"{name} agrees with torch: IoU at least {parity.iou.min():.4f}, logits within {parity.logits:.1g}")
-    return Selection(engine, parity=parity)
+    return engine
