@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import torch
 
-from wesam_ros.engines import tensorrt_engine, tensorrt_plans
+from wesam_ros.engines import selection, tensorrt_engine, tensorrt_plans
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.engines.export import random_adapter, random_prompts
 from wesam_ros.engines.half_precision import SINGLE, to_half_precision
@@ -133,7 +133,8 @@ def test_weights_that_half_precision_cannot_hold_are_refused(small_sam: Any, cac
     import onnx
 
     model = onnx.load(folder_of(small_sam) / DECODER)
-    weight = next(each for each in model.graph.initializer if len(each.dims) == 2)
+    name = next(node.input[1] for node in model.graph.node if node.op_type == "Gemm")
+    weight = next(each for each in model.graph.initializer if each.name == name)
     weight.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weight.dims), 7e4, np.float32), weight.name))
     onnx.save(model, tmp_path / "large.onnx")
     with pytest.raises(EngineError, match=r"has values beyond 65504"):
@@ -305,7 +306,7 @@ def trt(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     def of(device: torch.device) -> Platform:
         errors: deque[str] = deque(maxlen=3)
-        return Platform(double, device, "Double", "8.7", tensorrt_plans._logger(double, errors), errors)
+        return Platform(double, torch.device("cpu"), "Double", "8.7", tensorrt_plans._logger(double, errors), errors)
 
     monkeypatch.setattr(Platform, "of", of)
     return double
@@ -454,10 +455,11 @@ class OnGpu:
 def test_auto_on_a_gpu_says_why_not_tensorrt(small_sam: Any, cache: Path) -> None:
     if _installed():
         pytest.skip("TensorRT is installed here: nothing to say of it missing")
-    selection = create_engine(OnGpu(small_sam), "auto", [].append)  # type: ignore[arg-type]
-    assert isinstance(selection.engine, TorchEngine)
-    assert selection.refused[0].startswith("tensorrt: tensorrt cannot be imported")
-    assert selection.refused[1].startswith("onnxruntime: nobody has measured it")
+    sam: Any = OnGpu(small_sam)
+    taken = create_engine(sam, "auto", [].append)
+    assert isinstance(taken.engine, TorchEngine)
+    assert taken.refused[0].startswith("tensorrt: tensorrt cannot be imported")
+    assert taken.refused[1].startswith("onnxruntime: nobody has measured it")
 
 
 def _installed() -> bool:
@@ -468,10 +470,19 @@ def _installed() -> bool:
     return True
 
 
-def test_on_a_gpu_auto_takes_tensorrt_once_its_plans_are_built(small_sam: Any, trt: Double) -> None:
+def test_on_a_gpu_auto_takes_tensorrt_once_its_plans_are_built(small_sam: Any, trt: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "TorchEngine", lambda sam: TorchEngine(small_sam))
+    sam: Any = OnGpu(small_sam)
+    before = create_engine(sam, "auto", [].append)
+    assert isinstance(before.engine, TorchEngine)
+    assert "tensorrt: no plans have been built" in before.refused[0]
     said: list[str] = []
-    assert isinstance(create_engine(small_sam, "tensorrt", said.append).engine, TensorRtEngine)
+    assert isinstance(create_engine(sam, "tensorrt", said.append).engine, TensorRtEngine)
     assert any("tensorrt agrees with torch" in each for each in said)
+    after = create_engine(sam, "auto", [].append)
+    assert isinstance(after.engine, TensorRtEngine)
+    assert after.refused == ()
+    assert len(trt.built) == 3
 
 
 @pytest.mark.parametrize(("version", "sentence"), [("8.6.1", "TensorRT 8.6.1 is too old"), (None, "without a version is too old")])
