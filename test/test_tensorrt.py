@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from enum import Enum, IntEnum
@@ -169,7 +169,7 @@ class Double:
         self.addresses: list[dict[str, int]] = []
         self.reads = self.builds = self.loads = True
 
-    def fail(self, logger: Any, reason: str) -> None:
+    def fail(self, logger: Any, reason: str) -> Any:
         logger.log(self.ILogger.Severity.ERROR, reason)
 
     def Builder(self, logger: Any) -> Any:  # noqa: N802 - TensorRT's name
@@ -219,7 +219,8 @@ class Profile(dict):  # type: ignore[type-arg]
 
 class Config:
     def __init__(self, trt: Double) -> None:
-        self.trt, self.flags, self.cache = trt, [], Buffer()
+        self.trt, self.cache = trt, Buffer()
+        self.flags: list[str] = []
 
     def clear_flag(self, flag: str) -> None:
         self.flags.append(flag)
@@ -247,14 +248,14 @@ class Engine:
         self.trt = trt
         self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         self.inputs, self.outputs = self.session.get_inputs(), self.session.get_outputs()
-        self.types = {each.name: each.type.removeprefix("tensor(").replace("(float)", "") for each in (*self.inputs, *self.outputs)}
+        self.types: dict[str, str] = {each.name: each.type for each in (*self.inputs, *self.outputs)}
         self.num_io_tensors = len(self.types)
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.types)[index]
 
     def get_tensor_dtype(self, name: str) -> str:
-        return {"float)": "float32", "int64)": "int64"}[self.types[name]]
+        return {"tensor(float)": "float32", "tensor(int64)": "int64"}[self.types[name]]
 
     def create_execution_context(self) -> Any:
         return Context(self)
@@ -292,7 +293,7 @@ class Context:
 
 
 @pytest.fixture
-def trt(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
+def trt(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
     """The double, on a GPU that is the CPU, with a cache of the test's own that holds the export."""
     double = Double()
     (tmp_path / "onnx").symlink_to(cache / "onnx")
@@ -487,7 +488,7 @@ def test_on_a_gpu_auto_takes_tensorrt_once_its_plans_are_built(small_sam: Any, t
 
 @pytest.mark.parametrize(("version", "sentence"), [("8.6.1", "TensorRT 8.6.1 is too old"), (None, "without a version is too old")])
 def test_old_versions_are_refused(version: str | None, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(**({"__version__": version} if version else {})))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(**({"__version__": version} if version else {})))
     with pytest.raises(EngineError, match=sentence):
         import_tensorrt()
 
