@@ -54,8 +54,9 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "engine",
             default_value="auto",
-            choices=["auto", "torch", "onnxruntime"],
-            description="what computes the model in the segmenter; auto takes onnxruntime on a CPU, if `wesam export` has been run",
+            choices=["auto", "torch", "onnxruntime", "tensorrt"],
+            description="what computes the model in the segmenter; auto takes onnxruntime on a CPU, if `wesam export` has been run, "
+            "and tensorrt on a GPU, if `wesam doctor` has built it",
         ),
         DeclareLaunchArgument(
             "adapter_file",

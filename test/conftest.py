@@ -7,6 +7,7 @@ WESAM_REQUIRE_ROS=1, and then a missing module is an error, not a skip.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import resource
 import signal
@@ -14,6 +15,8 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +140,82 @@ def sam(random_tiny: Path) -> Any:
     from wesam_ros.sam import load_sam
 
     return load_sam("tiny", random_tiny)
+
+
+def build_small() -> Any:
+    """SAM at 256 px with a block of windows, which do not divide the grid (as in vit_b), and one that attends globally."""
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    width, grid = 64, (16, 16)
+    encoder = ImageEncoderViT(
+        img_size=256,
+        embed_dim=64,
+        depth=2,
+        num_heads=2,
+        out_chans=width,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=6,
+        global_attn_indexes=(1,),
+    )
+    prompts = PromptEncoder(embed_dim=width, image_embedding_size=grid, input_image_size=(256, 256), mask_in_chans=16)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=128, num_heads=4)
+    return Sam(encoder, prompts, MaskDecoder(transformer_dim=width, transformer=transformer, iou_head_hidden_dim=32)).eval()
+
+
+@pytest.fixture(scope="session")
+def small_architecture() -> Any:
+    """What goes by the name of `tiny` where a small model is tested: an export of it takes a third of the time."""
+    from wesam_ros.sam.architectures import ARCHITECTURES
+
+    return replace(ARCHITECTURES["tiny"], build=build_small)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = build_small()
+    for parameter in model.parameters():  # position tables and the last bias of the logits start at zero, which would hide mistakes
+        torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_sam(small_checkpoint: Path, small_architecture: Any) -> Any:
+    """A small model with random weights. Tests leave it as they found it."""
+    from wesam_ros.sam import load_sam
+    from wesam_ros.sam.architectures import ARCHITECTURES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "tiny", small_architecture)
+        return load_sam("tiny", small_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def exported(small_sam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the export of the small model."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'wesam_ros[onnx]'")
+    from wesam_ros.engines.export import export
+    from wesam_ros.engines.store import folder_of
+
+    cache = tmp_path_factory.mktemp("cache")
+    before = os.environ["WESAM_CACHE"]
+    os.environ["WESAM_CACHE"] = str(cache)
+    logging.disable(logging.DEBUG)  # torch traces each step of its exporter there, and pytest would keep it all
+    try:
+        errors = export(small_sam, folder_of(small_sam))
+    finally:
+        logging.disable(logging.NOTSET)
+        os.environ["WESAM_CACHE"] = before
+    assert errors.largest < 1e-5
+    return cache
+
+
+@pytest.fixture
+def cache(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache that engines look into holds the export of the small model."""
+    monkeypatch.setenv("WESAM_CACHE", str(exported))
+    return exported

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import json
-import logging
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,12 +24,13 @@ from wesam_ros.engines.decoder import ABSENT, FIRST_CORNER, NO_POINT, ON, SECOND
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.export import random_adapter, random_prompts
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
-from wesam_ros.engines.parity import agreement, check_parity, scene
+from wesam_ros.engines.parity import MIN_IOU, agreement, check_parity, scene
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFEST, check, folder_of, key_of, publish
+from wesam_ros.engines.tensorrt_engine import TensorRtEngine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import AdapterError, Masks, Prompt, Prompts, load_sam, upscale
-from wesam_ros.sam.architectures import ARCHITECTURES, build_vit_t
+from wesam_ros.sam.architectures import ARCHITECTURES, Architecture, build_vit_t
 from wesam_ros.sam.predictor import COARSE_MASK_LOGIT, embed_images
 from wesam_ros.sam.preprocessing import mask_to_low_res
 from wesam_ros.sam.upscaling import masks_from_logits
@@ -62,44 +62,9 @@ INITIALIZED = {"Conv": (1,), "Pad": (3,), "ReduceMean": (1,), "Slice": (3,), "Sq
 """Inputs that the table wants constant: weights and axes."""
 
 
-def build_small() -> Any:
-    """SAM at 256 px with a block of windows, which do not divide the grid (as in vit_b), and one that attends globally."""
-    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-
-    width, grid = 64, (16, 16)
-    encoder = ImageEncoderViT(
-        img_size=256,
-        embed_dim=64,
-        depth=2,
-        num_heads=2,
-        out_chans=width,
-        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=6,
-        global_attn_indexes=(1,),
-    )
-    prompts = PromptEncoder(embed_dim=width, image_embedding_size=grid, input_image_size=(256, 256), mask_in_chans=16)
-    transformer = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=128, num_heads=4)
-    return Sam(encoder, prompts, MaskDecoder(transformer_dim=width, transformer=transformer, iou_head_hidden_dim=32)).eval()
-
-
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    model = build_small()
-    for parameter in model.parameters():  # position tables and the last bias of the logits start at zero, which would hide mistakes
-        torch.nn.init.normal_(parameter, std=0.1)
-    path = tmp_path_factory.mktemp("small") / "small.safetensors"
-    save_file(model.state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def sam(checkpoint: Path) -> Any:
-    """A small model with random weights that goes by the name of `tiny`: an export of it takes a third of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ARCHITECTURES, "tiny", replace(ARCHITECTURES["tiny"], build=build_small))
-        return load_sam("tiny", checkpoint)
+def sam(small_sam: Any) -> Any:
+    return small_sam
 
 
 def image_of(size: tuple[int, int]) -> Any:
@@ -181,30 +146,6 @@ def masks_input(prompts: Prompts, side: int) -> torch.Tensor | None:
 
 
 # Export
-
-
-@pytest.fixture(scope="session")
-def exported(sam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with the export of the model."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason=f"needs {package}: pip install 'wesam_ros[onnx]'")
-    cache = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("WESAM_CACHE")
-    os.environ["WESAM_CACHE"] = str(cache)
-    logging.disable(logging.DEBUG)  # torch traces each step of its exporter there, and pytest would keep it all
-    try:
-        errors = exporting.export(sam, folder_of(sam))
-    finally:
-        logging.disable(logging.NOTSET)
-        os.environ.pop("WESAM_CACHE") if before is None else os.environ.update(WESAM_CACHE=before)
-    assert errors.largest < 1e-5
-    return cache
-
-
-@pytest.fixture
-def cache(exported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("WESAM_CACHE", str(exported))
-    return exported
 
 
 @pytest.fixture
@@ -295,12 +236,18 @@ def test_publishing_is_all_or_nothing(tmp_path: Path) -> None:
 
 
 def test_command_says_what_it_wrote(
-    sam: Any, checkpoint: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    sam: Any,
+    small_checkpoint: Path,
+    small_architecture: Architecture,
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = folder_of(sam)
     monkeypatch.setattr(exporting, "_export_graph", lambda module, inputs, free, path, opset: shutil.copy(source / path.name, path))
-    monkeypatch.setitem(ARCHITECTURES, "tiny", replace(ARCHITECTURES["tiny"], build=build_small))
-    words = ["export", "--checkpoint", str(checkpoint)]
+    monkeypatch.setitem(ARCHITECTURES, "tiny", small_architecture)
+    words = ["export", "--checkpoint", str(small_checkpoint)]
     assert cli.main(words) == 0
     assert "has it already" in capsys.readouterr().out
     assert cli.main([*words, "--out", str(tmp_path / "out")]) == 0
@@ -314,46 +261,72 @@ def test_command_says_what_it_wrote(
     assert "has other files in it" in capsys.readouterr().err
 
 
-# ONNX Runtime
+# What every engine does that runs exported files
 
 
-@pytest.fixture
-def engine(sam: Any, cache: Path) -> OnnxRuntimeEngine:
+def load_onnxruntime(sam: Any) -> Engine:
     return OnnxRuntimeEngine.load(sam, folder_of(sam))
 
 
+def load_tensorrt(sam: Any) -> Engine:
+    pytest.importorskip("tensorrt", reason="TensorRT is not installed: its engine is not held against torch here")
+    if not torch.cuda.is_available():
+        pytest.skip("torch has no GPU here: the engine of TensorRT is not held against torch")
+    return TensorRtEngine.load(copy.deepcopy(sam).cuda(), folder_of(sam))
+
+
+LOAD = [pytest.param(load_onnxruntime, id="onnxruntime"), pytest.param(load_tensorrt, id="tensorrt")]
+CLOSE = {"float32": 1e-4, "float16": 0.02}
+"""The largest difference from torch, as a share of the largest value (at least 1)."""
+
+
+@pytest.fixture(params=LOAD)
+def load(request: pytest.FixtureRequest, cache: Path) -> Callable[[Any], Engine]:
+    return request.param
+
+
+@pytest.fixture
+def engine(sam: Any, load: Callable[[Any], Engine]) -> Engine:
+    return load(sam)
+
+
 @pytest.mark.parametrize("size", SIZES)
-def test_onnxruntime_equals_torch(sam: Any, engine: OnnxRuntimeEngine, size: tuple[int, int]) -> None:
+def test_every_engine_equals_torch(sam: Any, engine: Engine, size: tuple[int, int]) -> None:
     """Embeddings with no adapter and with random ones of three ranks; each form of prompts, and all mixed."""
     image, reference = image_of(size), TorchEngine(sam)
     rank = 1 + 5 * SIZES.index(size)
     for adapter in (None, random_adapter(sam, rank, seed=rank)):
         expected = reference.encode(image, adapter)
         found = engine.encode(image, adapter)
-        np.testing.assert_allclose(found.features, expected.features, atol=1e-4)
+        assert_close(found.features.cpu(), expected.features, engine)
         assert found.adapter_version == (0 if adapter is None else 1)
     for form, prompts in forms(size).items():
         masks, other = reference.decode(expected, prompts), engine.decode(found, prompts)
-        np.testing.assert_allclose(other.low_res, masks.low_res, atol=1e-4, err_msg=form)
-        np.testing.assert_allclose(other.scores, masks.scores, atol=1e-4, err_msg=form)
-        assert agreement(masks, other).iou.min() >= 0.99, form
+        assert_close(other.low_res, masks.low_res, engine, form)
+        assert_close(other.scores, masks.scores, engine, form)
+        assert agreement(masks, other).iou.min() >= MIN_IOU[engine.capabilities.precision], form
 
 
-def test_no_prompts_give_no_masks(engine: OnnxRuntimeEngine) -> None:
+def assert_close(found: Any, expected: Any, engine: Engine, form: str = "") -> None:
+    tolerance = CLOSE[engine.capabilities.precision] * max(1.0, float(abs(expected).max()))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=form)
+
+
+def test_no_prompts_give_no_masks(engine: Engine) -> None:
     masks = engine.segment(image_of((48, 64)), Prompts((48, 64), ()))
     assert masks.masks.shape == (0, 48, 64)
 
 
-def test_same_frame_same_masks(sam: Any, engine: OnnxRuntimeEngine) -> None:
+def test_same_frame_same_masks(sam: Any, engine: Engine, load: Callable[[Any], Engine]) -> None:
     """In one engine after other work, and in another one."""
     image, prompts = image_of((48, 64)), boxes((48, 64), 9)
     first = engine.segment(image, prompts)
     engine.segment(image_of((30, 40)), boxes((30, 40), 3), random_adapter(sam, 4, 0))
-    for each in (engine, OnnxRuntimeEngine.load(sam, folder_of(sam))):
+    for each in (engine, load(sam)):
         np.testing.assert_array_equal(each.segment(image, prompts).low_res, first.low_res)
 
 
-def test_adapters_are_swapped_from_frame_to_frame(sam: Any, engine: OnnxRuntimeEngine) -> None:
+def test_adapters_are_swapped_from_frame_to_frame(sam: Any, engine: Engine) -> None:
     image = image_of((48, 64))
     adapters = [None, random_adapter(sam, 4, 0), random_adapter(sam, 2, 1)]
     once = [engine.encode(image, each).features for each in adapters]
@@ -363,7 +336,7 @@ def test_adapters_are_swapped_from_frame_to_frame(sam: Any, engine: OnnxRuntimeE
     assert not torch.allclose(once[1], once[2], atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [TorchEngine, lambda sam: OnnxRuntimeEngine.load(sam, folder_of(sam))])
+@pytest.mark.parametrize("make", [TorchEngine, *LOAD])
 def test_every_engine_refuses_the_same(sam: Any, cache: Path, make: Callable[[Any], Engine]) -> None:
     each = make(sam)
     with pytest.raises(AdapterError, match="belongs to a model with hash 0000"):
@@ -374,7 +347,7 @@ def test_every_engine_refuses_the_same(sam: Any, cache: Path, make: Callable[[An
     each.close()
 
 
-def test_a_closed_engine_says_so(engine: OnnxRuntimeEngine) -> None:
+def test_a_closed_engine_says_so(engine: Engine) -> None:
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.encode(image_of((48, 64)))
@@ -507,8 +480,8 @@ def no_onnx(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (truncate, "encoder.onnx is not what was exported"),
-        (change_a_byte, "decoder.onnx is not what was exported"),
+        (truncate, "encoder.onnx is not what was written"),
+        (change_a_byte, "decoder.onnx is not what was written"),
         (of_another_model, "holds a model with hash ffffffffffff"),
         (no_onnx, "cannot load .*encoder.onnx"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "cannot be read"),

@@ -16,6 +16,7 @@ COMMANDS = {
     "adapt": ("wesam_ros.offline", "adapt to recordings without ROS, and write the adapter and a report"),
     "bag": ("wesam_ros.data.command", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.evaluation.command", "compare adaptation methods on data sets and recordings"),
+    "doctor": ("wesam_ros.engines.doctor", "say what this machine computes with, build the engines, and compare them with torch"),
     "export": ("wesam_ros.engines.command", "write the model as ONNX files, for ONNX Runtime and others"),
     "benchmark": ("wesam_ros.benchmarking.command", "time every engine that is present against SamPredictor"),
     "pretrain": ("wesam_ros.pretraining.command", "train the small default model on simulated scenes"),

@@ -14,6 +14,7 @@ Tokens carry their kind as a label, so that objects with different prompts share
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wesam_ros.sam.preprocessing import to_model_coordinates
+from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
+from wesam_ros.sam.preprocessing import mask_to_low_res, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -56,6 +58,24 @@ def prompt_tokens(prompts: Prompts, side: int) -> tuple[npt.NDArray[np.float32],
         elif end:
             labels[row, end] = NO_POINT
     return to_model_coordinates(points, prompts.size, side), labels
+
+
+def batches(prompts: Prompts, side: int, limit: int) -> Iterator[tuple[npt.NDArray[np.int64], dict[str, Tensor]]]:
+    """Calls of the exported decoders for n >= 1 objects: up to `limit` at a time, those without mask prompts first, then those with.
+
+    Yields:
+        The objects' indices, and the inputs of their call by name, less the embedding: points, labels, and masks for those that have them.
+    """
+    masked = np.array([each.mask is not None for each in prompts.objects])
+    for rows in (np.flatnonzero(~masked), np.flatnonzero(masked)):
+        for chosen in (rows[start : start + limit] for start in range(0, len(rows), limit)):
+            objects = prompts.select(chosen)
+            points, labels = prompt_tokens(objects, side)
+            inputs = {"points": torch.from_numpy(points), "labels": torch.from_numpy(labels)}
+            coarse = [each.mask for each in objects.objects if each.mask is not None]
+            if coarse:
+                inputs["masks"] = torch.stack([mask_to_low_res(each, side, side // 4, COARSE_MASK_LOGIT) for each in coarse])
+            yield chosen, inputs
 
 
 class Decoder(nn.Module):

@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wesam_ros.engines.decoder import prompt_tokens
+from wesam_ros.engines.decoder import batches
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, check
 from wesam_ros.sam.lora import Adapter, adapter_shape
-from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
-from wesam_ros.sam.preprocessing import mask_to_low_res
 from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -91,24 +89,13 @@ class OnnxRuntimeEngine(Engine):
 
     def _decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
         embedding = features.cpu().numpy()
-        masked = np.array([each.mask is not None for each in prompts.objects])
         logits = np.empty((len(prompts), self.side // 4, self.side // 4), np.float32)
         iou = np.empty(len(prompts), np.float32)
-        step = OBJECTS_PER_CALL[self._device.type]
-        for decoder, rows in ((DECODER, np.flatnonzero(~masked)), (DECODER_WITH_MASKS, np.flatnonzero(masked))):
-            for chunk in (rows[start : start + step] for start in range(0, len(rows), step)):
-                inputs = self._inputs(prompts.select(chunk), with_masks=decoder == DECODER_WITH_MASKS)
-                logits[chunk], iou[chunk] = self._run(decoder, {"embedding": embedding, **inputs})
+        for rows, inputs in batches(prompts, self.side, OBJECTS_PER_CALL[self._device.type]):
+            arrays = {name: value.numpy() for name, value in inputs.items()}
+            decoder = DECODER_WITH_MASKS if "masks" in inputs else DECODER
+            logits[rows], iou[rows] = self._run(decoder, {"embedding": embedding, **arrays})
         return torch.from_numpy(logits), torch.from_numpy(iou)
-
-    def _inputs(self, prompts: Prompts, *, with_masks: bool) -> dict[str, Any]:
-        points, labels = prompt_tokens(prompts, self.side)
-        inputs = {"points": points, "labels": labels}
-        if with_masks:
-            coarse = [each.mask for each in prompts.objects if each.mask is not None]
-            low_res = [mask_to_low_res(each, self.side, self.side // 4, COARSE_MASK_LOGIT) for each in coarse]
-            inputs["masks"] = torch.stack(low_res).numpy()
-        return inputs
 
     def _run(self, name: str, inputs: dict[str, Any]) -> list[Any]:
         if name not in self._sessions:

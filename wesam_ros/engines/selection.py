@@ -13,6 +13,8 @@ from wesam_ros.engines.export import export
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
 from wesam_ros.engines.parity import check_parity
 from wesam_ros.engines.store import folder_of
+from wesam_ros.engines.tensorrt_engine import TensorRtEngine
+from wesam_ros.engines.tensorrt_plans import Platform
 from wesam_ros.engines.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
@@ -32,9 +34,10 @@ class Selection:
 def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] = _log.info) -> Selection:
     """Makes the engine for a model from load_sam.
 
-    auto takes ONNX Runtime on a CPU, if it is installed, `wesam export` has exported the model, and the masks agree with torch; otherwise
-    torch serves. It does not export by itself, since that takes minutes for the large models. A name takes that engine or nothing;
-    onnxruntime then exports what is not exported yet.
+    auto takes ONNX Runtime on a CPU and TensorRT on an NVIDIA GPU, if it is installed, the model has been exported (`wesam export`), for
+    TensorRT its plans have been built (`wesam doctor`), and the masks agree with torch; otherwise torch serves. It neither exports nor
+    builds what never was, since that takes minutes; plans that no longer load are built again. A name takes that engine or nothing, and
+    exports and builds what is missing.
 
     Args:
         sam: the model, on the device to compute on.
@@ -43,19 +46,23 @@ def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] =
 
     Raises:
         EngineError: the engine asked for by name cannot serve.
+        OSError: what it needs cannot be written, as on a full disk.
     """
     if choice not in CHOICES:
         raise EngineError(f"engine must be one of {', '.join(CHOICES)}, but got {choice!r}")
     if choice == "torch":
         return _taken(Selection(TorchEngine(sam)), say)
-    if choice == "onnxruntime":
-        return _taken(Selection(_onnxruntime(sam, say, export_missing=True)), say)
-    try:
-        if sam.device.type != "cpu":
-            raise EngineError(f"nobody has measured it on {sam.device} yet; set engine to onnxruntime to have it there")
-        return _taken(Selection(_onnxruntime(sam, say, export_missing=False)), say)
-    except (EngineError, OSError) as error:
-        return _taken(Selection(TorchEngine(sam), (f"onnxruntime: {error}",)), say)
+    if choice != "auto":
+        return _taken(Selection(_checked(choice, sam, say, make_missing=True)), say)
+    refused: list[str] = []
+    for name in ("tensorrt", "onnxruntime") if sam.device.type == "cuda" else ("onnxruntime",):
+        try:
+            if name == "onnxruntime" and sam.device.type != "cpu":
+                raise EngineError(f"nobody has measured it on {sam.device} yet; set engine to onnxruntime to have it there")
+            return _taken(Selection(_checked(name, sam, say, make_missing=False), tuple(refused)), say)
+        except (EngineError, OSError) as error:
+            refused.append(f"{name}: {error}")
+    return _taken(Selection(TorchEngine(sam), tuple(refused)), say)
 
 
 def _taken(selection: Selection, say: Callable[[str], object]) -> Selection:
@@ -63,16 +70,25 @@ def _taken(selection: Selection, say: Callable[[str], object]) -> Selection:
     return selection
 
 
-def _onnxruntime(sam: Sam, say: Callable[[str], object], *, export_missing: bool) -> Engine:
+def _checked(name: str, sam: Sam, say: Callable[[str], object], *, make_missing: bool) -> Engine:
+    """An engine other than torch, if its masks agree with torch's."""
+    if name == "tensorrt":
+        Platform.of(sam.device)  # what is missing is said before minutes are spent on the export
     folder = folder_of(sam)
-    if export_missing and not folder.exists():
+    if make_missing and not folder.exists():
         say(f"the model is exported to {folder}, once")
         export(sam, folder, say=say)
-    engine = OnnxRuntimeEngine.load(sam, folder)
+    engine: Engine | None = None
     try:
+        if name == "tensorrt":
+            engine = TensorRtEngine.load(sam, folder, build=make_missing, say=say)
+        else:
+            engine = OnnxRuntimeEngine.load(sam, folder)
         parity = check_parity(engine, TorchEngine(sam))
-    except EngineError:
-        engine.close()
-        raise
-    say(f"onnxruntime agrees with torch: IoU at least {parity.iou.min():.4f}, logits within {parity.logits:.1g}")
+    except (EngineError, RuntimeError) as error:
+        if engine is not None:
+            engine.close()
+        # RuntimeError is what CUDA's errors are for torch, such as too little memory.
+        raise error if isinstance(error, EngineError) else EngineError(f"it failed on {sam.device}: {error}") from error
+    say(f"{name} agrees with torch: IoU at least {parity.iou.min():.4f}, logits within {parity.logits:.1g}")
     return engine

@@ -50,8 +50,13 @@ def key_of(sam: Sam, opset: int = OPSET) -> dict[str, str]:
 
 def folder_of(sam: Sam, opset: int = OPSET) -> Path:
     """The folder in the cache for an export of this model with the packages that are installed now."""
-    digest = hashlib.sha256(json.dumps(key_of(sam, opset), sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "onnx" / f"{sam.weights_name}-{digest[:16]}"
+    return folder_for("onnx", str(sam.weights_name), key_of(sam, opset))
+
+
+def folder_for(kind: str, model: str, key: dict[str, str]) -> Path:
+    """The folder in the cache for what depends on `key`, all of it."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / kind / f"{model}-{digest[:16]}"
 
 
 def publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
@@ -86,25 +91,33 @@ def check(folder: Path, sam: Sam) -> dict[str, Any]:
         EngineError: it is missing, not one of ours, of another model or format, or a file is missing, truncated or changed.
     """
     remedy = f"export the model with `wesam export --model {sam.weights_name}`"
+    if not (folder / MANIFEST).exists():
+        raise EngineError(f"there is no exported model in {folder}; {remedy}")
+    manifest = whole(folder, remedy := f"{remedy} --again")
+    weights, form = (str(manifest["key"].get(name)) for name in ("weights", "format"))
+    if weights != base_hash(sam):
+        raise EngineError(f"{folder} holds a model with hash {weights[:12]}, but this one has {base_hash(sam)[:12]}; {remedy}")
+    if form != str(FORMAT) or not {ENCODER, DECODER, DECODER_WITH_MASKS} <= manifest["files"].keys():
+        raise EngineError(f"{folder} is of format {form[:12]}, but {FORMAT} is needed; {remedy}")
+    return manifest
+
+
+def whole(folder: Path, remedy: str) -> dict[str, Any]:
+    """The manifest of a folder that `publish` made, if every file is as it was then.
+
+    Raises:
+        EngineError: the manifest cannot be read, or a file is missing, truncated or changed; the message ends with `remedy`.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        key, files = manifest["key"], manifest["files"]
-        weights, form = key.get("weights"), key.get("format")
-        expected = {name: (int(each["bytes"]), str(each["sha256"])) for name, each in files.items()}
-    except FileNotFoundError:
-        raise EngineError(f"there is no exported model in {folder}; {remedy}") from None
+        expected = {name: (int(each["bytes"]), str(each["sha256"])) for name, each in manifest["files"].items()}
+        dict(manifest["key"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise EngineError(f"{folder / MANIFEST} cannot be read ({error}); {remedy} --again") from error
-    if weights != base_hash(sam):
-        raise EngineError(
-            f"{folder} holds a model with hash {str(weights)[:12]}, but this one has {base_hash(sam)[:12]}; {remedy} --again"
-        )
-    if form != str(FORMAT) or not {ENCODER, DECODER, DECODER_WITH_MASKS} <= expected.keys():
-        raise EngineError(f"{folder} is of format {str(form)[:12]}, but {FORMAT} is needed; {remedy} --again")
+        raise EngineError(f"{folder / MANIFEST} cannot be read ({error}); {remedy}") from error
     for name, (size, digest) in expected.items():
         path = folder / Path(name).name
         if not _is(path, size, digest):
-            raise EngineError(f"{path} is not what was exported: it is missing, truncated or changed; {remedy} --again")
+            raise EngineError(f"{path} is not what was written: it is missing, truncated or changed; {remedy}")
     return dict(manifest)
 
 

@@ -128,7 +128,7 @@ def _resident_mib() -> float:
 def _versions() -> dict[str, str]:
     """Versions of what the results depend on."""
     found = {"version.wesam_ros": wesam_ros.__version__}
-    for package in ("torch", "numpy", "segment-anything", "onnxruntime", "onnxruntime-gpu"):
+    for package in ("torch", "numpy", "segment-anything", "onnxruntime", "onnxruntime-gpu", "tensorrt"):
         try:
             found[f"version.{package}"] = version(package)
         except PackageNotFoundError:

@@ -1,0 +1,39 @@
+"""`wesam doctor` as a user runs it, where neither ROS, ONNX Runtime nor TensorRT is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import sys
+sys.modules.update(dict.fromkeys(("rclpy", "onnxruntime", "tensorrt")))
+from wesam_ros import cli
+for engine in ("auto", "tensorrt"):
+    print("status", cli.main(["doctor", "--model", "tiny", "--device", "cpu", "--runs", "2", "--engine", engine]))
+"""
+
+
+def test_doctor_says_what_serves_and_why_not_the_others(tmp_path: Path) -> None:
+    environment = {**os.environ, "WESAM_CACHE": str(tmp_path), "ROS_DISTRO": "jazzy"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    auto, named = done.stdout.split("status 0\n")
+    for shown in (
+        "TensorRT: cannot be imported",
+        "ROS: jazzy, rclpy not found",
+        "model: tiny on cpu",
+        "ms from the image to all masks (median of 2",
+    ):
+        assert shown in auto
+    engines = {part.split(",")[0]: part for part in auto.split("\n\n")[1:4]}
+    assert "engine: torch" in engines["torch"]
+    assert "does not serve: onnxruntime not installed; install the extra" in engines["onnxruntime"]
+    assert "does not serve: tensorrt cannot be imported" in engines["tensorrt"]
+    assert "With engine:=auto serves:\n  torch" in auto
+    assert "not onnxruntime: onnxruntime cannot be imported" in auto
+    assert "With engine:=tensorrt serves:\n  none: tensorrt cannot be imported" in named
+    assert "report all of this output" in named
+    assert named.endswith("status 1\n")

@@ -1,0 +1,509 @@
+"""TensorRT's engine where there is no TensorRT: the graphs in half precision, the names that are used, and our side of every call.
+
+`Double` stands in for the module tensorrt: its plans hold the graph that they were built from, and ONNX Runtime computes them. What it
+shows is that our calls are in order and that damage is handled, not that TensorRT does what its documentation says.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import hashlib
+import json
+import logging
+import re
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from enum import Enum, IntEnum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wesam_ros.engines import selection, tensorrt_engine, tensorrt_plans
+from wesam_ros.engines.engine import EngineError
+from wesam_ros.engines.export import random_adapter, random_prompts
+from wesam_ros.engines.half_precision import SINGLE, to_half_precision
+from wesam_ros.engines.parity import MIN_IOU, agreement, check_parity
+from wesam_ros.engines.selection import create_engine
+from wesam_ros.engines.store import DECODER, ENCODER, MANIFEST, folder_of
+from wesam_ros.engines.tensorrt_engine import TensorRtEngine
+from wesam_ros.engines.tensorrt_plans import PROFILE, Platform, import_tensorrt, plan_file, plans_of
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.sam import AdapterError, Prompt, Prompts
+
+CLASSES = {
+    "builder": "Builder",
+    "network": "INetworkDefinition",
+    "parser": "OnnxParser",
+    "config": "IBuilderConfig",
+    "profile": "IOptimizationProfile",
+    "tensor": "ITensor",
+    "runtime": "Runtime",
+    "engine": "ICudaEngine",
+    "context": "IExecutionContext",
+}
+"""What the variables of our code hold."""
+
+NAMES = """
+    Builder Builder.build_serialized_network Builder.create_builder_config Builder.create_network Builder.create_optimization_profile
+    BuilderFlag.TF32 IBuilderConfig.add_optimization_profile IBuilderConfig.clear_flag IBuilderConfig.create_timing_cache
+    IBuilderConfig.get_timing_cache IBuilderConfig.set_timing_cache ICudaEngine.create_execution_context ICudaEngine.get_tensor_dtype
+    ICudaEngine.get_tensor_name ICudaEngine.num_io_tensors IExecutionContext.execute_async_v3 IExecutionContext.get_tensor_shape
+    IExecutionContext.set_input_shape IExecutionContext.set_tensor_address ILogger ILogger.Severity ILogger.__init__
+    INetworkDefinition.get_input INetworkDefinition.num_inputs IOptimizationProfile.set_shape ITensor.name ITensor.shape
+    NetworkDefinitionCreationFlag.STRONGLY_TYPED OnnxParser OnnxParser.get_error OnnxParser.num_errors OnnxParser.parse_from_file
+    Runtime Runtime.deserialize_cuda_engine __version__ float32 int64
+"""
+"""What our code uses; the bindings of 10.0, 10.13 and 11.4 have them all."""
+OF_OTHERS = "ILogger.Severity.ERROR ILogger.Severity.INTERNAL_ERROR ILogger.Severity.WARNING ITimingCache.serialize ParserError.desc"
+"""Used through variables of other names, or of what a call gives."""
+
+
+def used_names() -> set[str]:
+    found = set()
+    for module in (tensorrt_plans, tensorrt_engine):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            chain: list[str] = []
+            while isinstance(node, ast.Attribute):
+                chain.insert(0, node.attr)
+                node = node.value
+            chain = [node.id, *chain] if isinstance(node, ast.Name) else []
+            for index, name in enumerate(chain[:-1]):  # platform.trt.Runtime, self.context.set_input_shape
+                if name in ("trt", *CLASSES):
+                    found.add(".".join([CLASSES[name], *chain[index + 1 :]] if name in CLASSES else chain[index + 1 :]))
+    return found
+
+
+def test_the_list_of_names_is_what_is_used() -> None:
+    prefixes = {"BuilderFlag", "NetworkDefinitionCreationFlag"}  # of names that are in the list with what is taken from them
+    assert used_names() - prefixes == set(NAMES.split())
+
+
+def test_tensorrt_has_the_names() -> None:
+    trt = pytest.importorskip("tensorrt", reason="TensorRT is not installed: the names that are used are not looked up in it here")
+    for name in f"{NAMES} {OF_OTHERS}".split():
+        value = trt
+        for part in name.split("."):
+            assert hasattr(value, part), name
+            value = getattr(value, part)
+
+
+# Half precision
+
+
+def nodes_of(path: Path) -> list[tuple[Any, set[int], set[int]]]:
+    """The nodes of a file, and the types of floating point that each reads and gives."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    types = {**{each.name: each.type.tensor_type.elem_type for each in values}, **{each.name: each.data_type for each in graph.initializer}}
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
+    return [(node, *({types[name] for name in names if name} & floats for names in (node.input, node.output))) for node in graph.node]
+
+
+@pytest.mark.parametrize("name", [ENCODER, DECODER, "decoder_with_masks.onnx"])
+def test_only_what_needs_it_stays_in_single_precision(small_sam: Any, cache: Path, tmp_path: Path, name: str) -> None:
+    from onnx import TensorProto
+
+    to_half_precision(folder_of(small_sam) / name, tmp_path / name)
+    nodes = nodes_of(tmp_path / name)
+    given = {output: node for node, _, _ in nodes for output in node.output}
+    for node, reads, gives in nodes:
+        if node.op_type in SINGLE:
+            assert reads | gives <= {TensorProto.FLOAT}, node.name
+        elif node.op_type in ("Conv", "Gemm", "Gelu", "Einsum", "Relu", "Gather"):
+            assert reads | gives == {TensorProto.FLOAT16}, node.name
+        elif node.op_type == "Cast":  # nothing is rounded to half precision between two steps in single precision
+            source = given.get(node.input[0])
+            assert source is None or source.op_type != "Cast" or TensorProto.FLOAT not in gives, node.name
+    half = [node for node, _, gives in nodes if node.op_type == "MatMul" and gives == {TensorProto.FLOAT16}]
+    assert len(half) >= sum(node.op_type == "MatMul" for node, _, _ in nodes) - 1  # the one of the points' positions
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(small_sam: Any, cache: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(folder_of(small_sam) / DECODER)
+    name = next(node.input[1] for node in model.graph.node if node.op_type == "Gemm")
+    weight = next(each for each in model.graph.initializer if each.name == name)
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weight.dims), 7e4, np.float32), weight.name))
+    onnx.save(model, tmp_path / "large.onnx")
+    with pytest.raises(EngineError, match=r"has values beyond 65504"):
+        to_half_precision(tmp_path / "large.onnx", tmp_path / "half.onnx")
+    assert not (tmp_path / "half.onnx").exists()
+
+
+# Our side of the calls
+
+
+class Buffer(bytes):
+    """An IHostMemory, or a timing cache, which gives one."""
+
+    def serialize(self) -> Buffer:
+        return self
+
+
+class Double:
+    """See the module."""
+
+    __version__ = "11.0.double"
+    float32, int64 = "float32", "int64"
+    BuilderFlag = SimpleNamespace(TF32="tf32")
+    NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 0})
+
+    class ILogger:
+        Severity = Enum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"])
+
+    def __init__(self) -> None:
+        self.built: list[str] = []
+        self.profiles: list[dict[str, Any]] = []
+        self.addresses: list[dict[str, int]] = []
+        self.reads = self.builds = self.loads = True
+
+    def fail(self, logger: Any, reason: str) -> Any:
+        logger.log(self.ILogger.Severity.ERROR, reason)
+
+    def Builder(self, logger: Any) -> Any:  # noqa: N802 - TensorRT's name
+        def build(network: Any, config: Any) -> Buffer | None:
+            assert config.flags == ["tf32"]
+            self.built.append(Path(network.path).name)
+            return Buffer(b"plan" + Path(network.path).read_bytes()) if self.builds else self.fail(logger, "no kernel found")
+
+        def create_network(flags: int) -> Any:
+            assert flags == 1
+            return SimpleNamespace()
+
+        return SimpleNamespace(
+            create_network=create_network,
+            create_builder_config=lambda: Config(self),
+            create_optimization_profile=lambda: Profile(),
+            build_serialized_network=build,
+        )
+
+    def OnnxParser(self, network: Any, logger: Any) -> Any:  # noqa: N802
+        def parse_from_file(path: str) -> bool:
+            import onnx
+
+            shapes = {
+                each.name: tuple(axis.dim_value or -1 for axis in each.type.tensor_type.shape.dim) for each in onnx.load(path).graph.input
+            }
+            network.path, network.num_inputs = path, len(shapes)
+            network.get_input = lambda index: SimpleNamespace(name=list(shapes)[index], shape=list(shapes.values())[index])
+            return self.reads
+
+        error = SimpleNamespace(desc=lambda: "no importer for Gelu")
+        return SimpleNamespace(parse_from_file=parse_from_file, num_errors=1, get_error=lambda index: error)
+
+    def Runtime(self, logger: Any) -> Any:  # noqa: N802
+        def deserialize_cuda_engine(plan: bytes) -> Any:
+            if not self.loads or not plan.startswith(b"plan"):
+                return self.fail(logger, "the plan is of another version")
+            return Engine(self, plan[4:])
+
+        return SimpleNamespace(deserialize_cuda_engine=deserialize_cuda_engine)
+
+
+class Profile(dict):  # type: ignore[type-arg]
+    def set_shape(self, name: str, least: Any, best: Any, most: Any) -> None:
+        self[name] = least, best, most
+
+
+class Config:
+    def __init__(self, trt: Double) -> None:
+        self.trt, self.cache = trt, Buffer()
+        self.flags: list[str] = []
+
+    def clear_flag(self, flag: str) -> None:
+        self.flags.append(flag)
+
+    def add_optimization_profile(self, profile: Profile) -> int:
+        self.trt.profiles.append(profile)
+        return 0
+
+    def create_timing_cache(self, data: bytes) -> Buffer:
+        return Buffer(data)
+
+    def set_timing_cache(self, cache: Buffer, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        self.cache = cache
+        return cache in (b"", b"timings")
+
+    def get_timing_cache(self) -> Buffer:
+        return Buffer(b"timings")
+
+
+class Engine:
+    def __init__(self, trt: Double, graph: bytes) -> None:
+        import onnxruntime
+
+        self.trt = trt
+        self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        self.inputs, self.outputs = self.session.get_inputs(), self.session.get_outputs()
+        self.types: dict[str, str] = {each.name: each.type for each in (*self.inputs, *self.outputs)}
+        self.num_io_tensors = len(self.types)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.types)[index]
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return {"tensor(float)": "float32", "tensor(int64)": "int64"}[self.types[name]]
+
+    def create_execution_context(self) -> Any:
+        return Context(self)
+
+
+class Context:
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes[name] = shape
+        return all(PROFILE[name][axis][0] <= shape[axis] <= PROFILE[name][axis][2] for axis in PROFILE.get(name, {}))
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self.addresses[name] = memory
+        return memory > 0
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        free = {axis: size for each in self.engine.inputs for axis, size in zip(each.shape, self.shapes[each.name], strict=True)}
+        return tuple(free.get(axis, axis) for axis in next(each.shape for each in self.engine.outputs if each.name == name))
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        assert stream_handle == 7
+        self.engine.trt.addresses.append(dict(self.addresses))
+        feed = {each.name: self._at(each.name, self.shapes[each.name]).copy() for each in self.engine.inputs}
+        for each, value in zip(self.engine.outputs, self.engine.session.run(None, feed), strict=True):
+            self._at(each.name, value.shape)[...] = value
+        return True
+
+    def _at(self, name: str, shape: tuple[int, ...]) -> Any:
+        kind = ctypes.c_int64 if self.engine.get_tensor_dtype(name) == "int64" else ctypes.c_float
+        return np.ctypeslib.as_array((kind * int(np.prod(shape))).from_address(self.addresses[name])).reshape(shape)
+
+
+@pytest.fixture
+def trt(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
+    """The double, on a GPU that is the CPU, with a cache of the test's own that holds the export."""
+    double = Double()
+    (tmp_path / "onnx").symlink_to(cache / "onnx")
+    monkeypatch.setenv("WESAM_CACHE", str(tmp_path))
+    stream = SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None, cuda_stream=7)
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: stream)
+    for name in ("device", "stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda given: nullcontext())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+
+    def of(device: torch.device) -> Platform:
+        errors: deque[str] = deque(maxlen=3)
+        return Platform(double, torch.device("cpu"), "Double", "8.7", tensorrt_plans._logger(double, errors), errors)
+
+    monkeypatch.setattr(Platform, "of", of)
+    return double
+
+
+def load(sam: Any, said: list[str] | None = None, *, build: bool = True) -> TensorRtEngine:
+    return TensorRtEngine.load(sam, folder_of(sam), build=build, say=(said if said is not None else []).append)
+
+
+def test_our_calls_give_the_masks_of_torch(small_sam: Any, trt: Double) -> None:
+    """All forms of prompts in three calls, one object with more points than a plan takes, adapters in turn, and the gate."""
+    engine, reference, size = load(small_sam), TorchEngine(small_sam), (96, 128)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    points = (rng.uniform(0, 1, (70, 2)) * (size[1], size[0])).astype(np.float32)
+    many = Prompt(points=points, point_labels=rng.integers(0, 2, 70))
+    prompts = Prompts(size, (many, *random_prompts(size, 80, rng).objects))
+    adapters = None, random_adapter(small_sam, 4, 0), random_adapter(small_sam, 64, 1)
+    trt.addresses.clear()
+    for adapter in (*adapters, adapters[1], adapters[1]):
+        expected, found = reference.encode(image, adapter), engine.encode(image, adapter)
+        difference = (found.features - expected.features).abs().max() / expected.features.abs().max()
+        assert difference < 0.02
+    lent = [call["a"] for call in trt.addresses]
+    assert len(set(lent[:3])) == 3
+    assert lent[3] == lent[4]
+    trt.addresses.clear()
+    masks, other = reference.decode(expected, prompts), engine.decode(expected, prompts)
+    assert len(trt.addresses) == 4  # 46 objects without masks, 34 with, at most 32 at a time
+    np.testing.assert_array_equal(other.low_res[0], masks.low_res[0])
+    np.testing.assert_allclose(other.low_res, masks.low_res, atol=0.02 * abs(masks.low_res).max())
+    np.testing.assert_allclose(other.scores, masks.scores, atol=0.02 * abs(masks.scores).max())
+    assert agreement(masks, other).iou.min() >= MIN_IOU["float16"]
+    assert engine.capabilities.precision == "float16"
+    assert check_parity(engine, reference).iou.min() >= MIN_IOU["float16"]
+    with pytest.raises(AdapterError, match="belongs to a model with hash"):
+        engine.encode(image, replace(random_adapter(small_sam, 4, 0), base="0" * 64))
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.encode(image)
+
+
+def test_plans_are_built_once_for_all_shapes(small_sam: Any, trt: Double, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"no plans have been built for TensorRT 11.0.double on Double; .*`wesam doctor --model tiny"):
+        load(small_sam, build=False)
+    load(small_sam)
+    assert trt.built == ["encoder.onnx", "decoder.onnx", "decoder_with_masks.onnx"]
+    shapes = {name: shape for profile in trt.profiles for name, shape in profile.items()}
+    assert shapes["a"] == ((2, 2, 1, 64), (2, 2, 4, 64), (2, 2, 64, 64))
+    assert shapes["b"] == ((2, 2, 64, 1), (2, 2, 64, 4), (2, 2, 64, 64))
+    assert shapes["points"] == ((1, 1, 2), (10, 2, 2), (32, 64, 2))
+    assert shapes["masks"] == ((1, 1, 64, 64), (10, 1, 64, 64), (32, 1, 64, 64))
+    load(small_sam, build=False)
+    assert len(trt.built) == 3
+    assert [path.read_bytes() for path in (tmp_path / "tensorrt").glob("timings-*")] == [b"timings"]
+
+
+def the_folder(sam: Any) -> Path:
+    return plans_of(sam, folder_of(sam), Platform.of(sam.device), build=False)
+
+
+def rewrite(folder: Path, data: bytes) -> None:
+    """A plan that is what the manifest says, but not what TensorRT loads."""
+    name = plan_file(DECODER)
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda folder: (folder / plan_file(ENCODER)).write_bytes(b"plan"), "missing, truncated or changed; its plans are built again"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "cannot be read"),
+        (lambda folder: rewrite(folder, b"foreign"), "does not load .*the plan is of another version; the plans are built again"),
+        (lambda folder: rewrite(folder, (folder / plan_file(ENCODER)).read_bytes()), "is not a plan of the exported decoder.onnx"),
+    ],
+)
+def test_damaged_plans_are_built_again(small_sam: Any, trt: Double, spoil: Callable[[Path], Any], sentence: str) -> None:
+    load(small_sam)
+    spoil(the_folder(small_sam))
+    said: list[str] = []
+    load(small_sam, said, build=False)
+    assert any(re.search(sentence, each) for each in said), said
+    assert len(trt.built) == 6
+
+
+def test_other_versions_have_plans_of_their_own(small_sam: Any, trt: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(small_sam)
+    monkeypatch.setattr(trt, "__version__", "11.1.double")
+    with pytest.raises(EngineError, match=r"no plans have been built for TensorRT 11\.1"):
+        load(small_sam, build=False)
+
+
+@pytest.mark.parametrize(
+    ("switch", "sentence"),
+    [
+        ("reads", "cannot read encoder.onnx: no importer for Gelu; report"),
+        ("builds", "cannot build encoder.onnx: no kernel found; report"),
+        ("loads", "does not load .*: the plan is of another version"),
+    ],
+)
+def test_where_tensorrt_fails_its_reason_is_given(small_sam: Any, trt: Double, switch: str, sentence: str) -> None:
+    setattr(trt, switch, False)
+    with pytest.raises(EngineError, match=sentence):
+        load(small_sam)
+
+
+def test_a_full_disk_leaves_nothing_and_torch_serves(small_sam: Any, trt: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tensorrt_plans, "to_half_precision", full)
+    with pytest.raises(OSError, match="No space left"):
+        create_engine(small_sam, "tensorrt", [].append)
+    assert list((tmp_path / "tensorrt").iterdir()) == []
+
+
+def test_timings_that_do_not_fit_are_left(small_sam: Any, trt: Double, tmp_path: Path) -> None:
+    path = tmp_path / "tensorrt" / "timings-11.0.double-8.7.cache"
+    path.parent.mkdir()
+    path.write_bytes(b"of another GPU")
+    load(small_sam)
+    assert path.read_bytes() == b"timings"
+
+
+# Which engine is taken
+
+
+class OnGpu:
+    """A model that says that it is on a GPU."""
+
+    def __init__(self, sam: Any) -> None:
+        self._sam = sam
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda", 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sam, name)
+
+
+def test_auto_on_a_gpu_says_why_not_tensorrt(small_sam: Any, cache: Path) -> None:
+    if _installed():
+        pytest.skip("TensorRT is installed here: nothing to say of it missing")
+    sam: Any = OnGpu(small_sam)
+    taken = create_engine(sam, "auto", [].append)
+    assert isinstance(taken.engine, TorchEngine)
+    assert taken.refused[0].startswith("tensorrt: tensorrt cannot be imported")
+    assert taken.refused[1].startswith("onnxruntime: nobody has measured it")
+
+
+def _installed() -> bool:
+    try:
+        import_tensorrt()
+    except EngineError:
+        return False
+    return True
+
+
+def test_on_a_gpu_auto_takes_tensorrt_once_its_plans_are_built(small_sam: Any, trt: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "TorchEngine", lambda sam: TorchEngine(small_sam))
+    sam: Any = OnGpu(small_sam)
+    before = create_engine(sam, "auto", [].append)
+    assert isinstance(before.engine, TorchEngine)
+    assert "tensorrt: no plans have been built" in before.refused[0]
+    said: list[str] = []
+    assert isinstance(create_engine(sam, "tensorrt", said.append).engine, TensorRtEngine)
+    assert any("tensorrt agrees with torch" in each for each in said)
+    after = create_engine(sam, "auto", [].append)
+    assert isinstance(after.engine, TensorRtEngine)
+    assert after.refused == ()
+    assert len(trt.built) == 3
+
+
+@pytest.mark.parametrize(("version", "sentence"), [("8.6.1", "TensorRT 8.6.1 is too old"), (None, "without a version is too old")])
+def test_old_versions_are_refused(version: str | None, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(**({"__version__": version} if version else {})))
+    with pytest.raises(EngineError, match=sentence):
+        import_tensorrt()
+
+
+def test_tensorrt_on_a_cpu_is_refused(small_sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_plans, "import_tensorrt", Double)
+    with pytest.raises(EngineError, match="needs an NVIDIA GPU, but the model is on cpu; set device to cuda"):
+        create_engine(small_sam, "tensorrt", [].append)
+
+
+def test_what_tensorrt_says_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    trt, errors = Double(), deque[str]()
+    logger = tensorrt_plans._logger(trt, errors)
+    with caplog.at_level(logging.WARNING):
+        for severity in trt.ILogger.Severity:
+            logger.log(severity, severity.name)
+    assert list(errors) == ["INTERNAL_ERROR", "ERROR"]
+    assert [record.message for record in caplog.records] == [f"TensorRT: {name}" for name in ("INTERNAL_ERROR", "ERROR", "WARNING")]

@@ -1,0 +1,135 @@
+"""`wesam doctor`: what there is on this machine to compute with, whether it agrees with torch, how fast it is, and what is taken."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import wesam_ros
+from wesam_ros.engines import CHOICES
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+    from wesam_ros.engines.engine import Engine
+
+PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
+KNOWN = (ValueError, RuntimeError, OSError)
+"""What an engine raises that cannot serve here; RuntimeError is what CUDA's errors are for torch."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's options to `parser`."""
+    parser.add_argument("--model", default="tiny", choices=("tiny", "vit_t", "vit_b", "vit_l", "vit_h"), help="default: %(default)s")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="its checkpoint (default: the package's weights, tiny only)")
+    parser.add_argument("--device", help="torch device (default: cuda where there is a GPU, else cpu)")
+    parser.add_argument("--engine", default="auto", choices=CHOICES, help="the one that has to serve (default: %(default)s)")
+    parser.add_argument("--runs", type=_positive, default=20, metavar="N", help="frames timed per engine (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examines every engine, exporting and building what is missing; returns 0 if the one asked for serves, else 1."""
+    from wesam_ros.engines.selection import create_engine
+    from wesam_ros.sam.checkpoints import load_sam
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    for name, text in facts().items():
+        print(f"{name}: {text}")
+    print(f"model: {args.model} on {device}", flush=True)
+    sam = load_sam(args.model, args.checkpoint.expanduser() if args.checkpoint else None, device)
+    for name in CHOICES[1:]:
+        print(f"\n{name}, on a frame of 12 objects:", flush=True)
+        _examine(name, sam, args.runs)
+    print(f"\nWith engine:={args.engine} serves:")
+    try:
+        selection = create_engine(sam, args.engine, lambda sentence: None)
+        selection.engine.warm_up()
+        print(f"  {selection.engine.capabilities}")
+        for sentence in selection.refused:
+            print(f"  not {sentence}")
+        selection.engine.close()
+    except KNOWN as error:
+        print(f"  none: {error}")
+        print("If that sentence does not help, report all of this output, with the command, as an issue of wesam_ros.")
+        return 1
+    print("If masks or speed are not what they should be, report all of this output, with the command, as an issue of wesam_ros.")
+    return 0
+
+
+def facts() -> dict[str, str]:
+    """Versions of what the results depend on, the GPU, and ROS; what is missing is said to be."""
+    found = {
+        "wesam_ros": wesam_ros.__version__,
+        "system": f"{platform.platform()}, {os.cpu_count()} cores",
+        "Python": platform.python_version(),
+        "torch": f"{torch.__version__}, CUDA {torch.version.cuda or 'not in this build'}, {torch.get_num_threads()} threads",
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            if package != "onnxruntime-gpu":  # it takes the place of onnxruntime
+                found[package] = "not installed"
+    found["TensorRT"] = _version_of("tensorrt")
+    found["GPU"] = ", ".join(map(_gpu, range(torch.cuda.device_count()))) or "none that torch can use"
+    distribution = os.environ.get("ROS_DISTRO", "none sourced")
+    found["ROS"] = f"{distribution}, rclpy {'found' if find_spec('rclpy') else 'not found'}"
+    return found
+
+
+def _version_of(module: str) -> str:
+    try:
+        return str(getattr(import_module(module), "__version__", "without a version"))
+    except (ImportError, OSError) as error:
+        return f"cannot be imported ({error})"
+
+
+def _gpu(index: int) -> str:
+    properties = torch.cuda.get_device_properties(index)
+    return f"{properties.name} ({properties.major}.{properties.minor}, {properties.total_memory / 2**30:.1f} GiB)"
+
+
+def _examine(name: str, sam: Sam, runs: int) -> None:
+    from wesam_ros.engines.selection import create_engine
+
+    try:
+        selection = create_engine(sam, name, _say)
+        p50, p95 = np.percentile(_time(selection.engine, runs), (50, 95))
+        selection.engine.close()
+        _say(f"{p50:.1f} ms from the image to all masks (median of {runs}; 95 %: {p95:.1f} ms)")
+    except KNOWN as error:
+        _say(f"does not serve: {error}")
+
+
+def _time(engine: Engine, runs: int) -> npt.NDArray[np.float64]:
+    """Milliseconds (runs,) that the frame of the gate takes, after one that is not counted."""
+    from wesam_ros.engines.parity import scene
+
+    image, prompts = scene()
+    stamps = []
+    for _ in range(runs + 1):
+        engine.segment(image, prompts)
+        stamps.append(time.perf_counter())
+    return np.diff(stamps) * 1e3
+
+
+def _say(sentence: str) -> None:
+    print(f"  {sentence}", flush=True)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
+    return value
