@@ -38,8 +38,9 @@ from wesam_ros.sam.checkpoints import load_sam
 
 SIZE = (120, 160)
 BOXES = ((10, 20, 60, 90), (80, 30, 150, 100))
-WAIT = 60.0
-"""Seconds after which something that should have happened has not; generous, since the machine may be busy."""
+WAIT = 180.0
+"""Seconds after which something that should have happened has not; generous, since the machine may be busy: then torch alone takes a minute
+to import."""
 
 
 def picture(seed: int = 0) -> np.ndarray:
