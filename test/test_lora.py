@@ -20,7 +20,6 @@ from wesam_ros.sam import Adapter, AdapterError, base_hash
 from wesam_ros.sam.lora import FORMAT, MAX_BYTES, LoraQkv, adapted, remove_leftovers
 from wesam_ros.sam.predictor import embed_images
 
-
 PACKAGE = Path(wesam_ros.__file__).parent
 
 

@@ -171,9 +171,9 @@ class Learner:
         return Proposal(adapter, "admitted")
 
     def consider(self, adapter: Adapter) -> Proposal:
-        """Judges an adapter from elsewhere, of this model, beside the last good one, and if it is not worse publishes it and trains on from there.
+        """Judges an adapter from elsewhere beside the last good one, and if it is not worse publishes it and trains on from there.
 
-        Where no frame has been held back yet it is taken unjudged; the proposal's reason says so.
+        It has to be of this model. Where no frame has been held back yet it is taken unjudged; the proposal's reason says so.
         """
         candidate: dict[KeptFrame, Judgement] = {}
         if self.memory.held_back:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.exceptions import NameValidationException
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -43,6 +44,11 @@ class AdapterNode(FrameNode[AdapterParameters]):
 
     def __init__(self) -> None:
         super().__init__("adapter", AdapterParameters)
+        for each in self.prefixes():
+            try:
+                self.resolve_topic_name(f"{each}image")
+            except NameValidationException as error:
+                raise ValueError(f"parameter namespaces must be ROS namespaces separated by commas: {error}") from error
         self._adaptation = declare(self, AdaptationConfig, PREFIX)
         self._learner: Learner | None = None
         path = Path(self.parameters.save_to).expanduser() if self.parameters.save_to else None
@@ -51,14 +57,18 @@ class AdapterNode(FrameNode[AdapterParameters]):
         self._error = ""
         self._last_header = Header()
         self._version = 0
-        self._adapters = self.create_lifecycle_publisher(AdapterMessage, "adapter", LATCHED)
-        self._status = self.create_lifecycle_publisher(AdaptationStatus, "~/status", QoSProfile(depth=10))
+        self._adapters = self.output(AdapterMessage, "adapter", LATCHED)
+        self._status = self.output(AdaptationStatus, "~/status", QoSProfile(depth=10))
         services = ReentrantCallbackGroup()  # they wait for the worker; nothing else may wait for them
         self.create_service(SetBool, "~/pause", self._on_pause, callback_group=services)
         self.create_service(Trigger, "~/resume", self._on_resume, callback_group=services)
         self.create_service(LoadAdapter, "~/load", self._on_load, callback_group=services)
         for name, action in (("reset", self._reset), ("save", self._save), ("rollback", self._roll_back)):
             self.create_service(Trigger, f"~/{name}", self._service(action), callback_group=services)
+
+    def prefixes(self) -> list[str]:
+        names = [each.strip() for each in self.parameters.namespaces.split(",")]
+        return [f"{each.rstrip('/')}/" if each else "" for each in names]
 
     def prepare(self, sam: Sam) -> None:
         resume = self.parameters.save_minutes > 0

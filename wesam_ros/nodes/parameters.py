@@ -89,6 +89,11 @@ class SegmenterParameters(InputParameters):
 class AdapterParameters(InputParameters):
     """Parameters of the adapter node; those of the method itself are declared as adaptation.<name>."""
 
+    namespaces: str = option(
+        "",
+        "namespaces of the robots whose frames are learnt from, separated by commas, such as /robot1,/robot2; empty for the node's own",
+        read_only=True,
+    )
     steps_per_frame: int = option(2, "training steps after each frame", minimum=0, maximum=1000)
     save_to: str = option(
         "", "file that each published adapter is saved to, and that a restarted node goes on from; empty saves nothing", read_only=True
