@@ -126,6 +126,13 @@ def test_a_truncated_jpeg_is_counted_and_has_a_status(adapter: AdapterUnderTest)
     assert len(adapter.graph.masks_of(stamp).objects) == 2
 
 
+def test_the_security_policy_permits_what_the_node_does(adapter: AdapterUnderTest) -> None:
+    permitted, found = adapter.graph.permitted("adapter"), adapter.graph.endpoints("adapter")
+    assert found["reply"] == permitted["reply"]
+    for kind in ("publish", "subscribe"):
+        assert found[kind] and found[kind] <= permitted[kind], kind
+
+
 def test_pause(adapter: AdapterUnderTest) -> None:
     assert adapter.graph.call(SetBool, "/adapter/pause", SetBool.Request(data=True)).success
     status = adapter.status(adapter.send())
