@@ -103,6 +103,13 @@ def test_a_second_publisher_of_adapters_waits_until_the_first_is_gone(graph: Any
     graph.until(lambda: graph.diagnostics["/segmenter"]["adapter_from"] == "/intruder", "its name in the diagnostics")
 
 
+def test_an_input_that_stops_is_named_until_it_is_back(graph: Any, segmenter: NodeProcess) -> None:
+    graph.until(lambda: "nothing comes on /image: it has a publisher" in graph.warnings["/segmenter"], "the warning")
+    assert len(graph.answer().objects) == 2
+    graph.until(lambda: "nothing comes" not in graph.warnings["/segmenter"], "the end of the warning")
+    graph.until(lambda: "no more: nothing comes on /image" in segmenter.log_end(), "its end in the log")
+
+
 STATES = {
     (State.PRIMARY_STATE_ACTIVE, Transition.TRANSITION_DEACTIVATE): State.PRIMARY_STATE_INACTIVE,
     (State.PRIMARY_STATE_INACTIVE, Transition.TRANSITION_ACTIVATE): State.PRIMARY_STATE_ACTIVE,

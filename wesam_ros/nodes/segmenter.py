@@ -18,7 +18,6 @@ from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, UInt64
 from std_srvs.srv import SetBool
@@ -45,6 +44,7 @@ from wesam_ros.sam.masks import Masks
 from wesam_ros.srv import Segment
 
 if TYPE_CHECKING:
+    from rclpy.subscription import MessageInfo
     from segment_anything.modeling import Sam
 
 Float = npt.NDArray[np.float64]
@@ -213,16 +213,6 @@ class Segmenter(FrameNode[SegmenterParameters]):
     def _take_adapter(self, message: AdapterMessage, publisher: bytes) -> None:
         """Checks an adapter, in the worker thread, between two frames, and takes it if it is whole, of this model, and of the publisher
         that is served. `publisher` is empty where rclpy does not tell."""
-        try:
-            adapter = Adapter.from_bytes(message.data.tobytes(), for_sam=self._running().sam)
-            if adapter.version != message.version:
-                raise AdapterError(
-                    "version",
-                    f"the message says version {message.version}, but its data {adapter.version}; publish what Adapter.to_bytes gave",
-                )
-        except AdapterError as error:
-            self.diagnostics.problem(f"rejected.adapter.{error.reason}", f"{error}; version {self._current()} stays in use")
-            return
         refused = self._refused_adapter
         known = refused[2] if refused is not None and refused[0] is message else ""
         objection = self._source.objection(publisher) if publisher else None
@@ -233,6 +223,16 @@ class Segmenter(FrameNode[SegmenterParameters]):
             return
         if refused is not None and refused[1] == publisher:
             self._refused_adapter = None
+        try:
+            adapter = Adapter.from_bytes(message.data.tobytes(), for_sam=self._running().sam)
+            if adapter.version != message.version:
+                raise AdapterError(
+                    "version",
+                    f"the message says version {message.version}, but its data {adapter.version}; publish what Adapter.to_bytes gave",
+                )
+        except AdapterError as error:
+            self.diagnostics.problem(f"rejected.adapter.{error.reason}", f"{error}; version {self._current()} stays in use")
+            return
         self._source.take(publisher)
         self._adapter = adapter
         self._announce()
