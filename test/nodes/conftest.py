@@ -118,8 +118,11 @@ class Graph:
 
     def endpoints(self, node: str) -> dict[str, set[str]]:
         """Names of the topics that a node publishes and subscribes to, and of its services."""
-        kinds = {"publish": self.node.get_publisher_names_and_types_by_node, "subscribe": self.node.get_subscriber_names_and_types_by_node}
-        kinds["reply"] = self.node.get_service_names_and_types_by_node
+        kinds: dict[str, Callable[[str, str], Any]] = {
+            "publish": self.node.get_publisher_names_and_types_by_node,
+            "subscribe": self.node.get_subscriber_names_and_types_by_node,
+            "reply": self.node.get_service_names_and_types_by_node,
+        }
         return {kind: {name for name, _ in found(node, "/")} for kind, found in kinds.items()}
 
     def send(self, **messages: Any) -> None:
