@@ -152,3 +152,31 @@ def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> No
 def test_objections(candidate: Judgement, reason: str | None) -> None:
     found = objection(candidate, Judgement(0.8, 0.7, 9), AdaptationConfig())
     assert (found or "").split(" ")[0] == (reason or "")
+
+
+def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, _ = _learn(sam, _frames(6), config=replace(CONFIG, tolerance=0.01))
+    best, frames = learner.adapter, len(learner.memory)
+    monkeypatch.setattr(
+        "wesam_ros.adaptation.learner.judge", lambda _, low_rank, *__: Judgement(0.7 if low_rank[1].abs().max() > 2 else 0.8, 0.9, 2)
+    )
+    learner._judged = {}
+    refused = learner.consider(replace(best, b=best.b + 3, version=70))
+    assert (refused.adapter, refused.reason) == (None, "worse_fit (0.700 after 0.800)")
+    assert learner.adapter is best
+
+    good = replace(best, b=best.b + 0.01, version=70)
+    admitted = learner.consider(good)
+    assert admitted.reason == "admitted"
+    assert admitted.adapter.version == best.version + 1  # its own count goes on, not the other's
+    assert torch.equal(admitted.adapter.b, good.b) and torch.equal(learner.low_rank[1], good.b)
+    assert len(learner.memory) == frames
+
+
+def test_without_held_back_frames_an_adapter_from_elsewhere_is_taken_unjudged(sam: Any) -> None:
+    learner = Learner(sam, CONFIG, 0)
+    proposal = learner.consider(Adapter.untrained(sam, base_hash(sam), 8, seed=3))
+    assert (proposal.reason, proposal.adapter.version) == ("no_held_back_frames", 1)
+    frame, prompts = _frames(1)[0]
+    learner.observe(frame, prompts)
+    assert learner.step() is not None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +15,12 @@ import pytest
 import torch
 from safetensors.torch import save
 
+import wesam_ros
 from wesam_ros.sam import Adapter, AdapterError, base_hash
-from wesam_ros.sam.lora import FORMAT, MAX_BYTES, LoraQkv, adapted
+from wesam_ros.sam.lora import FORMAT, MAX_BYTES, LoraQkv, adapted, remove_leftovers
 from wesam_ros.sam.predictor import embed_images
+
+PACKAGE = Path(wesam_ros.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,25 @@ def test_failed_save_keeps_the_old_file(sam: Any, adapter: Adapter, tmp_path: Pa
     monkeypatch.undo()
     assert Adapter.load(path, for_sam=sam).version == 3
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_kill_between_write_and_rename_keeps_the_old_file(sam: Any, adapter: Adapter, tmp_path: Path) -> None:
+    path = tmp_path / "adapter.safetensors"
+    adapter.save(path)
+    killed = """
+import os, pathlib, signal, sys
+from wesam_ros.sam.lora import write_atomically
+pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(pathlib.Path(sys.argv[1]), b"new" * 100_000)
+"""
+    done = subprocess.run([sys.executable, "-c", killed, str(path)], cwd=PACKAGE.parent, capture_output=True, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert Adapter.load(path, for_sam=sam).version == adapter.version
+    other = tmp_path / "other.safetensors"
+    other.touch()
+    assert len(list(tmp_path.iterdir())) == 3  # with what the killed process has left
+    remove_leftovers(path)
+    assert {*tmp_path.iterdir()} == {path, other}
 
 
 def _with(tensors: dict[str, torch.Tensor], **metadata: str) -> bytes:

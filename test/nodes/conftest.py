@@ -7,8 +7,9 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -36,10 +37,12 @@ from wesam_ros.nodes.player import spin_quietly
 from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.checkpoints import load_sam
 
+POLICY = Path(__file__).parents[2] / "config" / "security_policy.xml"
 SIZE = (120, 160)
 BOXES = ((10, 20, 60, 90), (80, 30, 150, 100))
-WAIT = 60.0
-"""Seconds after which something that should have happened has not; generous, since the machine may be busy."""
+WAIT = 180.0
+"""Seconds after which something that should have happened has not; generous, since the machine may be busy: then torch alone takes a minute
+to import."""
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -70,6 +73,8 @@ class Graph:
         self.versions: list[int] = []
         self.diagnostics: dict[str, dict[str, str]] = {}
         self.levels: dict[str, bytes] = {}
+        self.warnings: dict[str, str] = {}
+        self.permitted = permitted
         for kind, topic, take, qos in (
             (ObjectArray, "segmenter/objects", lambda m: self.objects.update({stamp_of(m.header): m}), 10),
             (Image, "segmenter/labels", lambda m: self.labels.update({stamp_of(m.header): m}), 10),
@@ -81,6 +86,7 @@ class Graph:
             self.node.create_subscription(kind, topic, take, qos)
         self.adapter_publisher = self.node.create_publisher(Adapter, "adapter", LATCHED)
         self._stamp = 1000 * 10**9
+        self._clients: dict[str, Any] = {}
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
         threading.Thread(target=spin_quietly, args=(self.executor,), daemon=True).start()
@@ -89,6 +95,7 @@ class Graph:
         for status in message.status:
             self.diagnostics[status.name] = {each.key: each.value for each in status.values}
             self.levels[status.name] = status.level
+            self.warnings[status.name] = status.message
 
     def until(self, condition: Callable[[], Any], what: str, timeout: float = WAIT) -> Any:
         """The first true value of `condition`; fails, saying `what` did not happen, after `timeout` seconds."""
@@ -108,6 +115,15 @@ class Graph:
         header = Header(frame_id="camera")
         header.stamp.sec, header.stamp.nanosec = divmod(self._stamp, 10**9)
         return header
+
+    def endpoints(self, node: str) -> dict[str, set[str]]:
+        """Names of the topics that a node publishes and subscribes to, and of its services."""
+        kinds: dict[str, Callable[[str, str], Any]] = {
+            "publish": self.node.get_publisher_names_and_types_by_node,
+            "subscribe": self.node.get_subscriber_names_and_types_by_node,
+            "reply": self.node.get_service_names_and_types_by_node,
+        }
+        return {kind: {name for name, _ in found(node, "/")} for kind, found in kinds.items()}
 
     def send(self, **messages: Any) -> None:
         """Publishes messages by input; detections and prompts, if any, last."""
@@ -139,14 +155,22 @@ class Graph:
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """The response of a service."""
-        client: Any = self.node.create_client(kind, name)
-        try:
-            assert client.wait_for_service(WAIT), f"there is no service {name}"
-            future = client.call_async(request)
-            self.until(future.done, f"a response of {name}")
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        # A server that is slow to see a new client drops its first response, so each is made once.
+        client = self._clients.get(name) or self._clients.setdefault(name, self.node.create_client(kind, name))
+        assert client.wait_for_service(WAIT), f"there is no service {name}"
+        future = client.call_async(request)
+        self.until(future.done, f"a response of {name}")
+        return future.result()
+
+
+def permitted(node: str) -> dict[str, set[str]]:
+    """The same, as the SROS 2 policy permits it."""
+    (profile,) = ElementTree.parse(POLICY).iterfind(f".//profile[@node='{node}']")
+    names: dict[str, set[str]] = {"publish": set(), "subscribe": set(), "reply": set()}
+    for group in profile:
+        for kind in names.keys() & group.attrib.keys():
+            names[kind] |= {str(PurePosixPath("/", each.text.replace("~", node))) for each in group}
+    return names
 
 
 def detections(header: Header, boxes: Sequence[Sequence[float]]) -> Detection2DArray:
@@ -195,6 +219,7 @@ def segmenter(
     log = tmp_path_factory.mktemp("segmenter") / "segmenter.log"
     parameters = {"checkpoint": random_tiny, "torch_threads": 1, "target_frame": "base", "tf_wait": 0.0}
     parameters["image_transport"] = getattr(request.module, "IMAGE_TRANSPORT", "raw")
+    parameters |= getattr(request.module, "NODE_PARAMETERS", {})
     process = NodeProcess("segmenter", parameters, log, {})
 
     def subscribed() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool, Trigger
 from wesam_ros.msg import AdaptationStatus
+from wesam_ros.srv import LoadAdapter
 
 from wesam_ros.nodes.children import NodeProcess
 from wesam_ros.nodes.conversions import stamp_of
@@ -123,11 +126,21 @@ def test_a_truncated_jpeg_is_counted_and_has_a_status(adapter: AdapterUnderTest)
     assert len(adapter.graph.masks_of(stamp).objects) == 2
 
 
+def test_the_security_policy_permits_what_the_node_does(adapter: AdapterUnderTest) -> None:
+    permitted, found = adapter.graph.permitted("adapter"), adapter.graph.endpoints("adapter")
+    assert found["reply"] == permitted["reply"]
+    for kind in ("publish", "subscribe"):
+        assert found[kind] and found[kind] <= permitted[kind], kind
+
+
 def test_pause(adapter: AdapterUnderTest) -> None:
     assert adapter.graph.call(SetBool, "/adapter/pause", SetBool.Request(data=True)).success
     status = adapter.status(adapter.send())
     assert (status.state, status.accepted, list(status.losses)) == (AdaptationStatus.PAUSED, False, [])
     assert adapter.graph.call(SetBool, "/adapter/pause", SetBool.Request(data=False)).success
+    assert adapter.status(adapter.send()).accepted
+    assert adapter.graph.call(SetBool, "/adapter/pause", SetBool.Request(data=True)).success
+    assert adapter.call("resume").success
     assert adapter.status(adapter.send()).accepted
 
 
@@ -143,8 +156,49 @@ def test_reset_rollback_and_save(adapter: AdapterUnderTest, sam: Any) -> None:
     assert str(adapter.saved) in adapter.call("save").message
 
 
+def test_load(adapter: AdapterUnderTest, sam: Any, tmp_path: Path) -> None:
+    def load(path: Path) -> LoadAdapter.Response:
+        return adapter.graph.call(LoadAdapter, "/adapter/load", LoadAdapter.Request(path=str(path)))
+
+    before = adapter.until_published().version
+    path = tmp_path / "other.safetensors"
+    assert "No such file" in load(path).message
+    path.write_bytes(adapter.saved.read_bytes()[:-100])
+    assert "not a whole safetensors file" in load(path).message
+    assert "not a file" in load(Path("/dev/zero")).message
+    other = replace(Adapter.load(adapter.saved, for_sam=sam), version=70)
+    other.save(path)
+    response = load(path)
+    assert response.success, response.message
+    assert f"published as version {before + 1}, not worse" in response.message
+    adapter.graph.until(lambda: adapter.graph.versions[-1] == before + 1, "the segmenter's taking the loaded adapter")
+    served = Adapter.load(adapter.saved, for_sam=sam)
+    assert served.version == before + 1
+    assert served.b.equal(other.b)
+
+
+def test_a_disk_that_takes_nothing_is_counted_and_training_goes_on(adapter: AdapterUnderTest, sam: Any) -> None:
+    before, failures = adapter.until_published().version, adapter.graph.count("adapter", "failed.save")
+    pid, (_, hard) = adapter.process.process.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (10_000, hard))  # writing stops in the middle of a file, as on a full disk
+    try:
+        after = adapter.until_published().version
+        assert after > before
+        adapter.graph.until(lambda: adapter.graph.count("adapter", "failed.save") > failures, "the count of the failed save")
+        assert adapter.graph.diagnostics["/adapter"]["saved_version"] == str(before)
+        assert not adapter.call("save").success
+        adapter.graph.until(lambda: adapter.graph.versions[-1] == after, "the segmenter's taking what could not be saved")
+        assert Adapter.load(adapter.saved, for_sam=sam).version == before
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert Adapter.load(adapter.saved, for_sam=sam).version < adapter.until_published().version
+    assert adapter.call("save").success
+    assert {each.name for each in adapter.folder.iterdir()} == {"adapter.log", adapter.saved.name, adapter.saved.name + ".state"}
+
+
 def test_killed_in_mid_training_it_goes_on_from_the_last_saved_adapter(adapter: AdapterUnderTest) -> None:
     graph = adapter.graph
+    assert adapter.call("save").success
     saved = adapter.until_published().version
     graph.until(lambda: graph.versions[-1] == saved, "the segmenter's taking the adapter")
     many = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1000)
@@ -160,5 +214,6 @@ def test_killed_in_mid_training_it_goes_on_from_the_last_saved_adapter(adapter: 
 
     adapter.start()
     assert f"goes on from adapter version {saved}" in adapter.process.log_end()
+    assert "resumes training with" in adapter.process.log_end()
     assert adapter.until_published().version == saved + 1
     assert graph.until(lambda: graph.versions[-1] == saved + 1, "the segmenter's taking the next adapter")

@@ -119,3 +119,11 @@ def test_old_transforms_are_forgotten_and_bad_ones_ignored(buffer: TransformBuff
     assert buffer.lookup("base", "arm", 21 * 10**9)[0, 3] == 5.0
     with pytest.raises(TransformError, match="before"):
         buffer.lookup("base", "arm", 10 * 10**9)
+
+
+def test_transforms_after_the_clock_went_back_replace_the_others(buffer: TransformBuffer) -> None:
+    buffer.add([stamped("base", "arm", 500.0, 7.0)], static=False)
+    buffer.add([stamped("base", "arm", 3.0, 8.0)], static=False)
+    assert buffer.lookup("base", "arm", 3 * 10**9)[0, 3] == 8.0
+    with pytest.raises(TransformError, match="after"):
+        buffer.lookup("base", "arm", 500 * 10**9)

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="wesam_ros.nodes needs ROS 2")
 
-from wesam_ros.nodes.joining import IMAGE_WAIT, Joiner
+from wesam_ros.nodes.joining import IMAGE_WAIT, JUMP_NS, Joiner
 
 ALL = frozenset({"depth", "camera_info"})
 NONE: frozenset[str] = frozenset()
@@ -88,3 +88,26 @@ def test_both_kinds_of_request_get_the_same_image(joiner: Joiner) -> None:
     joiner.add("image", 1, "image", 0.0, NONE)
     sources = [joiner.add(kind, 1, "request", 0.0, NONE)[0].source for kind in ("detections", "prompts")]
     assert sources == ["detections", "prompts"]
+
+
+def test_after_the_clock_went_back_nothing_later_is_joined(counted: list[str]) -> None:
+    joiner, second = Joiner(10, counted.append), JUMP_NS
+    for stamp in (100 * second, 101 * second):
+        joiner.add("depth", stamp, "old depth", 0.0, ALL)
+        joiner.add("image", stamp, "old image", 0.0, NONE)
+    joiner.add("detections", 103 * second, "old boxes", 0.0, NONE)
+    joiner.add("depth", 5 * second, "new depth", 0.0, ALL)
+    joiner.add("image", 5 * second, "new image", 0.0, NONE)
+    assert counted == ["unused.image", "unused.image", "jumped.image", "jumped.detections"]
+    (joined,) = joiner.add("detections", 5 * second, "new boxes", 0.0, frozenset({"depth"}))
+    assert (joined.image, joined.depth) == ("new image", "new depth")
+    assert joiner.add("detections", 100 * second, "new boxes", 0.0, NONE) == []  # its image is still to come
+    (joined,) = joiner.add("image", 100 * second, "new image", 0.0, NONE)
+    assert joined.image == "new image"
+
+
+def test_images_that_change_places_are_no_jump(joiner: Joiner, counted: list[str]) -> None:
+    joiner.add("image", 10 * JUMP_NS, "second", 0.0, NONE)
+    joiner.add("image", 10 * JUMP_NS - JUMP_NS // 2, "first", 0.0, NONE)
+    assert joiner.add("detections", 10 * JUMP_NS, "boxes", 0.0, NONE)[0].image == "second"
+    assert counted == []

@@ -90,6 +90,13 @@ class Learner:
         self.optimizer.load_state_dict(optimizer)
         self._version, self._steps_since_restore, self._refused, self._since_proposal = progress
 
+    def go_on_from(self, adapter: Adapter) -> None:
+        """Trains on from an adapter that was published after what has been learnt so far was saved; the frames stay."""
+        self.good.append(adapter)
+        self._version = max(self._version, adapter.version)
+        self._judged = {}
+        self._restore(adapter)
+
     @property
     def adapter(self) -> Adapter:
         """The last good adapter."""
@@ -151,12 +158,7 @@ class Learner:
         if not self.memory.held_back:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
-        frames = list(self.memory.held_back)[-self.config.judges :]
-        last, precision = self._on_device(self.adapter), self.config.precision
-        good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
-        candidate = {frame: judge(self.sam, self.low_rank, frame, precision) for frame in frames}
-        self._judged = good
-        reason = objection(together([*candidate.values()]), together([*good.values()]), self.config)
+        reason, candidate = self._judge(self.low_rank)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
@@ -167,6 +169,32 @@ class Learner:
         adapter = self._publish(*self.low_rank)
         self._judged = candidate
         return Proposal(adapter, "admitted")
+
+    def consider(self, adapter: Adapter) -> Proposal:
+        """Judges an adapter from elsewhere beside the last good one, and if it is not worse publishes it and trains on from there.
+
+        It has to be of this model. Where no frame has been held back yet it is taken unjudged; the proposal's reason says so.
+        """
+        candidate: dict[KeptFrame, Judgement] = {}
+        if self.memory.held_back:
+            reason, candidate = self._judge(self._on_device(adapter))
+            if reason is not None:
+                self.counters[f"refused: {reason.split(' ')[0]}"] += 1
+                return Proposal(None, reason)
+        self._restore(adapter)
+        self._since_proposal = 0
+        adapter = self._publish(*self.low_rank)
+        self._judged = candidate
+        return Proposal(adapter, "admitted" if candidate else "no_held_back_frames")
+
+    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[str | None, dict[KeptFrame, Judgement]]:
+        """Why the newest held-back frames object to an adapter's tensors, None if they do not, and what each says of it."""
+        frames = list(self.memory.held_back)[-self.config.judges :]
+        last, precision = self._on_device(self.adapter), self.config.precision
+        good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
+        candidate = {frame: judge(self.sam, low_rank, frame, precision) for frame in frames}
+        self._judged = good
+        return objection(together([*candidate.values()]), together([*good.values()]), self.config), candidate
 
     def _on_device(self, adapter: Adapter) -> tuple[Tensor, Tensor]:
         return adapter.a.to(self.sam.device), adapter.b.to(self.sam.device)

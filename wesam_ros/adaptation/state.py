@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +13,36 @@ import torch
 from wesam_ros.adaptation.evidence import Evidence
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.sam.lora import Adapter
+from wesam_ros.sam.lora import Adapter, write_atomically
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 FORMAT = 1
 """Of the state; a state of another format is refused."""
+
+
+def save(learner: Learner, path: Path) -> None:
+    """Writes the learner's state so that `path` always holds a whole one."""
+    data = io.BytesIO()
+    torch.save(pack(learner), data)
+    write_atomically(path, data.getvalue())
+
+
+def resume(learner: Learner, path: Path) -> None:
+    """Puts a new learner where the saved one was, but for the adapter, which stays the one that it was made with.
+
+    Where that is the saved state's own, training goes on exactly as if there had been no end. Where it is another, because the process was
+    killed between a publication and the next save, training goes on from it with a fresh optimizer and with the frames of the state.
+
+    Raises:
+        ValueError: the state cannot be read, or is of another model or seed. The learner is then to be made anew.
+    """
+    started = learner.adapter
+    try:
+        unpack(learner, torch.load(path, weights_only=True))
+    except Exception as error:  # torch raises many kinds for a damaged file, and a state of another kind lacks keys
+        raise ValueError(f"{path} cannot be resumed ({type(error).__name__}: {error})") from error
+    if started.to_bytes() != learner.adapter.to_bytes():
+        learner.go_on_from(started)
 
 
 def pack(learner: Learner) -> dict[str, Any]:

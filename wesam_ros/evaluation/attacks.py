@@ -85,9 +85,15 @@ def _flipped(frame: Frame, rng: np.random.Generator) -> Frame:
     if camera is not None:  # centres of pixels are whole numbers
         camera = camera.copy()
         camera[0, 2], camera[1, 2] = width - 1 - camera[0, 2], height - 1 - camera[1, 2]
-    image = np.ascontiguousarray(frame.image[::-1, ::-1])
-    planes = {name: turned(getattr(frame, name)) for name in ("depth", "labels", "void")}
-    return replace(frame, image=image, camera=camera, detections=replace(found, boxes=boxes), **planes)
+    return replace(
+        frame,
+        image=np.ascontiguousarray(frame.image[::-1, ::-1]),
+        depth=turned(frame.depth),
+        labels=turned(frame.labels),
+        void=turned(frame.void),
+        camera=camera,
+        detections=replace(found, boxes=boxes),
+    )
 
 
 def _hand(frame: Frame, rng: np.random.Generator) -> Frame:

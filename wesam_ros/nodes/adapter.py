@@ -1,6 +1,6 @@
 """The adapter node: learns from the frames that it sees, in a thread beside the executor, and publishes better adapters.
 
-It can crash or be killed at any time: what it has published it has saved before, and a restarted node goes on from there.
+It can crash or be killed at any time: what it publishes it saves first, and a restarted node goes on from there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.exceptions import NameValidationException
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -25,7 +26,9 @@ from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.joining import Joined
 from wesam_ros.nodes.parameters import AdapterParameters, declare
 from wesam_ros.nodes.process import run_node
+from wesam_ros.nodes.saving import LearnerFiles
 from wesam_ros.sam.lora import Adapter
+from wesam_ros.srv import LoadAdapter
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -41,29 +44,36 @@ class AdapterNode(FrameNode[AdapterParameters]):
 
     def __init__(self) -> None:
         super().__init__("adapter", AdapterParameters)
+        for each in self.prefixes():
+            try:
+                self.resolve_topic_name(f"{each}image")
+            except NameValidationException as error:
+                raise ValueError(f"parameter namespaces must be ROS namespaces separated by commas: {error}") from error
         self._adaptation = declare(self, AdaptationConfig, PREFIX)
         self._learner: Learner | None = None
+        path = Path(self.parameters.save_to).expanduser() if self.parameters.save_to else None
+        self._files = LearnerFiles(path, self.diagnostics, self.get_logger())
         self._paused = False
         self._error = ""
         self._last_header = Header()
         self._version = 0
-        self._adapters = self.create_lifecycle_publisher(AdapterMessage, "adapter", LATCHED)
-        self._status = self.create_lifecycle_publisher(AdaptationStatus, "~/status", QoSProfile(depth=10))
+        self._adapters = self.output(AdapterMessage, "adapter", LATCHED)
+        self._status = self.output(AdaptationStatus, "~/status", QoSProfile(depth=10))
         services = ReentrantCallbackGroup()  # they wait for the worker; nothing else may wait for them
         self.create_service(SetBool, "~/pause", self._on_pause, callback_group=services)
+        self.create_service(Trigger, "~/resume", self._on_resume, callback_group=services)
+        self.create_service(LoadAdapter, "~/load", self._on_load, callback_group=services)
         for name, action in (("reset", self._reset), ("save", self._save), ("rollback", self._roll_back)):
             self.create_service(Trigger, f"~/{name}", self._service(action), callback_group=services)
 
+    def prefixes(self) -> list[str]:
+        names = [each.strip() for each in self.parameters.namespaces.split(",")]
+        return [f"{each.rstrip('/')}/" if each else "" for each in names]
+
     def prepare(self, sam: Sam) -> None:
-        path = self._file()
-        adapter = Adapter.load(path, for_sam=sam) if path is not None and path.exists() else None
-        if adapter is not None:
-            self.get_logger().info(f"goes on from adapter version {adapter.version} in {path}")
-        elif path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.get_logger().info(f"starts anew: there is no {path} yet")
-        self._learner = Learner(sam, self._adaptation.value, self.parameters.seed, adapter)
-        self._version = adapter.version if adapter is not None else 0
+        resume = self.parameters.save_minutes > 0
+        self._learner = self._files.learner(sam, self._adaptation.value, self.parameters.seed, resume=resume)
+        self._version = self._learner.adapter.version
 
     def discard(self) -> None:
         self._learner = None
@@ -73,8 +83,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
             self._publish(self._running().adapter)
 
     def stopped(self) -> None:
-        if self._version and self._file() is not None:
-            self._save()
+        if self._learner is not None:
+            self._files.close(self._learner, self.parameters.save_minutes)
 
     def state(self) -> dict[str, str]:
         counters = dict(self._learner.counters) if self._learner is not None else {}
@@ -83,6 +93,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
             "adapter_version": str(self._version),
             "learning": "paused" if self._paused else "on",
             "save_to": self.parameters.save_to,
+            "saved_version": str(self._files.saved_version),
         }
         return values | ({"error": self._error} if self._error else {})
 
@@ -96,6 +107,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
             status.state = AdaptationStatus.LEARNING
             self._learn(work, status)
         self._error = ""
+        self._files.frame_done(self._running(), self.parameters.save_minutes)
         self._finish(status)
         self.diagnostics.timing("frame_ms", (time.monotonic() - began) * 1e3)
         self.diagnostics.frame_done()
@@ -163,49 +175,65 @@ class AdapterNode(FrameNode[AdapterParameters]):
         self._status.publish(status)
 
     def _publish(self, adapter: Adapter) -> None:
-        """Saves an adapter, then publishes it: what a segmenter uses can always be gone on from."""
-        path = self._file()
-        if path is not None:
-            adapter.save(path)
+        """Saves an adapter, then publishes it: what a segmenter uses can be gone on from, unless it cannot be written, which is counted."""
+        self._files.keep(adapter)
         data = array("B", adapter.to_bytes())
         self._version = adapter.version
         self._adapters.publish(AdapterMessage(header=self._last_header, version=adapter.version, base_hash=adapter.base, data=data))
         self.diagnostics.count("publications")
-
-    def _file(self) -> Path | None:
-        return Path(self.parameters.save_to).expanduser() if self.parameters.save_to else None
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._paused = request.data
         response.success, response.message = True, "paused" if request.data else "learning"
         return response
 
+    def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._paused = False
+        response.success, response.message = True, "learning"
+        return response
+
+    async def _on_load(self, request: LoadAdapter.Request, response: LoadAdapter.Response) -> LoadAdapter.Response:
+        await self._answer(lambda: self._load(Path(request.path).expanduser()), response)
+        return response
+
     def _service(self, action: Callable[[], str]) -> Callable[[Any, Any], Any]:
         async def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            try:
-                response.message = await self.in_worker(action)
-                response.success = True
-            except Exception as error:
-                response.success, response.message = False, str(error)
+            await self._answer(action, response)
             return response
 
         return answer
 
+    async def _answer(self, action: Callable[[], str], response: Any) -> None:
+        """Fills success and message of a service's response with what `action` returns, or raises, in the worker thread."""
+        try:
+            response.message = await self.in_worker(action)
+            response.success = True
+        except Exception as error:
+            response.success, response.message = False, str(error)
+
     def _reset(self) -> str:
         self._publish(self._running().reset())
+        if self.parameters.save_minutes:
+            self._files.keep_state(self._running())  # the frames that it has forgotten must not come back after a kill
         return f"starts anew; version {self._version} equals the frozen model"
 
     def _roll_back(self) -> str:
         self._publish(self._running().rollback())
         return f"rolled back: version {self._version} is the one before the last"
 
+    def _load(self, path: Path) -> str:
+        learner = self._running()
+        adapter = Adapter.load(path, for_sam=learner.sam)
+        proposal = learner.consider(adapter)
+        if proposal.adapter is None:
+            self.diagnostics.count("candidates_refused")
+            raise ValueError(f"{path} is refused: {proposal.reason}; version {self._version} stays")
+        self._publish(proposal.adapter)
+        judged = "not worse than the last good one" if proposal.reason == "admitted" else "unjudged: no frame has been held back yet"
+        return f"version {adapter.version} of {path} is published as version {self._version}, {judged}"
+
     def _save(self) -> str:
-        path = self._file()
-        if path is None:
-            raise ValueError("there is no file to save to; start the node with the parameter save_to")
-        adapter = self._running().adapter
-        adapter.save(path)
-        return f"version {adapter.version} saved to {path}"
+        return self._files.save(self._running(), self.parameters.save_minutes)
 
 
 def main(args: list[str] | None = None) -> int:

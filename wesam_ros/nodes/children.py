@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 STOP_SECONDS = 20.0
@@ -30,15 +31,25 @@ class NodeProcess:
         parameters: ROS parameters.
         log: file for what it prints; the process runs in its folder, never in the source tree, which would hide the installed package.
         environment: variables beside this process's own.
+        remappings: of names: topics, and __ns for the namespace.
     """
 
-    def __init__(self, name: str, parameters: Mapping[str, Any], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        log: Path,
+        environment: Mapping[str, str],
+        remappings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", f"wesam_ros.nodes.{name}", "--ros-args"]
         for key, value in parameters.items():
             command += ["-p", f"{key}:={_text(value)}"]
+        for old, new in remappings.items():
+            command += ["-r", f"{old}:={new}"]
         with log.open("wb") as file:
             # A session of its own: Ctrl-C in the terminal reaches only this process, which then stops the nodes in order.
             self.process = subprocess.Popen(

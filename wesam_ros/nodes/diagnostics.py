@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -11,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
+from rclpy.utilities import get_rmw_implementation_identifier
 
 import wesam_ros
 
@@ -28,12 +32,12 @@ class Diagnostics:
     """Counts, rates and latencies of one node. Safe to use from any thread.
 
     Counter names say what happened and where: received.<input>, rejected.<input>.<reason>, unmatched.<input>, late.<input>,
-    missing.<input>, unused.<input>, dropped.<input>, failed.<what>.
+    missing.<input>, unused.<input>, jumped.<input>, dropped.<input>, failed.<what>, incompatible_qos.
 
     Args:
         node: whose.
         state: called once a second for further values (name to text), such as the adapter's version; an "error" among them makes the
-            status an error.
+            status an error, and a "warning" a warning, which is logged when it changes.
     """
 
     def __init__(self, node: Node, state: Callable[[], Mapping[str, str]]) -> None:
@@ -42,14 +46,16 @@ class Diagnostics:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._timings: dict[str, deque[float]] = {}
-        self._done: deque[float] = deque(maxlen=10000)
+        self._history: deque[tuple[float, Counter[str]]] = deque([(time.monotonic(), Counter())], maxlen=int(RATE_SECONDS) + 1)
+        self._warning = ""
         self._last_problem = -RATE_SECONDS
         self._problem = ""
         self._logged: dict[str, tuple[float, int]] = {}
         self._last_log = time.monotonic()
         self._versions = _versions()
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._timer = node.create_timer(1.0, self._publish)
+        # In real time, so that it also reports where nobody publishes the /clock that use_sim_time waits for.
+        self._timer = node.create_timer(1.0, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def count(self, name: str, n: int = 1) -> None:
         """Counts something that is no problem."""
@@ -79,7 +85,6 @@ class Diagnostics:
         """Counts a frame that went all the way, for the rate."""
         with self._lock:
             self._counts["frames"] += 1
-            self._done.append(time.monotonic())
 
     def counters(self) -> dict[str, int]:
         """All counts so far."""
@@ -89,14 +94,15 @@ class Diagnostics:
     def _publish(self) -> None:
         now = time.monotonic()
         state = dict(self._state())
-        error = state.pop("error", "")
+        error, warning = state.pop("error", ""), state.pop("warning", "")
+        self._log_change(warning)
         with self._lock:
             counts = dict(sorted(self._counts.items()))
             windows = {name: np.array(window) for name, window in self._timings.items()}
-            rate = sum(1 for done in self._done if now - done < RATE_SECONDS) / RATE_SECONDS
+            rates = self._rates(now)
             recent = now - self._last_problem < RATE_SECONDS
             problem = self._problem
-        values = {**state, "rate_hz": f"{rate:.1f}", "memory_mib": f"{_resident_mib():.0f}"}
+        values = {**state, **rates, **_process_values()}
         for name, window in windows.items():
             values[f"{name}_p50"], values[f"{name}_p99"] = (f"{np.percentile(window, q):.2f}" for q in (50, 99))
         status = DiagnosticStatus(
@@ -104,30 +110,49 @@ class Diagnostics:
         )
         if error:
             status.level, status.message = DiagnosticStatus.ERROR, error
-        elif recent:
-            status.level, status.message = DiagnosticStatus.WARN, problem
+        elif recent or warning:
+            status.level, status.message = DiagnosticStatus.WARN, problem if recent else warning
         texts = {**values, **{name: str(n) for name, n in counts.items()}, **self._versions}
         status.values = [KeyValue(key=key, value=text) for key, text in texts.items()]
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-        if not error and not recent and counts.get("frames") and now - self._last_log >= LOG_SECONDS:
+        if not error and not recent and not warning and counts.get("frames") and now - self._last_log >= LOG_SECONDS:
             self._last_log = now
             self._node.get_logger().info(", ".join(f"{key} {text}" for key, text in {**values, "frames": counts["frames"]}.items()))
 
+    def _rates(self, now: float) -> dict[str, str]:
+        """Per second, over the last RATE_SECONDS: frames that went all the way, and messages received."""
+        before, old = self._history[0]
+        self._history.append((now, self._counts.copy()))
+        per_second = {name: (self._counts[name] - old[name]) / (now - before) for name in self._counts}
+        received = {f"rate_hz.{name[9:]}": f"{rate:.1f}" for name, rate in sorted(per_second.items()) if name.startswith("received.")}
+        return {"rate_hz": f"{per_second.get('frames', 0.0):.1f}", **received}
 
-def _resident_mib() -> float:
-    """Memory of this process that is in RAM, in MiB; 0 where the system does not tell (no /proc)."""
+    def _log_change(self, warning: str) -> None:
+        if warning != self._warning:
+            before, self._warning = self._warning, warning
+            if warning:
+                self._node.get_logger().warning(warning)
+            else:
+                self._node.get_logger().info(f"no more: {before}")
+
+
+def _process_values() -> dict[str, str]:
+    """This process's memory in RAM in MiB, threads and open files, as far as the system tells (Linux)."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
+        threads, files = (sum(1 for _ in Path("/proc/self", each).iterdir()) for each in ("task", "fd"))
     except OSError:
-        return 0.0
-    return pages * 4096 / 2**20
+        return {}
+    return {"memory_mib": f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**20:.0f}", "threads": str(threads), "open_files": str(files)}
 
 
 def _versions() -> dict[str, str]:
     """Versions of what the results depend on."""
-    found = {"version.wesam_ros": wesam_ros.__version__}
+    found = {"version.wesam_ros": wesam_ros.__version__, "version.rmw": get_rmw_implementation_identifier()}
+    if "ROS_DISTRO" in os.environ:
+        found["version.ros"] = os.environ["ROS_DISTRO"]
     for package in ("torch", "numpy", "segment-anything", "onnxruntime", "onnxruntime-gpu", "tensorrt"):
         try:
             found[f"version.{package}"] = version(package)

@@ -6,20 +6,23 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
 from wesam_ros.nodes.conversions import Request, camera_of, depth_of, image_of, request_of
 from wesam_ros.nodes.diagnostics import Diagnostics
-from wesam_ros.nodes.inputs import Inputs
+from wesam_ros.nodes.inputs import Inputs, explain_qos
 from wesam_ros.nodes.joining import Joined
 from wesam_ros.nodes.parameters import InputParameters, declare
 from wesam_ros.nodes.worker import Worker
@@ -52,14 +55,23 @@ class FrameNode(LifecycleNode, Generic[P]):
     def __init__(self, name: str, parameters: type[P]) -> None:
         super().__init__(name)
         self._declared = declare(self, parameters)
-        self.diagnostics = Diagnostics(self, self.state)
+        self.diagnostics = Diagnostics(self, self._values_to_report)
         self.worker: Worker | None = None
-        self._inputs: Inputs | None = None
+        self._inputs: list[Inputs] = []
 
     @property
     def parameters(self) -> P:
         """The current values; take them once per frame."""
         return self._declared.value
+
+    def output(self, kind: Any, topic: str, qos: QoSProfile) -> Any:
+        """A publisher of the active node; whoever cannot hear it is told of in the log and counted."""
+        events = PublisherEventCallbacks(incompatible_qos=explain_qos(self, self.diagnostics, topic, qos, "subscriber"))
+        return self.create_lifecycle_publisher(kind, topic, qos, event_callbacks=events)
+
+    def prefixes(self) -> list[str]:
+        """Of the topics of each robot whose frames are taken; the node's own namespace is ""."""
+        return [""]
 
     def prepare(self, sam: Sam) -> None:
         """Makes what the node needs of the model. ValueError and OSError fail the configuration with their text."""
@@ -82,7 +94,7 @@ class FrameNode(LifecycleNode, Generic[P]):
         """Called in the worker thread for a frame whose image cannot be used, or whose processing failed, after it has been counted."""
 
     def state(self) -> dict[str, str]:
-        """Further values for /diagnostics; "error" makes the status an error."""
+        """Further values for /diagnostics; "error" makes the status an error, "warning" a warning."""
         return {}
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -102,10 +114,10 @@ class FrameNode(LifecycleNode, Generic[P]):
         result = super().on_activate(state)
         self.worker = Worker(self.get_name(), self._process, self._failed, self._dropped)
         self.started()
-        self._inputs = Inputs(self, self._declared, self.diagnostics, lambda joined: self._offer(joined))
-        self.get_logger().info(
-            f"active: {self.parameters.model} on {self.parameters.device}, frames from {self.resolve_topic_name('image')}"
-        )
+        for prefix in self.prefixes():
+            self._inputs.append(Inputs(self, self._declared, self.diagnostics, partial(self._offer, prefix), prefix))
+        topics = ", ".join(self.resolve_topic_name(f"{each}image") for each in self.prefixes())
+        self.get_logger().info(f"active: {self.parameters.model} on {self.parameters.device}, frames from {topics}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -153,14 +165,21 @@ class FrameNode(LifecycleNode, Generic[P]):
         return future
 
     def _stop(self) -> None:
-        if self._inputs is not None:
-            self._inputs.close()
-            self._inputs = None
+        for each in self._inputs:
+            each.close()
+        self._inputs.clear()
         self.close()
 
-    def _offer(self, joined: Joined) -> None:
+    def _values_to_report(self) -> dict[str, str]:
+        values = self.state()
+        if self.parameters.device.startswith("cuda") and torch.cuda.is_initialized():
+            values["gpu_memory_mib"] = f"{torch.cuda.memory_reserved(self.parameters.device) / 2**20:.0f}"
+        values["warning"] = "; ".join(filter(None, (values.get("warning"), *(each.missing() for each in self._inputs))))
+        return values
+
+    def _offer(self, prefix: str, joined: Joined) -> None:
         if self.worker is not None:
-            self.worker.offer(joined.source, joined)
+            self.worker.offer(prefix + joined.source, joined)
 
     def _dropped(self, source: str) -> None:
         self.diagnostics.count(f"dropped.{source}")

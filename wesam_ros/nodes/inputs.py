@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
@@ -17,30 +19,33 @@ from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import Prompts
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.diagnostics import Diagnostics
-from wesam_ros.nodes.joining import Joined, Joiner
+from wesam_ros.nodes.joining import REQUESTS, Joined, Joiner
 from wesam_ros.nodes.parameters import Declared, InputParameters
 
 LOCK_STEP_WAIT = 10.0
 """In lock step a frame waits so long for its parts, in seconds: the player sends all of them."""
 EXPIRE_PERIOD = 0.05
+SILENT_SECONDS = 10.0
+"""An input from which nothing has come for so long is named in /diagnostics."""
 
 QUEUE = 5
 """Messages kept per topic: a late image is of no use. In lock step the player never has more than one frame on its way."""
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def incompatible(node: Node, diagnostics: Diagnostics, topic: str) -> SubscriptionEventCallbacks:
-    """Event callbacks that say which topic's publisher cannot be heard, and which policy of its QoS is the reason."""
+def explain_qos(node: Node, diagnostics: Diagnostics, topic: str, qos: QoSProfile, other: str) -> Callable[[Any], None]:
+    """An event callback that says which topic has a publisher or subscriber (`other`) with which this node, at `qos`, exchanges nothing,
+    and which policy is the reason."""
 
     def report(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        name = node.resolve_topic_name(topic)
         diagnostics.problem(
             "incompatible_qos",
-            f"a publisher on {name} cannot be heard, its {policy} is incompatible; make it as the docs' table of topics says",
+            f"a {other} on {node.resolve_topic_name(topic)} and this node exchange nothing: its {policy} does not fit; "
+            f"here it is {qos.reliability.name.lower()}, {qos.durability.name.lower()}",
         )
 
-    return SubscriptionEventCallbacks(incompatible_qos=report)
+    return report
 
 
 class Inputs:
@@ -55,25 +60,31 @@ class Inputs:
         declared: its parameters.
         diagnostics: its counters.
         complete: called with each joined frame, in the executor's thread.
+        prefix: of the topics' names: a robot's namespace and a slash, or nothing for the node's own.
     """
 
-    def __init__(self, node: Node, declared: Declared[Any], diagnostics: Diagnostics, complete: Callable[[Joined], None]) -> None:
+    def __init__(
+        self, node: Node, declared: Declared[Any], diagnostics: Diagnostics, complete: Callable[[Joined], None], prefix: str = ""
+    ) -> None:
         self._node = node
         self._declared = declared
         self._diagnostics = diagnostics
         self._complete = complete
+        self._prefix = prefix
         parameters: InputParameters = declared.value
         self._joiner = Joiner(parameters.ring_length, self._give_up)
         self._topics: dict[str, str] = {}
         self._subscriptions: dict[str, Subscription[Any]] = {}
         self._unheard: list[str] = []
+        self._heard: dict[str, float] = {"image": time.monotonic()}
         self._types: dict[str, Any] = {}
         # The requests come last: a publisher that sees them matched knows that the others are there.
         for kind, message_type, suffix in self._kinds(parameters):
-            self._topics[kind] = node.resolve_topic_name(kind) + suffix
+            self._topics[kind] = node.resolve_topic_name(prefix + kind) + suffix
             self._types[kind] = message_type
             self._subscribe(kind, ReliabilityPolicy.RELIABLE)
-        self._timer = node.create_timer(EXPIRE_PERIOD, self._expire)
+        # Waits are in real time, also where ROS time stands still or goes back.
+        self._timer = node.create_timer(EXPIRE_PERIOD, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @staticmethod
     def _kinds(parameters: InputParameters) -> list[tuple[str, Any, str]]:
@@ -85,6 +96,18 @@ class Inputs:
             kinds.append(("camera_info", CameraInfo, ""))
         return [*kinds, ("detections", Detection2DArray, ""), ("prompts", Prompts, "")]
 
+    def missing(self) -> str:
+        """Which inputs do not come, and why as far as that can be seen; "" if none is missed."""
+        sentences = []
+        if time.monotonic() - self._heard["image"] > SILENT_SECONDS:
+            topic = self._topics["image"]
+            why = "it has a publisher, which is silent or cannot be heard" if self._node.count_publishers(topic) else "nobody publishes it"
+            sentences.append(f"nothing comes on {topic}: {why}")
+        requests = [self._topics[kind] for kind in REQUESTS]
+        if not any(self._node.count_publishers(topic) for topic in requests):  # one that is silent may have nothing to say
+            sentences.append(f"nobody publishes {' or '.join(requests)}")
+        return "; ".join(sentences)
+
     def close(self) -> None:
         """Ends the subscriptions."""
         self._node.destroy_timer(self._timer)
@@ -92,14 +115,23 @@ class Inputs:
             self._node.destroy_subscription(subscription)
 
     def _subscribe(self, kind: str, reliability: ReliabilityPolicy) -> None:
-        events = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._unheard.append(kind))
         qos = QoSProfile(depth=QUEUE, reliability=reliability)
+        explain = explain_qos(self._node, self._diagnostics, self._topics[kind], qos, "publisher")
+
+        def incompatible(event: Any) -> None:
+            if event.last_policy_kind == QoSPolicyKind.RELIABILITY and reliability == ReliabilityPolicy.RELIABLE:
+                self._unheard.append(kind)
+            else:
+                explain(event)
+
+        events = SubscriptionEventCallbacks(incompatible_qos=incompatible)
         self._subscriptions[kind] = self._node.create_subscription(
             self._types[kind], self._topics[kind], partial(self._receive, kind), qos, event_callbacks=events
         )
 
     def _receive(self, kind: str, message: Any) -> None:
-        self._diagnostics.count(f"received.{kind}")
+        self._heard[kind] = time.monotonic()
+        self._diagnostics.count(f"received.{self._prefix}{kind}")
         for joined in self._joiner.add(kind, stamp_of(message.header), message, time.monotonic(), self._expected()):
             self._complete(joined)
 
@@ -122,11 +154,13 @@ class Inputs:
 
     def _give_up(self, name: str) -> None:
         if name.startswith("unused."):
-            self._diagnostics.count(name)
+            self._diagnostics.count(f"unused.{self._prefix}image")
             return
         remedies = {
             "unmatched": "no image with its stamp came; the detector must copy the stamp of the image that it saw",
             "late": "its image has left the ring; raise ring_length, or make the detector faster",
             "missing": "the frame goes on without; check that its stamp equals the image's",
+            "jumped": "stamps went back, as where a recording starts again; what waited from before is forgotten",
         }
-        self._diagnostics.problem(name, remedies[name.partition(".")[0]])
+        what, _, kind = name.partition(".")
+        self._diagnostics.problem(f"{what}.{self._prefix}{kind}", remedies[what])

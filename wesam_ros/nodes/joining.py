@@ -11,9 +11,10 @@ SENSORS = ("image", "depth", "camera_info")
 REQUESTS = ("detections", "prompts")
 """What asks for a frame to be segmented: a message of one of these kinds, joined to the image of its stamp."""
 
-
 IMAGE_WAIT = 4.0
 """Seconds that a request waits for its image: Fast DDS sends a lost piece of a large image again only after 3 s (its heartbeat period)."""
+JUMP_NS = 10**9
+"""Stamps of one kind that go back by more than this mean that the clock did, as where a recording starts again."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Joiner:
     A request may arrive before its image, or up to `length` images after it. Requests whose image does not come within IMAGE_WAIT are
     given up and counted: "late.<kind>" where the image has been and gone, else "unmatched.<kind>". A frame whose depth or
     camera_info is expected waits for them (see `expire`), unless a later one has already arrived, and then goes without ("missing.<kind>").
+    Where the stamps of images go back ("jumped.image"), what is later belongs to the time before and is forgotten (requests as
+    "jumped.<kind>").
 
     Args:
         length: messages kept of each kind.
@@ -75,6 +78,8 @@ class Joiner:
                 self._give_up(*self._waiting.popitem(last=False)[0])
         else:
             ring = self._rings[kind]
+            if stamp < self._last.get(kind, stamp) - JUMP_NS:
+                self._went_back(kind, stamp)
             ring[stamp] = message
             ring.move_to_end(stamp)
             self._last[kind] = stamp
@@ -114,6 +119,19 @@ class Joiner:
             if kind in expected and message is None:
                 self._count(f"missing.{kind}")
         return Joined(stamp, source, request, self._rings["image"][stamp], depth, info, now)
+
+    def _went_back(self, kind: str, stamp: int) -> None:
+        """Forgets what is later than `stamp`: what comes with these stamps from now on is something else."""
+        ring = self._rings[kind]
+        for later in [each for each in ring if each > stamp]:
+            del ring[later]
+            if kind == "image":
+                self._forget(later)
+        if kind == "image":
+            self._count("jumped.image")
+            for key in [each for each in self._waiting if each[1] > stamp]:
+                del self._waiting[key]
+                self._count(f"jumped.{key[0]}")
 
     def _give_up(self, source: str, stamp: int) -> None:
         oldest = next(iter(self._rings["image"]), stamp)

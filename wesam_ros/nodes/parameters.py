@@ -89,9 +89,21 @@ class SegmenterParameters(InputParameters):
 class AdapterParameters(InputParameters):
     """Parameters of the adapter node; those of the method itself are declared as adaptation.<name>."""
 
+    namespaces: str = option(
+        "",
+        "namespaces of the robots whose frames are learnt from, separated by commas, such as /robot1,/robot2; empty for the node's own",
+        read_only=True,
+    )
     steps_per_frame: int = option(2, "training steps after each frame", minimum=0, maximum=1000)
     save_to: str = option(
         "", "file that each published adapter is saved to, and that a restarted node goes on from; empty saves nothing", read_only=True
+    )
+    save_minutes: float = option(
+        10.0,
+        "minutes between two savings of the training's state (frames, optimizer) beside save_to, which a restarted node resumes; saved at "
+        "the end as well; 0 neither saves nor resumes it",
+        minimum=0.0,
+        maximum=10_000.0,
     )
     seed: int = option(0, "seed of everything random in the training", minimum=0, maximum=2**31 - 1, read_only=True)
 

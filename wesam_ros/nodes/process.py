@@ -16,7 +16,7 @@ from wesam_ros.nodes.frame_node import FrameNode
 
 
 def run_node(make: Callable[[], FrameNode[Any]], args: list[str] | None) -> int:
-    """Runs a node in this process until SIGINT or SIGTERM, or until its lifecycle is shut down.
+    """Runs a node in this process until SIGINT or SIGTERM. Where its lifecycle is shut down it stays, finalized, as rclcpp's nodes do.
 
     Returns:
         The exit status: 0, or 2 where a parameter is wrong or autostart cannot configure the node; the log says why.

@@ -173,7 +173,7 @@ class Play:
             shutil.copyfile(self.args.adapter.expanduser(), saved)
         shared = self._shared_parameters()
         segmenter = {**shared, "engine": self.args.engine, "adapter": saved if self.args.adapter is not None else ""}
-        adapter = {**shared, "save_to": saved, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
+        adapter = {**shared, "save_to": saved, "save_minutes": 0.0, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
         adapter |= {f"adaptation.{name}": value for name, value in overrides(AdaptationConfig, self.args.set).items()}
         for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
             self.nodes.append(NodeProcess(name, parameters, self.out / f"{name}.log", {}))

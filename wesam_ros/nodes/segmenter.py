@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
@@ -27,11 +30,12 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.overlay import draw_labels
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
+from wesam_ros.nodes.adapter_source import AdapterSource
 from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of, stamp_of
 from wesam_ros.nodes.frame_node import STOP_SECONDS, FrameNode, FrameRequest
 from wesam_ros.nodes.gate import AdapterGate
 from wesam_ros.nodes.geometry import Located, cloud, locate
-from wesam_ros.nodes.inputs import LATCHED, incompatible
+from wesam_ros.nodes.inputs import LATCHED, explain_qos
 from wesam_ros.nodes.objects import cloud_message, image_message, object_messages
 from wesam_ros.nodes.parameters import SegmenterParameters
 from wesam_ros.nodes.process import run_node
@@ -42,6 +46,7 @@ from wesam_ros.sam.masks import Masks
 from wesam_ros.srv import Segment
 
 if TYPE_CHECKING:
+    from rclpy.subscription import MessageInfo
     from segment_anything.modeling import Sam
 
 Float = npt.NDArray[np.float64]
@@ -67,15 +72,18 @@ class Segmenter(FrameNode[SegmenterParameters]):
         self._refused: tuple[str, ...] = ()
         self._gate: AdapterGate | None = None
         self._adapter: Adapter | None = None
-        self._objects = self.create_lifecycle_publisher(ObjectArray, "~/objects", 10)
-        self._labels = self.create_lifecycle_publisher(Image, "~/labels", 2)
-        self._overlay = self.create_lifecycle_publisher(Image, "~/overlay", 2)
-        self._points = self.create_lifecycle_publisher(PointCloud2, "~/points", 2)
-        self._version = self.create_lifecycle_publisher(UInt64, "~/adapter_version", LATCHED)
+        self._objects = self.output(ObjectArray, "~/objects", QoSProfile(depth=10))
+        self._labels = self.output(Image, "~/labels", QoSProfile(depth=2))
+        self._overlay = self.output(Image, "~/overlay", QoSProfile(depth=2))
+        self._points = self.output(PointCloud2, "~/points", QoSProfile(depth=2))
+        self._version = self.output(UInt64, "~/adapter_version", LATCHED)
         services = ReentrantCallbackGroup()  # they wait for the worker; nothing else may wait for them
         self.create_service(Segment, "~/segment", self._on_segment, callback_group=services)
         self.create_service(SetBool, "~/use_frozen", self._on_use_frozen, callback_group=services)
         self._adapters: Any = None
+        self._source = AdapterSource(self._adapter_publishers)
+        self._refused_adapter: tuple[AdapterMessage, bytes, str] | None = None
+        self.create_timer(1.0, self._reconsider, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._transforms = self._listen_to_tf() if self.parameters.target_frame else None
 
     def prepare(self, sam: Sam) -> None:
@@ -98,7 +106,8 @@ class Segmenter(FrameNode[SegmenterParameters]):
             self._gate = AdapterGate(engine, lambda call: worker.call(call).result(), self._on_checked, self._gate_failed)
             if self._adapter is not None:
                 self._gate.offer(self._adapter)
-        events = incompatible(self, self.diagnostics, "adapter")
+        explain = explain_qos(self, self.diagnostics, "adapter", LATCHED, "publisher")
+        events = SubscriptionEventCallbacks(incompatible_qos=explain)
         self._adapters = self.create_subscription(AdapterMessage, "adapter", self._on_adapter, LATCHED, event_callbacks=events)
         self._announce()
 
@@ -111,9 +120,12 @@ class Segmenter(FrameNode[SegmenterParameters]):
             self._gate = None
 
     def state(self) -> dict[str, str]:
-        adapter, engine = self._adapter, self._engine
+        adapter, engine, refused = self._adapter, self._engine, self._refused_adapter
         return {
             "adapter_version": str(adapter.version if adapter is not None else 0),
+            "warning": refused[2] if refused is not None else "",
+            "adapter_from": self._source.name,
+            "adapter_publishers": str(self.count_publishers("adapter")),
             "in_use": "frozen model" if adapter is None or self.parameters.use_frozen else "adapter",
             "model": self.parameters.model,
             "engine": str(engine.capabilities) if engine is not None else self.parameters.engine,
@@ -188,13 +200,41 @@ class Segmenter(FrameNode[SegmenterParameters]):
         adapter = self._in_use()
         self._version.publish(UInt64(data=adapter.version if adapter is not None else 0))
 
-    def _on_adapter(self, message: AdapterMessage) -> None:
-        self.diagnostics.count("received.adapter")
-        if self.worker is not None:
-            self.worker.call(lambda: self._take_adapter(message))
+    def _adapter_publishers(self) -> dict[bytes, str]:
+        found = self.get_publishers_info_by_topic(self.resolve_topic_name("adapter"))
+        return {bytes(each.endpoint_gid): f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in found}
 
-    def _take_adapter(self, message: AdapterMessage) -> None:
-        """Checks an adapter, in the worker thread, between two frames, and takes it if it is whole and of this model."""
+    def _on_adapter(self, message: AdapterMessage, info: MessageInfo) -> None:
+        self.diagnostics.count("received.adapter")
+        publisher = info.get("publisher_gid")
+        self._offer_adapter(message, publisher["data"] if publisher else b"")
+
+    def _offer_adapter(self, message: AdapterMessage, publisher: bytes) -> None:
+        if self.worker is not None:
+            self.worker.call(lambda: self._take_adapter(message, publisher))
+
+    def _reconsider(self) -> None:
+        """Takes the newest adapter that was refused for its publisher, if that is still there, when the one that was served has gone."""
+        if self._refused_adapter is not None:
+            message, publisher, _ = self._refused_adapter
+            if publisher in self._adapter_publishers():
+                self._offer_adapter(message, publisher)
+            else:
+                self._refused_adapter = None
+
+    def _take_adapter(self, message: AdapterMessage, publisher: bytes) -> None:
+        """Checks an adapter, in the worker thread, between two frames, and takes it if it is whole, of this model, and of the publisher
+        that is served. `publisher` is empty where rclpy does not tell."""
+        refused = self._refused_adapter
+        known = refused[2] if refused is not None and refused[0] is message else ""
+        objection = self._source.objection(publisher) if publisher else None
+        if objection is not None:
+            self._refused_adapter = message, publisher, objection
+            if objection and not known:  # it may be looked at several times
+                self.diagnostics.count("rejected.adapter.other_publisher")
+            return
+        if refused is not None and refused[1] == publisher:
+            self._refused_adapter = None
         try:
             adapter = Adapter.from_bytes(message.data.tobytes(), for_sam=self._running().sam)
             if adapter.version != message.version:
@@ -205,6 +245,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         except AdapterError as error:
             self.diagnostics.problem(f"rejected.adapter.{error.reason}", f"{error}; version {self._current()} stays in use")
             return
+        self._source.take(publisher)
         self._adapter = adapter
         self._announce()
         if self._gate is not None:

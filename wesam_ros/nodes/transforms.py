@@ -76,6 +76,8 @@ class TransformBuffer:
 
     def _insert(self, child: str, entry: tuple[int, Float, Float]) -> None:
         track = self._moving.setdefault(child, [])
+        if track and entry[0] < track[-1][0] - KEPT_NS:
+            track.clear()  # the clock went back, as where a recording starts again; else the old ones would push out all new ones
         bisect.insort(track, entry, key=lambda kept: kept[0])
         newest = track[-1][0]
         del track[: bisect.bisect_left(track, newest - KEPT_NS, key=lambda kept: kept[0])]

@@ -6,6 +6,7 @@ one model in memory serves as anchor (no adapter), teacher and student (the one 
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -216,6 +217,8 @@ class Adapter:
     @classmethod
     def load(cls, path: Path, *, for_sam: Sam) -> Adapter:
         """Reads a file that `save` wrote. Raises AdapterError as `from_bytes` does, and OSError where the file cannot be read."""
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise AdapterError("garbage", f"{path} is not a file; give the path of one that was saved")
         if path.stat().st_size > MAX_BYTES:
             raise AdapterError("size", f"{path} has {path.stat().st_size} bytes, but an adapter at most {MAX_BYTES}")
         return cls.from_bytes(path.read_bytes(), for_sam=for_sam)
@@ -239,3 +242,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(directory)  # the rename itself
     finally:
         os.close(directory)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what a process that was killed within `write_atomically` has left beside `path`. Call it before the first write."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        leftover.unlink(missing_ok=True)

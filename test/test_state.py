@@ -1,0 +1,72 @@
+"""The saved state of a learner: training goes on from it as if it had not ended, or from a newer adapter with its frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.learner import Learner
+from wesam_ros.adaptation.state import resume, save
+from wesam_ros.data.frames import Frame
+from wesam_ros.sam import Prompts
+
+SIZE = (60, 80)
+CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0)
+
+
+def _learn(learner: Learner, stamps: range) -> None:
+    for stamp in stamps:
+        image = np.random.default_rng(stamp).integers(0, 100, (*SIZE, 3), dtype=np.uint8)
+        image[15:45, 10:40] += 100
+        learner.observe(Frame(image, stamp_ns=stamp), Prompts.from_boxes(np.array([[10, 15, 40, 45]], np.float32), SIZE))
+        learner.step()
+        learner.propose()
+
+
+@pytest.fixture
+def saved(sam: Any, tmp_path: Path) -> tuple[Learner, Path]:
+    """A learner that has published, and its saved state."""
+    learner = Learner(sam, CONFIG, 0)
+    _learn(learner, range(4))
+    assert learner.adapter.version
+    save(learner, tmp_path / "state")
+    return learner, tmp_path / "state"
+
+
+def test_goes_on_as_if_it_had_not_ended(sam: Any, saved: tuple[Learner, Path]) -> None:
+    learner, path = saved
+    again = Learner(sam, CONFIG, 0, learner.adapter)
+    resume(again, path)
+    for each in (learner, again):
+        _learn(each, range(4, 8))
+    assert again.adapter.to_bytes() == learner.adapter.to_bytes()
+    assert again.counters == learner.counters
+
+
+def test_a_newer_adapter_is_gone_on_from_with_the_frames_of_the_state(sam: Any, saved: tuple[Learner, Path]) -> None:
+    learner, path = saved
+    newer = replace(learner.adapter, b=learner.adapter.b + 0.01, version=9)
+    again = Learner(sam, CONFIG, 0, newer)
+    resume(again, path)
+    assert again.adapter is newer
+    assert torch.equal(again.low_rank[1], newer.b)
+    assert len(again.memory) == len(learner.memory)
+    _learn(again, range(4, 6))
+    assert again.adapter.version == 10
+
+
+@pytest.mark.parametrize("damage", ["cut short", "of another seed", "of something else"])
+def test_a_state_that_cannot_be_used_is_refused_with_a_sentence(sam: Any, saved: tuple[Learner, Path], damage: str) -> None:
+    _, path = saved
+    if damage == "cut short":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif damage == "of something else":
+        torch.save({"format": 1}, path)
+    with pytest.raises(ValueError, match="cannot be resumed"):
+        resume(Learner(sam, CONFIG, 1 if damage == "of another seed" else 0), path)

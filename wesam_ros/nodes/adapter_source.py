@@ -1,0 +1,52 @@
+"""Whose adapters a segmenter takes where several nodes publish them: those of the first, until it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+UNKNOWN = "_NODE_NAME_UNKNOWN_"
+"""What rmw reports for a publisher whose node's name has not arrived yet."""
+PROCESS_BYTES = 12
+"""The first bytes of a publisher's id in DDS, the same for all publishers of a process (RTPS specification, 9.3.1)."""
+
+
+class AdapterSource:
+    """The publisher that is served. A node that was restarted under its name takes over from itself; one with another name has to wait.
+
+    Args:
+        publishers: gives the publishers on the topic now, as the graph knows them: id to the full name of its node. One that was killed
+            stays in the graph for some seconds.
+    """
+
+    def __init__(self, publishers: Callable[[], Mapping[bytes, str]]) -> None:
+        self.name = ""
+        self._publishers = publishers
+        self._served: bytes | None = None
+        self._before: set[bytes] = set()
+
+    def objection(self, publisher: bytes) -> str | None:
+        """Why an adapter of this publisher may not be taken, "" if that is not known yet; None where it may.
+
+        It does not make the publisher the served one; `take` does, when its adapter has turned out to be sound.
+        """
+        if self._served is None or publisher[:PROCESS_BYTES] == self._served[:PROCESS_BYTES]:
+            return None
+        present = self._publishers()
+        name = present.get(publisher, UNKNOWN)
+        if self._served not in present:
+            return None
+        if name.endswith(UNKNOWN):
+            return ""
+        if name != self.name:
+            return f"{name} publishes adapters, but those of {self.name} are in use; end one of them, or give each a topic of its own"
+        if publisher in self._before:
+            return f"two nodes named {name} publish adapters; end one of them"
+        return None
+
+    def take(self, publisher: bytes) -> None:
+        """Makes a publisher the one that is served."""
+        if publisher != self._served:
+            if self._served is not None:
+                self._before.add(self._served)
+            self._served = publisher
+        self.name = self._publishers().get(publisher, self.name)

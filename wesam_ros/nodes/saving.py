@@ -1,0 +1,123 @@
+"""The files of an adapter node: each adapter that it publishes, and from time to time the state of its training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from wesam_ros.adaptation import state
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.learner import Learner
+from wesam_ros.nodes.diagnostics import Diagnostics
+from wesam_ros.sam.lora import Adapter, remove_leftovers
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+RETRY_SECONDS = 10.0
+"""An adapter that could not be saved is tried again after so many seconds."""
+
+
+class LearnerFiles:
+    """An adapter file, and the state beside it. A file that cannot be written, as on a full disk, is counted and tried again; training
+    and publishing go on. Used in one thread.
+
+    Args:
+        adapter: file of the adapter; None keeps nothing.
+        diagnostics: counts "failed.save".
+        log: where it says what it goes on from.
+    """
+
+    def __init__(self, adapter: Path | None, diagnostics: Diagnostics, log: RcutilsLogger) -> None:
+        self.adapter = adapter
+        self.state = adapter.with_name(adapter.name + ".state") if adapter is not None else None
+        self.saved_version = 0
+        self._diagnostics, self._log = diagnostics, log
+        self._unsaved: Adapter | None = None
+        self._retry_at = 0.0
+        self._state_saved = time.monotonic()
+
+    def learner(self, sam: Sam, config: AdaptationConfig, seed: int, *, resume: bool) -> Learner:
+        """A learner that goes on from the files, as far as there are any.
+
+        Raises:
+            AdapterError, OSError: there is an adapter file, but it cannot be used.
+        """
+        if self.adapter is None or self.state is None:
+            return Learner(sam, config, seed)
+        self.adapter.parent.mkdir(parents=True, exist_ok=True)
+        for each in (self.adapter, self.state):
+            remove_leftovers(each)
+        adapter = Adapter.load(self.adapter, for_sam=sam) if self.adapter.exists() else None
+        if adapter is not None:
+            self.saved_version = adapter.version
+            self._log.info(f"goes on from adapter version {adapter.version} in {self.adapter}")
+        else:
+            self._log.info(f"starts anew: there is no {self.adapter} yet")
+        learner = Learner(sam, config, seed, adapter)
+        if not resume or not self.state.exists():
+            return learner
+        try:
+            state.resume(learner, self.state)
+        except ValueError as error:
+            self._diagnostics.problem("failed.resume", f"{error}; training goes on without its frames and optimizer")
+            return Learner(sam, config, seed, adapter)
+        self._log.info(f"resumes training with {len(learner.memory)} frames from {self.state}")
+        return learner
+
+    def keep(self, adapter: Adapter) -> None:
+        """Saves an adapter that is about to be published."""
+        self._unsaved = adapter if self.adapter is not None else None
+        self._retry()
+
+    def frame_done(self, learner: Learner, minutes: float) -> None:
+        """Saves what is due; call it after each frame. `minutes` between two savings of the state, 0 for never."""
+        if time.monotonic() >= self._retry_at:
+            self._retry()
+        if minutes and time.monotonic() - self._state_saved >= 60 * minutes:
+            self.keep_state(learner)
+
+    def close(self, learner: Learner, minutes: float) -> None:
+        """Saves what has not been saved yet."""
+        self._retry()
+        if minutes:
+            self.keep_state(learner)
+
+    def save(self, learner: Learner, minutes: float) -> str:
+        """Saves now, because someone asked; returns what was saved. Raises ValueError where there is no file, and OSError."""
+        if self.adapter is None or self.state is None:
+            raise ValueError("there is no file to save to; start the node with the parameter save_to")
+        learner.adapter.save(self.adapter)
+        self.saved_version, self._unsaved = learner.adapter.version, None
+        if minutes:
+            state.save(learner, self.state)
+            self._state_saved = time.monotonic()
+        return f"version {self.saved_version} saved to {self.adapter}"
+
+    def keep_state(self, learner: Learner) -> None:
+        """Saves the state of the training."""
+        self._state_saved = time.monotonic()
+        if self.state is not None:
+            try:
+                state.save(learner, self.state)
+            except OSError as error:
+                self._failed(self.state, error, "with the next save")
+
+    def _retry(self) -> None:
+        if self._unsaved is None or self.adapter is None:
+            return
+        try:
+            self._unsaved.save(self.adapter)
+        except OSError as error:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._failed(self.adapter, error, f"in {RETRY_SECONDS:g} s")
+        else:
+            self.saved_version, self._unsaved = self._unsaved.version, None
+
+    def _failed(self, path: Path, error: OSError, again: str) -> None:
+        self._diagnostics.problem(
+            "failed.save", f"{path} cannot be written ({error.strerror or error}); it is tried again {again}, training goes on"
+        )
