@@ -73,6 +73,7 @@ def test_labels_and_boxes_turn_with_the_camera() -> None:
 
 def test_what_a_hand_or_a_cover_hides_has_no_label() -> None:
     clean, hand = stream()[2], attacked("hand in view")[2]
+    assert clean.depth is not None
     hidden = (hand.image != clean.image).any(-1)
     assert 0.05 < hidden.mean() < 0.6
     assert not hand.labels[hidden].any()
@@ -94,6 +95,7 @@ def test_a_frozen_camera_keeps_its_labels_and_the_detector_goes_on() -> None:
 
 def test_depth_is_missing_shifted_or_in_another_unit() -> None:
     clean = stream()[2]
+    assert clean.depth is not None
     assert attacked("depth missing")[2].depth is None
     np.testing.assert_array_equal(attacked("depth in millimetres")[2].depth, clean.depth * 1000)
     moved = attacked("depth shifted")[2].depth

@@ -282,7 +282,8 @@ CLOSE = {"float32": 1e-4, "float16": 0.02}
 
 @pytest.fixture(params=LOAD)
 def load(request: pytest.FixtureRequest, cache: Path) -> Callable[[Any], Engine]:
-    return request.param
+    loading: Callable[[Any], Engine] = request.param
+    return loading
 
 
 @pytest.fixture
