@@ -222,9 +222,10 @@ def segmenter(
     parameters |= getattr(request.module, "NODE_PARAMETERS", {})
     process = NodeProcess("segmenter", parameters, log, {})
 
-    def subscribed() -> int:
+    def subscribed() -> bool:  # a node that an earlier test has killed stays in the graph for some seconds
         process.check()
-        return int(graph.publishers["detections"].get_subscription_count())
+        found = [each.node_name for each in graph.node.get_subscriptions_info_by_topic("/detections")]
+        return "segmenter" in found and graph.publishers["detections"].get_subscription_count() >= len(found)
 
     try:
         graph.until(subscribed, "the segmenter's start")

@@ -66,4 +66,5 @@ class AdapterGate:
 
 def _be_patient() -> None:
     if sys.platform == "linux":  # where a thread has a priority of its own; elsewhere the check is as urgent as all else
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
