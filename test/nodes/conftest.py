@@ -84,7 +84,6 @@ class Graph:
             (DiagnosticArray, "/diagnostics", self._take_diagnostics, 10),
         ):
             self.node.create_subscription(kind, topic, take, qos)
-        self.adapter_publisher = self.node.create_publisher(Adapter, "adapter", LATCHED)
         self._stamp = 1000 * 10**9
         self._clients: dict[str, Any] = {}
         self.executor = SingleThreadedExecutor()
@@ -209,6 +208,14 @@ def graph() -> Iterator[Graph]:
     yield graph
     graph.executor.shutdown(0)
     rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="module")
+def adapter_publisher(graph: Graph) -> Iterator[Any]:
+    """Of the module's own: what is latched must not reach the next module's segmenter."""
+    publisher = graph.node.create_publisher(Adapter, "adapter", LATCHED)
+    yield publisher
+    graph.node.destroy_publisher(publisher)
 
 
 @pytest.fixture(scope="module")

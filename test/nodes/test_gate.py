@@ -126,11 +126,11 @@ def segmenter(graph: Any, random_tiny: Path, tmp_path: Path) -> Iterator[subproc
 
 
 @pytest.mark.usefixtures("segmenter")
-def test_torch_serves_when_the_engine_is_wrong_with_an_adapter(graph: Any, sam: Any, adapter: Adapter) -> None:
+def test_torch_serves_when_the_engine_is_wrong_with_an_adapter(graph: Any, sam: Any, adapter: Adapter, adapter_publisher: Any) -> None:
     def publish(version: int) -> Adapter:
         taken = replace(adapter, version=version)
         message = AdapterMessage(version=version, base_hash=taken.base, data=array("B", taken.to_bytes()))
-        graph.adapter_publisher.publish(message)
+        adapter_publisher.publish(message)
         return taken
 
     def state() -> dict[str, str]:

@@ -232,9 +232,9 @@ def test_points_and_coarse_masks(graph: Any) -> None:
     assert [each.id for each in graph.masks_of(header).objects] == ["point", "mask"]
 
 
-def test_an_adapter_takes_effect_with_the_next_frame(graph: Any, sam: Any) -> None:
+def test_an_adapter_takes_effect_with_the_next_frame(graph: Any, sam: Any, adapter_publisher: Any) -> None:
     adapter = adapter_of(sam, 3)
-    graph.adapter_publisher.publish(adapter_message(adapter))
+    adapter_publisher.publish(adapter_message(adapter))
     graph.until(lambda: graph.versions and graph.versions[-1] == 3, "the segmenter's taking version 3")
     frame = graph.frame(graph.next_header())
     graph.send(**frame)
