@@ -23,7 +23,7 @@ def test_help_names_every_command_and_loads_none() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(f"  {name} " in done.stdout for name in cli.COMMANDS)
+    assert set(cli.COMMANDS) <= {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
 
 
 @pytest.mark.parametrize("words", [[], ["nothing"], ["bag"], ["bag", "simulate", "source", "a.mcap", "--frames", "0"]])

@@ -111,7 +111,7 @@ def whole(folder: Path, remedy: str) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         expected = {name: (int(each["bytes"]), str(each["sha256"])) for name, each in manifest["files"].items()}
-        dict(manifest["key"])
+        manifest["key"].items(), manifest["files"].items()
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise EngineError(f"{folder / MANIFEST} cannot be read ({error}); {remedy}") from error
     for name, (size, digest) in expected.items():
