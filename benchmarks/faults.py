@@ -76,6 +76,7 @@ class Graph:
         self.executor = SingleThreadedExecutor()
         for node in (self.player, self.watcher):
             self.executor.add_node(node)
+        self.sam = load_sam(self.args.model, self.args.checkpoint)  # to check adapters against
         self.nodes = {name: self.start(name) for name in ("segmenter", "adapter")}
         self.failed: list[BaseException] = []
         threading.Thread(target=spin_quietly, args=(self.executor,), daemon=True).start()
@@ -142,13 +143,6 @@ class Graph:
         except (ValueError, OSError) as error:
             return None, str(error)
 
-    @property
-    def sam(self) -> Any:
-        """The model, loaded once, to check adapters against."""
-        if not hasattr(self, "_sam"):
-            self._sam = load_sam(self.args.model, self.args.checkpoint)
-        return self._sam
-
     def stop(self) -> None:
         """Ends all processes."""
         for node in self.nodes.values():
@@ -177,7 +171,6 @@ def main() -> None:
     rclpy.init(args=[])
     graph = Graph(args)
     try:
-        _ = graph.sam
         if graph.wait_for("masks", time.monotonic()) is None or graph.wait_for("status", 0.0) is None:
             raise SystemExit(f"no masks, or no status of the adapter, within {START_SECONDS:g} s; see the logs in {graph.out}")
         # Each kill has a seed of its own, so that a run that goes on draws what it would have drawn.

@@ -1,4 +1,4 @@
-"""TensorRT's engine where there is no TensorRT: the graphs in half precision, the names that are used, and our side of every call.
+"""TensorRT's engine where there is no TensorRT: the names that are used, and our side of every call.
 
 `Double` stands in for the module tensorrt: its plans hold the graph that they were built from, and ONNX Runtime computes them. What it
 shows is that our calls are in order and that damage is handled, not that TensorRT does what its documentation says.
@@ -29,7 +29,6 @@ import torch
 from wesam_ros.engines import selection, tensorrt_engine, tensorrt_plans
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.engines.export import random_adapter, random_prompts
-from wesam_ros.engines.half_precision import SINGLE, to_half_precision
 from wesam_ros.engines.parity import MIN_IOU, agreement, check_parity
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.engines.store import DECODER, ENCODER, MANIFEST, folder_of
@@ -93,53 +92,6 @@ def test_tensorrt_has_the_names() -> None:
         for part in name.split("."):
             assert hasattr(value, part), name
             value = getattr(value, part)
-
-
-# Half precision
-
-
-def nodes_of(path: Path) -> list[tuple[Any, set[int], set[int]]]:
-    """The nodes of a file, and the types of floating point that each reads and gives."""
-    import onnx
-
-    model = onnx.load(path)
-    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
-    values = (*graph.input, *graph.output, *graph.value_info)
-    types = {**{each.name: each.type.tensor_type.elem_type for each in values}, **{each.name: each.data_type for each in graph.initializer}}
-    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
-    return [(node, *({types[name] for name in names if name} & floats for names in (node.input, node.output))) for node in graph.node]
-
-
-@pytest.mark.parametrize("name", [ENCODER, DECODER, "decoder_with_masks.onnx"])
-def test_only_what_needs_it_stays_in_single_precision(small_sam: Any, cache: Path, tmp_path: Path, name: str) -> None:
-    from onnx import TensorProto
-
-    to_half_precision(folder_of(small_sam) / name, tmp_path / name)
-    nodes = nodes_of(tmp_path / name)
-    given = {output: node for node, _, _ in nodes for output in node.output}
-    for node, reads, gives in nodes:
-        if node.op_type in SINGLE:
-            assert reads | gives <= {TensorProto.FLOAT}, node.name
-        elif node.op_type in ("Conv", "Gemm", "Gelu", "Einsum", "Relu", "Gather"):
-            assert reads | gives == {TensorProto.FLOAT16}, node.name
-        elif node.op_type == "Cast":  # nothing is rounded to half precision between two steps in single precision
-            source = given.get(node.input[0])
-            assert source is None or source.op_type != "Cast" or TensorProto.FLOAT not in gives, node.name
-    half = [node for node, _, gives in nodes if node.op_type == "MatMul" and gives == {TensorProto.FLOAT16}]
-    assert len(half) >= sum(node.op_type == "MatMul" for node, _, _ in nodes) - 1  # the one of the points' positions
-
-
-def test_weights_that_half_precision_cannot_hold_are_refused(small_sam: Any, cache: Path, tmp_path: Path) -> None:
-    import onnx
-
-    model = onnx.load(folder_of(small_sam) / DECODER)
-    name = next(node.input[1] for node in model.graph.node if node.op_type == "Gemm")
-    weight = next(each for each in model.graph.initializer if each.name == name)
-    weight.CopyFrom(onnx.numpy_helper.from_array(np.full(tuple(weight.dims), 7e4, np.float32), weight.name))
-    onnx.save(model, tmp_path / "large.onnx")
-    with pytest.raises(EngineError, match=r"has values beyond 65504"):
-        to_half_precision(tmp_path / "large.onnx", tmp_path / "half.onnx")
-    assert not (tmp_path / "half.onnx").exists()
 
 
 # Our side of the calls

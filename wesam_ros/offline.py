@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import signal
 import sys
 import time
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.adaptation.state import pack, unpack
+from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.config import options, overrides
 from wesam_ros.data.bags import DEFAULT_TOPICS, FrameMessages, bag_info, decode_frame, read_frame_messages
 from wesam_ros.data.frames import Frame
@@ -27,7 +26,7 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import score_frame
 from wesam_ros.evaluation.report import FrameRecord, Picture, RunRecord, chosen_frames, write_report
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.sam.lora import Adapter, write_atomically
+from wesam_ros.sam.lora import Adapter
 from wesam_ros.sam.prompts import Prompts
 
 ADAPTER_FILE, STATE_FILE = "adapter.safetensors", "state.pt"
@@ -137,8 +136,7 @@ class Adaptation:
     def _take(self, frame: Frame) -> None:
         """Predicts a frame, then learns from it."""
         found = frame.detections.boxes if frame.detections is not None else np.zeros((0, 4), np.float32)
-        keep, _ = Prompts.checked_boxes(found, frame.size)
-        prompts, adapter = Prompts.from_boxes(found[keep], frame.size), self.learner.adapter
+        prompts, adapter = Prompts.usable_boxes(found, frame.size), self.learner.adapter
         record = FrameRecord(frame.stamp_ns, adapter_version=adapter.version)
         if frame.labels is not None and len(prompts):
             record = self._scored(record, frame, prompts, adapter)
@@ -176,9 +174,7 @@ class Adaptation:
             "records": [asdict(record) for record in self._records],
             "shown": self._shown,
         }
-        data = io.BytesIO()
-        torch.save(state, data)
-        write_atomically(self.args.out / STATE_FILE, data.getvalue())
+        write(state, self.args.out / STATE_FILE)
         self.learner.adapter.save(self.args.out / ADAPTER_FILE)
 
     def _load(self) -> None:

@@ -22,8 +22,13 @@ FORMAT = 1
 
 def save(learner: Learner, path: Path) -> None:
     """Writes the learner's state so that `path` always holds a whole one."""
+    write(pack(learner), path)
+
+
+def write(values: dict[str, Any], path: Path) -> None:
+    """Writes what torch.save takes so that `path` always holds a whole file, the old or the new."""
     data = io.BytesIO()
-    torch.save(pack(learner), data)
+    torch.save(values, data)
     write_atomically(path, data.getvalue())
 
 

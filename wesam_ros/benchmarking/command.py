@@ -21,6 +21,7 @@ import numpy as np
 from wesam_ros.benchmarking.contender import REFERENCE
 from wesam_ros.engines import CHOICES
 from wesam_ros.engines.engine import EngineError
+from wesam_ros.sam.architectures import ARCHITECTURES
 from wesam_ros.sam.lora import write_atomically
 
 BOXES = (1, 5, 10, 20, 100)
@@ -30,7 +31,7 @@ WARM_UP = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
-    parser.add_argument("--model", default="tiny", choices=("tiny", "vit_t", "vit_b", "vit_l", "vit_h"), help="default: %(default)s")
+    parser.add_argument("--model", default="tiny", choices=tuple(ARCHITECTURES), help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="its checkpoint (default: the package's weights, tiny only)")
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: %(default)s)")
     parser.add_argument(

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
-    parser.add_argument("--model", default="tiny", choices=("tiny", "vit_t", "vit_b", "vit_l", "vit_h"), help="default: %(default)s")
+    from wesam_ros.sam.architectures import ARCHITECTURES
+
+    parser.add_argument("--model", default="tiny", choices=tuple(ARCHITECTURES), help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="its checkpoint (default: the package's weights, tiny only)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write (default: the cache, where the nodes look)")
     parser.add_argument("--opset", type=int, default=OPSET, help="operator set, 18 or later; the nodes look for %(default)s, the default")

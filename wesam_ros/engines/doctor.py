@@ -18,6 +18,7 @@ import torch
 
 import wesam_ros
 from wesam_ros.engines import CHOICES
+from wesam_ros.sam.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -31,7 +32,7 @@ KNOWN = (ValueError, RuntimeError, OSError)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
-    parser.add_argument("--model", default="tiny", choices=("tiny", "vit_t", "vit_b", "vit_l", "vit_h"), help="default: %(default)s")
+    parser.add_argument("--model", default="tiny", choices=tuple(ARCHITECTURES), help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="its checkpoint (default: the package's weights, tiny only)")
     parser.add_argument("--device", help="torch device (default: cuda where there is a GPU, else cpu)")
     parser.add_argument("--engine", default="auto", choices=CHOICES, help="the one that has to serve (default: %(default)s)")

@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 
 from wesam_ros.config import Option, option, options, validate
 from wesam_ros.engines import CHOICES
+from wesam_ros.sam.architectures import ARCHITECTURES
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ _FLOAT_LIMIT = 1.7976931348623157e308
 class InputParameters:
     """What the segmenter and the adapter node have in common: the model, and how their inputs arrive and are joined."""
 
-    model: str = option("tiny", "Segment Anything model", choices=("tiny", "vit_t", "vit_b", "vit_l", "vit_h"), read_only=True)
+    model: str = option("tiny", "Segment Anything model", choices=tuple(ARCHITECTURES), read_only=True)
     checkpoint: str = option("", "checkpoint file of the model; empty for the weights that the package ships (tiny only)", read_only=True)
     device: str = option("cpu", "torch device, such as cpu, cuda or cuda:1", read_only=True)
     torch_threads: int = option(

@@ -133,6 +133,11 @@ class Prompts:
         reasons = check_boxes(boxes, size)
         return np.array([reason is None for reason in reasons], bool), reasons
 
+    @classmethod
+    def usable_boxes(cls, boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> Prompts:
+        """Those of (n, 4) boxes that can be used, where nobody counts the others."""
+        return cls.from_boxes(boxes[cls.checked_boxes(boxes, size)[0]], size)
+
     def __len__(self) -> int:
         return len(self.objects)
 
