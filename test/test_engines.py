@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from wesam_ros.engines import CHOICES
-from wesam_ros.engines.decoder import ABSENT, FIRST_CORNER, NO_POINT, ON, SECOND_CORNER, Decoder, prompt_tokens
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.export import random_adapter, random_prompts
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -26,8 +25,8 @@ from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFE
 from wesam_ros.engines.tensorrt_engine import TensorRtEngine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import AdapterError, Masks, Prompt, Prompts, upscale
-from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
-from wesam_ros.sam.preprocessing import mask_to_low_res
+from wesam_ros.sam.decoder import ABSENT, FIRST_CORNER, NO_POINT, ON, SECOND_CORNER, TOGETHER, decode_together, prompt_tokens
+from wesam_ros.sam.predictor import decode
 from wesam_ros.sam.upscaling import masks_from_logits
 
 SIZES = [(480, 640), (481, 333), (37, 1000), (512, 512)]
@@ -95,25 +94,31 @@ def test_tokens_of_mixed_prompts() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_decoder_equals_segment_anything(sam: Any, size: tuple[int, int]) -> None:
-    """Without mask prompts all objects in one call, whatever their numbers of tokens; with masks likewise."""
-    engine = TorchEngine(sam)
-    embedding = engine.encode(image_of(size))
-    decoder = Decoder(sam)
+    """Masks, scores, and what training takes from them: the gradient in the embedding."""
+    features = TorchEngine(sam).encode(image_of(size)).features
     for form, prompts in forms(size).items():
-        expected = engine.decode(embedding, prompts)
-        for rows in ([i for i, each in enumerate(prompts.objects) if (each.mask is not None) == masked] for masked in (False, True)):
-            if rows:
-                chosen = prompts.select(np.array(rows))
-                tokens = [torch.from_numpy(each) for each in prompt_tokens(chosen, decoder.side)]
-                logits, iou = decoder(embedding.features, *tokens, masks_input(chosen, decoder.side))
-                np.testing.assert_allclose(logits, expected.low_res[rows], atol=1e-4, err_msg=form)
-                np.testing.assert_allclose(iou, expected.scores[rows], atol=1e-4, err_msg=form)
+        found = []
+        for decoding in (decode, decode_together):
+            embedding = features.clone().requires_grad_()
+            logits, iou = decoding(sam, embedding, prompts)
+            (logits.sigmoid().mean() + iou.mean()).backward()
+            assert embedding.grad is not None
+            found.append((logits.detach(), iou.detach(), embedding.grad / embedding.grad.abs().max()))
+        for expected, actual in zip(*found, strict=True):
+            np.testing.assert_allclose(actual, expected, atol=1e-4, err_msg=form)
 
 
-def masks_input(prompts: Prompts, side: int) -> torch.Tensor | None:
-    if prompts.objects[0].mask is None:
-        return None
-    return torch.stack([mask_to_low_res(each.mask, side, side // 4, COARSE_MASK_LOGIT) for each in prompts.objects])
+def test_decoder_takes_any_number_of_objects_with_and_without_gradients(sam: Any) -> None:
+    sam = copy.deepcopy(sam)  # not decoded with before
+    features = TorchEngine(sam).encode(image_of((48, 64))).features
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(0, 48, (TOGETHER + 3, 2, 2)), 1).reshape(-1, 4).astype(np.float32)
+    prompts = Prompts.from_boxes(corners + np.array([0, 0, 2, 2], np.float32), (50, 64))
+    with torch.inference_mode():
+        for expected, actual in zip(decode(sam, features, prompts), decode_together(sam, features, prompts), strict=True):
+            np.testing.assert_allclose(actual, expected, atol=1e-4)
+        assert [len(each) for each in decode_together(sam, features, Prompts((50, 64), ()))] == [0, 0]
+    decode_together(sam, features.clone().requires_grad_(), prompts)[0].sum().backward()
 
 
 # What every engine does that runs exported files

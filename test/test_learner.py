@@ -69,6 +69,20 @@ def test_same_seed_same_adapter_bit_for_bit_and_labels_do_not_matter(sam: Any, l
     assert not torch.equal(other[-1].b, learnt[1][-1].b)
 
 
+def test_the_teacher_is_asked_again_when_its_answer_is_old(sam: Any) -> None:
+    learner = Learner(sam, replace(CONFIG, teacher_age=2), 0)
+    (frame, prompts), *_ = _frames(1)
+    learner.observe(frame, prompts)
+    asked = []
+    for _ in range(5):
+        learner.step()
+        (answer,) = learner.memory.answers.values()
+        asked.append(answer.step)
+    assert asked == [0, 0, 2, 2, 4]
+    learner.reset()
+    assert not learner.memory.answers
+
+
 def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
     frame, _ = _frames(1)[0]

@@ -15,7 +15,8 @@ from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.step import autocast, valid_region
 from wesam_ros.adaptation.support import Support
 from wesam_ros.data.frames import Frame
-from wesam_ros.sam.predictor import decode, embed_images
+from wesam_ros.sam.decoder import decode_together
+from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize, resize_image
 from wesam_ros.sam.prompts import Prompts
 
@@ -46,7 +47,7 @@ def with_anchor(sam: Sam, frame: Frame, prompts: Prompts, support: Support | Non
     batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(sam.device)
     with autocast(sam, precision):
         embedding = embed_images(sam, normalize(batch, side))
-        logits, _ = decode(sam, embedding, prompts)
+        logits, _ = decode_together(sam, embedding, prompts)
     embedding = embedding.float()
     evidence = gather(prompts, support, side, low_res_side).to(logits.device)
     masks = ((logits > 0) & evidence.reach).float()

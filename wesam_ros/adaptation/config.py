@@ -25,20 +25,21 @@ class AdaptationConfig:
     focal: float = option(20.0, "weight of the focal loss of the student against the teacher's pseudo-mask", minimum=0.0)
     dice: float = option(1.0, "weight of the dice loss of the student against the teacher's pseudo-mask", minimum=0.0)
     iou: float = option(1.0, "weight of the error of the student's predicted IoU", minimum=0.0)
-    anchor: float = option(2.0, "weight of the dice losses of student and teacher against the anchor's mask", minimum=0.0)
-    contrastive: float = option(0.05, "weight of the contrastive loss between teacher and anchor embeddings", minimum=0.0)
+    anchor: float = option(4.0, "weight of the dice loss of the student against the anchor's mask", minimum=0.0)
+    contrastive: float = option(0.05, "weight of the contrastive loss between the student's and the anchor's embeddings", minimum=0.0)
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
-    tightness: float = option(0.2, "weight of the box tightness of student and teacher: projections against the box's", minimum=0.0)
-    outside: float = option(1.0, "weight of the penalty on mask outside the box, of student and teacher", minimum=0.0)
+    tightness: float = option(0.4, "weight of the box tightness: the mask's projections against the box's", minimum=0.0)
+    outside: float = option(2.0, "weight of the penalty on mask outside the box", minimum=0.0)
     depth: float = option(
-        1.0,
+        2.0,
         "weight of what depth knows: no mask on the supporting surface, mask on what rises from it in one box only",
         minimum=0.0,
     )
-    points: float = option(1.0, "weight of the points of a prompt as measurements, of student and teacher", minimum=0.0)
-    core: float = option(1.0, "weight of the middle of a coarse mask, which is on the object, of student and teacher", minimum=0.0)
+    points: float = option(2.0, "weight of the points of a prompt as measurements", minimum=0.0)
+    core: float = option(2.0, "weight of the middle of a coarse mask, which is on the object", minimum=0.0)
     margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
+    teacher_age: int = option(50, "steps after which the teacher is asked again about a frame", minimum=1)
     objects: int = option(16, "most objects of a frame that one step learns from, drawn at random", minimum=1)
     memory: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
     recent: float = option(0.5, "share of the steps that take the newest frame; the others draw from the memory", minimum=0.0, maximum=1.0)

@@ -15,7 +15,8 @@ from wesam_ros.adaptation.evidence import prompt_fit
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.step import autocast, witnessed
-from wesam_ros.sam.predictor import decode, embed_images
+from wesam_ros.sam.decoder import decode_together
+from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def judge(sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, precision
     """Judges an adapter's stacked tensors on a frame that was not learnt from."""
     pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
     with autocast(sam, precision):
-        logits, _ = decode(sam, embed_images(sam, normalize(pixels, sam.image_encoder.img_size), low_rank), frame.prompts)
+        logits, _ = decode_together(sam, embed_images(sam, normalize(pixels, sam.image_encoder.img_size), low_rank), frame.prompts)
     masks = logits > 0
     return Judgement(float(known_fit(masks, frame).mean()), float(hard_iou(masks, frame.anchor_logits > 0).mean()), len(masks))
 

@@ -76,6 +76,7 @@ class Learner:
         self.low_rank = (a, b)
         self.optimizer = torch.optim.Adam(self.low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
         self._steps_since_restore = self._refused = 0
+        self.memory.answers.clear()  # they were another teacher's
 
     @property
     def progress(self) -> tuple[int, int, int, int]:
@@ -143,7 +144,9 @@ class Learner:
             group["lr"] = self.config.lr * min(1.0, self._steps_since_restore / self.config.warm_up)
         others = [kept.anchor_prototypes for kept in self.memory.frames if kept is not frame]
         bank = torch.cat([frame.anchor_prototypes[:0], *others])[-BANK:]
-        result = training_step(self.sam, self.low_rank, self.optimizer, frame, bank, self.config, self.rng)
+        result = training_step(
+            self.sam, self.low_rank, self.optimizer, frame, self.memory.answers, bank, self.config, self.rng, self.counters["steps"]
+        )
         self.counters["steps"] += 1
         self._since_proposal += 1
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self.low_rank):

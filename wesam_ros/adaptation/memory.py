@@ -1,9 +1,10 @@
-"""Frames kept to learn from, each with what the frozen model says of it, computed once: it depends on the frame alone."""
+"""Frames kept to learn from: what the frozen model says of each, which never changes, and what the teacher said when it was last asked."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,14 @@ class KeptFrame:
     stamp_ns: int
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the teacher said of a frame: logits (n, low_res, low_res) float32 of all its objects, and how many steps there had been."""
+
+    logits: Tensor
+    step: int
+
+
 class FrameMemory:
     """The newest frame, a reservoir of earlier ones, and the frames held back to judge candidates.
 
@@ -48,6 +57,7 @@ class FrameMemory:
         self.frames: list[KeptFrame] = []
         self.held_back: deque[KeptFrame] = deque(maxlen=max(4, capacity // 8))
         self.newest: KeptFrame | None = None
+        self.answers: WeakKeyDictionary[KeptFrame, Answer] = WeakKeyDictionary()
         self.counts = (0, 0)  # frames seen, and those of them that may be learnt from
 
     def add(self, frame: KeptFrame) -> bool:

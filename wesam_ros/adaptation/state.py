@@ -12,11 +12,11 @@ import torch
 
 from wesam_ros.adaptation.evidence import Evidence
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.adaptation.memory import KeptFrame
+from wesam_ros.adaptation.memory import Answer, KeptFrame
 from wesam_ros.sam.lora import Adapter, write_atomically
 from wesam_ros.sam.prompts import Prompt, Prompts
 
-FORMAT = 1
+FORMAT = 2
 """Of the state; a state of another format is refused."""
 
 
@@ -69,6 +69,7 @@ def pack(learner: Learner) -> dict[str, Any]:
         "held_back": [place[frame] for frame in memory.held_back],
         "newest": None if memory.newest is None else place[memory.newest],
         "counts": memory.counts,
+        "answers": [(place[frame], answer.logits.cpu(), answer.step) for frame, answer in memory.answers.items() if frame in place],
     }
 
 
@@ -99,6 +100,8 @@ def _unpack(learner: Learner, state: dict[str, Any]) -> None:
     memory.held_back.extend(frames[index] for index in state["held_back"])
     memory.newest = None if state["newest"] is None else frames[state["newest"]]
     memory.counts = tuple(state["counts"])
+    for index, logits, step in state["answers"]:
+        memory.answers[frames[index]] = Answer(logits.to(learner.sam.device), step)
 
 
 def _frame(frame: KeptFrame) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """One training step of the method, from top to bottom: two views of a frame, three opinions on its masks, one loss.
 
-Anchor: the frozen model, computed once per frame (memory.py). Teacher: the adapting model on the weak view. Student: the same model on the
-strong view. Teacher and student share the adapter, and go through the encoder as one batch (WeSAM, CVPR 2024; what differs is in
-docs/method.md).
+Anchor: the frozen model, asked once per frame (anchor.py). Teacher: the adapting model on the weak view, asked again when what it said of
+the frame is old. Student: the same model on the strong view, the only one with gradients. After WeSAM (CVPR 2024); what differs is in
+docs/method.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,15 +30,18 @@ from wesam_ros.adaptation.losses import (
     tightness_loss,
     witness_loss,
 )
-from wesam_ros.adaptation.memory import KeptFrame
+from wesam_ros.adaptation.memory import Answer, KeptFrame
 from wesam_ros.adaptation.regions import box_extents
 from wesam_ros.adaptation.views import Pixels, strong_view, weak_view
-from wesam_ros.sam.predictor import decode, embed_images
+from wesam_ros.sam.decoder import decode_together
+from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize, resized_size
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
+
+Decode = Callable[["Sam", Tensor, Prompts], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ def opinions(
     is_mirrored: bool,
     prompts: Prompts,
     precision: str,
+    decode: Decode = decode_together,
 ) -> list[Opinion]:
     """What the model, adapted or frozen, says of views (h, w, 3) of one frame: they go through the encoder as one batch.
 
@@ -114,6 +118,7 @@ def opinions(
         is_mirrored: whether they are mirrored; the opinions are not.
         prompts: in pixels of the original image, not mirrored.
         precision: as in AdaptationConfig.
+        decode: masks and scores of an embedding (1, c, h', w'), as predictor.decode.
     """
     side = sam.image_encoder.img_size
     batch = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
@@ -129,14 +134,21 @@ def opinions(
     return said
 
 
-def teacher_and_student(
+def ask_teacher(sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, precision: str, rng: np.random.Generator) -> Tensor:
+    """What the adapting model says of a weak view of the frame: logits (n, h, w) of all its objects, without gradients."""
+    view, is_mirrored = weak_view(frame.pixels, rng)
+    with torch.no_grad():
+        (teacher,) = opinions(sam, low_rank, [view], is_mirrored, frame.prompts, precision)
+    return teacher.logits
+
+
+def ask_student(
     sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, prompts: Prompts, precision: str, rng: np.random.Generator
-) -> tuple[Opinion, Opinion]:
-    """Both views of a frame through the adapted encoder as one batch, then through the frozen decoder with the same prompts."""
+) -> Opinion:
+    """What the adapting model says of some of the frame's objects, on a strong view of it."""
     weak, is_mirrored = weak_view(frame.pixels, rng)
-    strong = strong_view(weak, rng)
-    teacher, student = opinions(sam, low_rank, [weak, strong], is_mirrored, prompts, precision)
-    return teacher, student
+    (student,) = opinions(sam, low_rank, [strong_view(weak, rng)], is_mirrored, prompts, precision)
+    return student
 
 
 def witnessed(evidence: Evidence, chosen: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,8 +170,8 @@ def corrected(logits: Tensor, evidence: Evidence, chosen: Tensor, reach: Tensor)
 
 
 def loss_terms(
-    teacher: Opinion,
     student: Opinion,
+    teacher: Tensor,
     frame: KeptFrame,
     chosen: Tensor,
     valid: Tensor,
@@ -169,20 +181,20 @@ def loss_terms(
     """Every weighted term of the loss, averaged over the objects that it applies to.
 
     Args:
-        teacher: opinion on the n chosen objects.
-        student: likewise.
-        frame: with the anchor's outputs of all its objects.
-        chosen: (n,) which of the frame's objects these are.
+        student: opinion on the m chosen objects.
+        teacher: logits (n, h, w) of all of the frame's objects.
+        frame: with the anchor's outputs of all of them.
+        chosen: (m,) which of the frame's objects the student was asked about.
         valid: (h, w) 1 where the image is.
-        bank: (m, c) prototypes of earlier frames' objects.
+        bank: (k, c) prototypes of earlier frames' objects.
         config: the weights.
     """
-    evidence = frame.evidence[chosen]
+    evidence, logits = frame.evidence[chosen], student.logits
     extents = box_extents(evidence.boxes, (valid.shape[0], valid.shape[1]), config.margin)
     reach = torch.where(evidence.boxed[:, None, None], extents.reach, evidence.reach) & (valid > 0)
     inside, surface = witnessed(frame.evidence, chosen, reach)
     anchor = corrected(frame.anchor_logits, frame.evidence, chosen, reach)
-    pseudo = corrected(frame.anchor_logits.index_copy(0, chosen, teacher.logits.detach()), frame.evidence, chosen, reach)
+    pseudo = corrected(teacher, frame.evidence, chosen, reach)
     # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be
     # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.
     fits = prompt_fit(pseudo > 0, evidence) >= config.fit
@@ -191,36 +203,24 @@ def loss_terms(
     trusted = agreed.float() / agreed.sum().clamp_min(1)
     everyone = measured.float() / measured.sum().clamp_min(1)
 
+    probability = logits.sigmoid() * valid
     terms = {
-        "focal": config.focal * (focal_loss(student.logits, pseudo, valid) * trusted).sum(),
-        "dice": config.dice * (dice_loss(student.logits.sigmoid() * valid, pseudo) * trusted).sum(),
-        "iou": config.iou * (iou_loss(student.scores, student.logits, pseudo) * trusted).sum(),
+        "focal": config.focal * (focal_loss(logits, pseudo, valid) * trusted).sum(),
+        "dice": config.dice * (dice_loss(probability, pseudo) * trusted).sum(),
+        "iou": config.iou * (iou_loss(student.scores, logits, pseudo) * trusted).sum(),
+        "anchor": config.anchor * (dice_loss(probability, anchor) * trusted).sum(),
+        "tightness": config.tightness * (tightness_loss(logits, extents) * everyone * evidence.boxed).sum(),
+        "outside": config.outside * (outside_loss(logits, reach, valid) * everyone).sum(),
+        "depth": config.depth * (witness_loss(logits, inside, surface) * everyone).sum(),
     }
-    terms["anchor"] = config.anchor * sum(
-        ((dice_loss(view.logits.sigmoid() * valid, anchor) * trusted).sum() for view in (teacher, student)), start=torch.zeros(())
-    )
-    terms["tightness"] = config.tightness * sum(
-        ((tightness_loss(view.logits, extents) * everyone * evidence.boxed).sum() for view in (teacher, student)), start=torch.zeros(())
-    )
-    terms["outside"] = config.outside * sum(
-        ((outside_loss(view.logits, reach, valid) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
-    )
-    terms["depth"] = config.depth * sum(
-        ((witness_loss(view.logits, inside, surface) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
-    )
     if (evidence.point_labels >= 0).any():
-        terms["points"] = config.points * sum(
-            ((point_loss(view.logits, evidence.points, evidence.point_labels) * everyone).sum() for view in (teacher, student)),
-            start=torch.zeros(()),
-        )
+        terms["points"] = config.points * (point_loss(logits, evidence.points, evidence.point_labels) * everyone).sum()
     if evidence.core.any():
         nothing = torch.zeros_like(evidence.core)
-        terms["core"] = config.core * sum(
-            ((witness_loss(view.logits, evidence.core, nothing) * everyone).sum() for view in (teacher, student)), start=torch.zeros(())
-        )
+        terms["core"] = config.core * (witness_loss(logits, evidence.core, nothing) * everyone).sum()
     if config.contrastive:
-        covered = functional.adaptive_avg_pool2d(anchor, (teacher.embedding.shape[-2], teacher.embedding.shape[-1]))
-        prototypes = masked_prototypes(teacher.embedding, covered)
+        covered = functional.adaptive_avg_pool2d(anchor, (student.embedding.shape[-2], student.embedding.shape[-1]))
+        prototypes = masked_prototypes(student.embedding, covered)
         others = torch.cat([frame.background, bank])
         pulled = contrastive_loss(prototypes, frame.anchor_prototypes[chosen], others, config.temperature)
         terms["contrastive"] = config.contrastive * (pulled * trusted).sum()
@@ -232,9 +232,11 @@ def training_step(
     low_rank: tuple[Tensor, Tensor],
     optimizer: torch.optim.Optimizer,
     frame: KeptFrame,
+    answers: MutableMapping[KeptFrame, Answer],
     bank: Tensor,
     config: AdaptationConfig,
     rng: np.random.Generator,
+    now: int,
 ) -> StepResult:
     """Learns from one frame.
 
@@ -243,18 +245,20 @@ def training_step(
         low_rank: the adapter's stacked tensors, the only ones that change.
         optimizer: of these tensors.
         frame: from the memory, with at least one object.
-        bank: (m, c) anchor prototypes of objects in other frames, m may be 0.
+        answers: what the teacher said of frames; of this one it is asked again if that is missing or old.
+        bank: (k, c) anchor prototypes of objects in other frames, k may be 0.
         config: weights of the terms.
         rng: draws objects and views.
+        now: how many steps there were before.
     """
+    if frame not in answers or now - answers[frame].step >= config.teacher_age:
+        answers[frame] = Answer(ask_teacher(sam, low_rank, frame, config.precision, rng), now)
     count = min(config.objects, len(frame.prompts))
     chosen = torch.from_numpy(np.sort(rng.choice(len(frame.prompts), count, replace=False)))
-    prompts = frame.prompts.select(chosen.numpy())
-    low_res_side = sam.prompt_encoder.mask_input_size[0]
-    valid = valid_region(prompts.size, low_res_side).to(sam.device)
+    student = ask_student(sam, low_rank, frame, frame.prompts.select(chosen.numpy()), config.precision, rng)
+    valid = valid_region(frame.prompts.size, sam.prompt_encoder.mask_input_size[0]).to(sam.device)
 
-    teacher, student = teacher_and_student(sam, low_rank, frame, prompts, config.precision, rng)
-    terms = loss_terms(teacher, student, frame, chosen, valid, bank, config)
+    terms = loss_terms(student, answers[frame].logits, frame, chosen, valid, bank, config)
     total = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()

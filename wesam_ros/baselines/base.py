@@ -23,10 +23,11 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import rough_boxes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.regions import box_extents
-from wesam_ros.adaptation.step import Opinion, opinions
+from wesam_ros.adaptation.step import Decode, Opinion, opinions
 from wesam_ros.adaptation.views import Pixels, strong_view, weak_view
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.checkpoints import base_hash
+from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.lora import Adapter
 from wesam_ros.sam.preprocessing import resized_size, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
@@ -142,11 +143,17 @@ class Baseline(ABC):
         return Views(weak, strong_view(weak, self.rng), is_mirrored)
 
     def look(
-        self, frame: KeptFrame, chosen: Tensor, pixels: Sequence[Pixels], is_mirrored: bool, low_rank: LowRank | None
+        self,
+        frame: KeptFrame,
+        chosen: Tensor,
+        pixels: Sequence[Pixels],
+        is_mirrored: bool,
+        low_rank: LowRank | None,
+        decode: Decode = decode_together,
     ) -> list[Opinion]:
         """What the model with `low_rank` (None: the frozen one) says of views of a frame, on the part of the grids where the image is."""
         prompts = frame.prompts.select(chosen.numpy())
-        said = opinions(self.sam, low_rank, pixels, is_mirrored, prompts, self.config.precision)
+        said = opinions(self.sam, low_rank, pixels, is_mirrored, prompts, self.config.precision, decode)
         return [Opinion(on_image(each.logits, prompts.size), each.scores, on_image(each.embedding, prompts.size)) for each in said]
 
 

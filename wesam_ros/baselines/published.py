@@ -31,6 +31,7 @@ from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.step import Opinion
 from wesam_ros.baselines.base import Baseline
 from wesam_ros.data.frames import Frame
+from wesam_ros.sam.predictor import decode
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 FOCAL = 20.0
@@ -101,7 +102,7 @@ class Published(Baseline):
 
     def loss(self, frame: KeptFrame, chosen: Tensor) -> Tensor:
         views = self.views(frame)
-        teacher, student = self.look(frame, chosen, [views.weak, views.strong], views.is_mirrored, self.low_rank)
+        teacher, student = self.look(frame, chosen, [views.weak, views.strong], views.is_mirrored, self.low_rank, decode)
         with torch.no_grad():
-            (anchor,) = self.look(frame, chosen, [views.weak], views.is_mirrored, None)
+            (anchor,) = self.look(frame, chosen, [views.weak], views.is_mirrored, None, decode)
         return published_loss(teacher, student, anchor)

@@ -5,7 +5,7 @@
     decoder_with_masks   the same, and masks (n, 1, 4 h, 4 w)                        -> the same
 
 The rank r, the number of objects n and of tokens t are free. Zeros for a and b give the frozen model. Pixels are preprocessed, points are
-in pixels of the model's input, labels as engines/decoder.py has them; logits are upscaled by whoever runs the files. There are two
+in pixels of the model's input, labels as sam/decoder.py has them; logits are upscaled by whoever runs the files. There are two
 decoders since without mask prompts a fifth of the work is the same for all objects.
 """
 
@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wesam_ros.engines.decoder import Decoder
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, OPSET, key_of, publish
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam.checkpoints import base_hash
+from wesam_ros.sam.decoder import Decoder
 from wesam_ros.sam.lora import MAX_RANK, Adapter
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompt, Prompts

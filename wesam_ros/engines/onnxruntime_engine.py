@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wesam_ros.engines.decoder import batches
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, check
+from wesam_ros.sam.decoder import batches
 from wesam_ros.sam.lora import Adapter, adapter_shape
 from wesam_ros.sam.prompts import Prompts
 

@@ -1,4 +1,4 @@
-"""SAM's prompt encoder and mask decoder as one function of tensors, for all objects of a frame at once and for export.
+"""SAM's prompt encoder and mask decoder as one function of tensors, for all objects of a frame at once: to train with, and for export.
 
 It computes what `segment_anything`'s modules compute, with their weights, in an order that costs less where there are many objects:
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,8 @@ ABSENT, NO_POINT, OFF, ON, FIRST_CORNER, SECOND_CORNER = range(-2, 4)
 """Labels of prompt tokens. SAM has the last five (-1 to 3): an object with points and no box gets one NO_POINT more."""
 HIDDEN = -3e4
 """Added to the attention score of an absent token; the softmax makes exactly 0 of it, and half precision can hold it."""
+TOGETHER = 32
+"""Most objects that `decode_together` takes at once; what a call needs of memory grows with them."""
 
 
 def prompt_tokens(prompts: Prompts, side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -61,12 +64,12 @@ def prompt_tokens(prompts: Prompts, side: int) -> tuple[npt.NDArray[np.float32],
 
 
 def batches(prompts: Prompts, side: int, limit: int) -> Iterator[tuple[npt.NDArray[np.int64], dict[str, Tensor]]]:
-    """Calls of the exported decoders for n >= 1 objects: up to `limit` at a time, those without mask prompts first, then those with.
+    """Calls of the decoders for n objects: up to `limit` at a time, those without mask prompts first, then those with.
 
     Yields:
         The objects' indices, and the inputs of their call by name, less the embedding: points, labels, and masks for those that have them.
     """
-    masked = np.array([each.mask is not None for each in prompts.objects])
+    masked = np.array([each.mask is not None for each in prompts.objects], bool)
     for rows in (np.flatnonzero(~masked), np.flatnonzero(masked)):
         for chosen in (rows[start : start + limit] for start in range(0, len(rows), limit)):
             objects = prompts.select(chosen)
@@ -79,7 +82,7 @@ def batches(prompts: Prompts, side: int, limit: int) -> Iterator[tuple[npt.NDArr
 
 
 class Decoder(nn.Module):
-    """The decoder of a model from `load_sam`, for inference; where weights keep their shape, it shares the modules of the model.
+    """The decoder of a model from `load_sam`, frozen; where weights keep their shape, it shares the modules of the model.
 
     Args:
         sam: the model; it is left as it is.
@@ -130,7 +133,9 @@ class Decoder(nn.Module):
 
     def _embed(self, points: Tensor, labels: Tensor) -> Tensor:
         """Tokens (n, t, c); the position counts for labels of points and corners only."""
-        turns = ((points + 0.5) * (2 / self.side) - 1) @ self.frequencies * (2 * math.pi)
+        places = (points + 0.5) * (4 * math.pi / self.side) - 2 * math.pi
+        # Not as a product of matrices, which autocast would round: a position is many turns, of which only the fraction counts.
+        turns = places[..., :1] * self.frequencies[0] + places[..., 1:] * self.frequencies[1]
         position = torch.cat([turns.sin(), turns.cos()], -1)
         return position * (labels >= OFF).unsqueeze(-1) + functional.embedding(labels - ABSENT, self.kinds)
 
@@ -143,6 +148,27 @@ class Decoder(nn.Module):
         x = functional.gelu(functional.gelu(x) @ self.second + self.second_bias).reshape(count, h * w * 16, -1)
         logits = (x @ weights.unsqueeze(-1)).reshape(count, h, w, 2, 2, 2, 2)  # row, column, then twice row and column within
         return logits.permute(0, 1, 3, 5, 2, 4, 6).reshape(count, 4 * h, 4 * w)
+
+
+_DECODERS: WeakKeyDictionary[Sam, Decoder] = WeakKeyDictionary()
+
+
+def decode_together(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """What predictor.decode computes, differentiable likewise, with a Decoder of the model: several times as fast for many objects.
+
+    The model's weights and device must not change between two calls.
+    """
+    if sam not in _DECODERS:
+        with torch.inference_mode(False):  # the first call may be in it, and a later one have gradients
+            _DECODERS[sam] = Decoder(sam)
+    low_res_side = sam.prompt_encoder.mask_input_size[0]
+    logits = torch.zeros(len(prompts), low_res_side, low_res_side, device=embedding.device)
+    iou = torch.zeros(len(prompts), device=embedding.device)
+    for chosen, inputs in batches(prompts, sam.image_encoder.img_size, TOGETHER):
+        masks, scores = _DECODERS[sam](embedding, **{name: value.to(embedding.device) for name, value in inputs.items()})
+        where = torch.from_numpy(chosen).to(embedding.device)
+        logits, iou = logits.index_copy(0, where, masks.float()), iou.index_copy(0, where, scores.float())
+    return logits, iou
 
 
 class _Layer(nn.Module):

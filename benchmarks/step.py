@@ -1,0 +1,131 @@
+"""How long a training step takes, ours against WeSAM as published, of the same model on the same stream in the same run.
+
+    source scripts/env.sh
+    python benchmarks/step.py --json out/step.json
+    python benchmarks/step.py --model vit_b --random --frames 4 --json out/step_vit_b.json
+
+Frames, depth and detections of a recording are shown to both one by one, and after each both take three steps in turns, so that whatever
+else the machine does meets both alike. Ours asks the frozen model once per frame and the teacher now and then; a step's time has its
+share of that. What the guard takes, which the published recipe has not got, is given by itself. The published recipe is timed in float32,
+as it was released, and in the precision that ours takes by itself on this processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.baselines.ours import Ours
+from wesam_ros.baselines.published import Published
+from wesam_ros.data.bags import read_bag
+from wesam_ros.data.frames import Frame
+from wesam_ros.sam import Prompts, load_sam
+from wesam_ros.sam.architectures import ARCHITECTURES
+
+STEPS_PER_FRAME = 3
+"""The default of the adapter node and of `wesam adapt`."""
+
+
+class Timed:
+    """A method, and the seconds that it took for steps and for the guard."""
+
+    def __init__(self, method: Ours | Published) -> None:
+        self.method, self.steps, self.guard = method, 0.0, 0.0
+
+    def observe(self, frame: Frame, prompts: Prompts) -> None:
+        taken = seconds(lambda: self.method.observe(frame, prompts, None))
+        if isinstance(self.method, Ours):  # the published recipe asks the frozen model again in every step
+            self.steps += taken
+
+    def step(self) -> None:
+        if isinstance(self.method, Ours):
+            self.steps += seconds(self.method.learner.step)
+            self.guard += seconds(self.method.learner.propose)
+        else:
+            self.steps += seconds(self.method.step)
+
+
+def load(name: str, checkpoint: Path | None, random: bool) -> Any:
+    """A model from load_sam, or one of random weights: for times they will do."""
+    if not random:
+        return load_sam(name, checkpoint)
+    torch.manual_seed(0)
+    sam = ARCHITECTURES[name].build().eval().requires_grad_(False)
+    sam.weights_name, sam.weights_hash = name, "0" * 64
+    return sam
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="default: %(default)s")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--random", action="store_true", help="random weights in place of a checkpoint")
+    parser.add_argument("--recording", type=Path, default=Path("demo/tabletop.mcap"), help="default: %(default)s")
+    parser.add_argument("--frames", type=int, default=24, help="every fourth frame of the recording, so many (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="file to write")
+    args = parser.parse_args()
+
+    sam = load(args.model, args.checkpoint, args.random)
+    config = AdaptationConfig()
+    methods = {
+        "ours": Timed(Ours(sam, 0)),
+        "ours, float32": Timed(Ours(sam, 0, config=replace(config, precision="float32"))),
+        "published": Timed(Published(sam, 0, config=replace(config, precision="float32"))),
+        "published, precision of ours": Timed(Published(sam, 0, config=config)),
+    }
+    frames = list(islice(read_bag(args.recording), 0, 4 * (args.frames + 1), 4))
+    for index, frame in enumerate(frames):
+        assert frame.detections is not None
+        prompts = Prompts.usable_boxes(frame.detections.boxes, frame.size)
+        for method in methods.values():
+            if index == 1:  # the first one warms up
+                method.steps = method.guard = 0.0
+            method.observe(frame, prompts)
+        for _ in range(STEPS_PER_FRAME):
+            for method in methods.values():
+                method.step()
+        print(f"frame {index} of {args.frames}", end="\r", flush=True)
+
+    count = args.frames * STEPS_PER_FRAME
+    rows = [{"method": name, "seconds_per_step": each.steps / count, "guard": each.guard / count} for name, each in methods.items()]
+    times = {name: each.steps for name, each in methods.items()}
+    ratios = {
+        "as each runs by default": times["published"] / times["ours"],
+        "both in the precision of ours": times["published, precision of ours"] / times["ours"],
+        "both in float32": times["published"] / times["ours, float32"],
+    }
+    for row in rows:
+        print(f"{row['method']:30} {row['seconds_per_step']:8.3f} s a step, and {row['guard']:.3f} for the guard")
+    for name, ratio in ratios.items():
+        print(f"published / ours, {name}: {ratio:.2f}")
+    if args.json:
+        machine = {
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        facts = {"model": args.model, "image_side": sam.image_encoder.img_size, "steps": count}
+        result = {"machine": machine, **facts, "rows": rows, "ratios": ratios}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
