@@ -25,7 +25,8 @@ MISSED, INVENTED, JITTER = 0.1, 0.1, 0.1
 """The detector: share of objects without a prompt, false prompts per object, and how far, as a share of its extent, a prompt is off."""
 POSITIVE, NEGATIVE = 5, 5
 """Points an object, as in WeSAM's protocol."""
-STREAM_OBJECTS, STREAM_VIEWS, OTHER_TABLES, OTHER_OBJECTS = 16, 4, 4, 10
+STREAM_TABLES, OTHER_TABLES, OBJECTS = 6, 4, 10
+"""Of a simulated domain: tables one after another to adapt to, others to score on, and things put on each, with a frame after each."""
 
 Bool = npt.NDArray[np.bool_]
 
@@ -125,13 +126,13 @@ def _moved(mask: Bool, rng: np.random.Generator, share: float | None) -> Bool:
 
 
 def simulated(domain: str, seed: int = 500) -> Source:
-    """A table of a simulator's domain to adapt to, and four other tables of it to score on (needs the extra `sim`)."""
+    """Tables of a simulator's domain to adapt to, one after another, and other tables of it to score on (needs the extra `sim`)."""
 
     def load() -> list[Fold]:
         from wesam_ros.data.simulator import simulate
 
-        stream = tuple(simulate(domain, seed, objects=STREAM_OBJECTS, views=STREAM_VIEWS))
-        others = tuple(frame for k in range(OTHER_TABLES) for frame in simulate(domain, seed + 1 + k, objects=OTHER_OBJECTS))
+        frames = [tuple(simulate(domain, seed + table, objects=OBJECTS)) for table in range(STREAM_TABLES + OTHER_TABLES)]
+        stream, others = (tuple(frame for table in part for frame in table) for part in (frames[:STREAM_TABLES], frames[STREAM_TABLES:]))
         return [Fold(stream, others)]
 
     return Source("simulator", domain, 1, load)
