@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.data import messages
 from wesam_ros.nodes.children import LOCAL_GRAPH, NodeProcess
 from wesam_ros.nodes.inputs import LATCHED
-from wesam_ros.nodes.player import Player, PlayerError, spin_quietly
+from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.lora import Adapter, write_atomically
 
@@ -79,7 +80,8 @@ class Graph:
         self.sam = load_sam(self.args.model, self.args.checkpoint)  # to check adapters against
         self.nodes = {name: self.start(name) for name in ("segmenter", "adapter")}
         self.failed: list[BaseException] = []
-        threading.Thread(target=spin_quietly, args=(self.executor,), daemon=True).start()
+        self.spinning = ExitStack()
+        self.spinning.enter_context(spinning(self.executor))
         threading.Thread(target=self._play, daemon=True).start()
 
     def _play(self) -> None:
@@ -147,7 +149,7 @@ class Graph:
         """Ends all processes."""
         for node in self.nodes.values():
             node.stop()
-        self.executor.shutdown(0)
+        self.spinning.close()
         rclpy.try_shutdown()
 
 

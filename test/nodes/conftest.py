@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +32,7 @@ from wesam_ros.nodes.children import NodeProcess
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.objects import image_message
-from wesam_ros.nodes.player import spin_quietly
+from wesam_ros.nodes.player import spinning
 from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.checkpoints import load_sam
 
@@ -88,7 +87,6 @@ class Graph:
         self._clients: dict[str, Any] = {}
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
-        threading.Thread(target=spin_quietly, args=(self.executor,), daemon=True).start()
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -205,8 +203,8 @@ def sam(random_tiny: Path) -> Any:
 def graph() -> Iterator[Graph]:
     rclpy.init()
     graph = Graph()
-    yield graph
-    graph.executor.shutdown(0)
+    with spinning(graph.executor):
+        yield graph
     rclpy.try_shutdown()
 
 

@@ -15,8 +15,11 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
+from sensor_msgs.msg import CompressedImage
+
 from wesam_ros.data.bags import BagError, write_bag
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
+from wesam_ros.nodes.children import NodeProcess
 from wesam_ros.nodes.player import find_topics
 
 FRAMES = 4
@@ -64,6 +67,17 @@ def test_lock_step_is_deterministic_and_labels_do_not_reach_it(random_tiny: Path
     assert 0 <= scored["miou_adapted"] <= 1
     assert unscored["miou_adapted"] is None
     assert "<svg" in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -> None:
+    write_bag(tmp_path / "bag.mcap", frames())
+    seen: list[CompressedImage] = []
+    subscription = graph.node.create_subscription(CompressedImage, "image/compressed", seen.append, 10)
+    player = NodeProcess("player", {"bag": tmp_path / "bag.mcap", "loop": True, "rate": 200.0}, tmp_path / "player.log", {})
+    graph.until(lambda: len(seen) > FRAMES, "playing")
+    player.stop()
+    graph.node.destroy_subscription(subscription)
+    assert player.process.returncode == 0, player.log_end()
 
 
 def test_find_topics_takes_what_was_named_and_says_what_there_is(tmp_path: Path) -> None:

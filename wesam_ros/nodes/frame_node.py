@@ -185,6 +185,8 @@ class FrameNode(LifecycleNode, Generic[P]):
         self.diagnostics.count(f"dropped.{source}")
 
     def _failed(self, error: Exception) -> None:
+        if not self.context.ok():
+            return  # the node is being ended, and its publishers with it
         self.diagnostics.problem("failed.frame", f"{type(error).__name__}: {error}")
 
     def _process(self, joined: Joined) -> None:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ CLASSES: dict[str, Any] = {
 }
 SUFFIXES = {("image", messages.COMPRESSED_IMAGE): "/compressed", ("depth", messages.COMPRESSED_IMAGE): "/compressedDepth"}
 QUEUE = 10
+PATIENCE = 5.0
+"""Seconds that the end of a process waits for the middleware."""
 
 
 class PlayerError(RuntimeError):
@@ -211,6 +214,25 @@ class Player(Node):
             self._changed.notify_all()
 
 
+@contextmanager
+def spinning(executor: SingleThreadedExecutor) -> Iterator[None]:
+    """Spins in a thread that has ended when this ends: a process that exits while a thread still waits in the middleware may crash."""
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        executor.shutdown(0)
+        thread.join(PATIENCE)
+
+
 def main(args: list[str] | None = None) -> int:
     """Plays the bag of the parameter `bag`; returns the exit status: 0, 1 where the graph did not answer, 2 where a parameter is wrong."""
     rclpy.init(args=args)
@@ -218,9 +240,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         player = Player()
         executor.add_node(player)
-        spinning = threading.Thread(target=spin_quietly, args=(executor,), daemon=True)
-        spinning.start()
-        sent = player.play()
+        with spinning(executor):
+            sent = player.play()
         player.get_logger().info(f"played {sent} frames of {player.bag}")
     except ValueError as error:  # BagError is one
         print(f"error: {error}", file=sys.stderr)
@@ -230,18 +251,13 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
+    except Exception:
+        if rclpy.ok():
+            raise
+        return 0  # the context was shut down in the middle of a publication
     finally:
-        executor.shutdown(0)
         rclpy.try_shutdown()
     return 0
-
-
-def spin_quietly(executor: SingleThreadedExecutor) -> None:
-    """Spins until the executor or the context is shut down; the target of a thread."""
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
 
 
 if __name__ == "__main__":

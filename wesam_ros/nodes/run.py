@@ -6,7 +6,6 @@ import argparse
 import os
 import shutil
 import sys
-import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.nodes.children import LOCAL_GRAPH, ChildError, NodeProcess
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters
-from wesam_ros.nodes.player import Player, PlayerError, spin_quietly
+from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.nodes.scoring import compare, pictures_of, record_of
 from wesam_ros.sam.checkpoints import load_sam
 
@@ -154,15 +153,14 @@ class Play:
         """Starts the nodes, plays, compares, writes the report; returns the exit status."""
         executor = SingleThreadedExecutor()
         executor.add_node(self.player)
-        threading.Thread(target=spin_quietly, args=(executor,), daemon=True).start()
         began = time.monotonic()
-        try:
-            self._start_nodes()
-            sent = self._play()
-        finally:
-            for node in self.nodes:
-                node.stop()
-            executor.shutdown(0)
+        with spinning(executor):
+            try:
+                self._start_nodes()
+                sent = self._play()
+            finally:
+                for node in self.nodes:
+                    node.stop()
         return self._report(sent, time.monotonic() - began)
 
     def _start_nodes(self) -> None:
