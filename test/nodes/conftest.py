@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"  # raw images through shared 
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from safetensors.torch import save_file
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -42,6 +44,8 @@ BOXES = ((10, 20, 60, 90), (80, 30, 150, 100))
 WAIT = 180.0
 """Seconds after which something that should have happened has not; generous, since the machine may be busy: then torch alone takes a minute
 to import."""
+PING = 2.0
+"""Seconds after which a node is asked again."""
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -151,13 +155,26 @@ class Graph:
         return self.masks_of(header)
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        """The response of a service."""
-        # A server that is slow to see a new client drops its first response, so each is made once.
+        """The response of a service of a lifecycle node."""
+        # A node that was killed stays in the graph for a while, as if it could answer, and one that has just started drops its first
+        # responses to clients that it has not seen yet. So the node is asked for its state until it answers, and called then.
+        state = self._client(GetState, f"{name.rpartition('/')[0]}/get_state")
+        client = self._client(kind, name)
+        self.until(lambda: self._answered(state.call_async(GetState.Request()), PING), f"an answer of {state.srv_name}")
+        future = client.call_async(request)
+        assert self._answered(future, WAIT), f"a response of {name} did not come within {WAIT:g} s; diagnostics: {self.diagnostics}"
+        return future.result()
+
+    def _client(self, kind: Any, name: str) -> Any:
+        """Each is made once: what is new is seen late."""
         client = self._clients.get(name) or self._clients.setdefault(name, self.node.create_client(kind, name))
         assert client.wait_for_service(WAIT), f"there is no service {name}"
-        future = client.call_async(request)
-        self.until(future.done, f"a response of {name}")
-        return future.result()
+        return client
+
+    def _answered(self, future: Any, seconds: float) -> bool:
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        return done.wait(seconds)
 
 
 def permitted(node: str) -> dict[str, set[str]]:
