@@ -2,11 +2,12 @@
 
     python benchmarks/attacks.py demo/tabletop.mcap --json out/attacks.json
     python benchmarks/attacks.py sim:dim --attack "wrong boxes" --attack "same frame" --frames 2000
+    python benchmarks/attacks.py sim:dim,clutter,gloss,camera --attack none --frames 1024    # four domains in turn, twice
 
 A row per attack and seed; one that is in the file already is not run again. Labels are used for scoring only. The stream is the recording
-again and again, or table after table of a simulated domain; an attack takes the middle half of it. "foreign adapter" is a message from
-someone else: weights drawn at random with the right base, which a segmenter that anyone may talk to has to take; of another base it is
-refused (test/test_lora.py).
+again and again, or table after table of a simulated domain or of several in turn; an attack takes the middle half of it. "foreign
+adapter" is a message from someone else: weights drawn at random with the right base, which a segmenter that anyone may talk to has to
+take; of another base it is refused (test/test_lora.py).
 """
 
 from __future__ import annotations
@@ -47,14 +48,15 @@ NAMES = (*ATTACKS, SCENE, FOREIGN)
 
 
 def stream(source: str, seed: int) -> Iterator[Frame]:
-    """Endless labelled frames with detections and growing stamps: a recording over and over, or sim:DOMAIN, table after table."""
+    """Endless labelled frames with detections and growing stamps: a recording over and over, or sim:DOMAIN,..., table after table."""
     stamps = count(10**9, 10**8)
     rng = np.random.default_rng(seed)
     for turn in count():
         if source.startswith("sim:"):
             from wesam_ros.data.simulator import simulate
 
-            frames = simulate(source.removeprefix("sim:"), 1000 * seed + turn, objects=16, views=8)
+            domains = source.removeprefix("sim:").split(",")
+            frames = simulate(domains[turn % len(domains)], 1000 * seed + turn, objects=16, views=8)
             frames = (replace(each, detections=simulate_detections(each.labels, rng)) for each in frames if each.labels is not None)
         else:
             frames = read_bag(Path(source), labels=True)
@@ -162,7 +164,7 @@ def frames_to_recover(gains: np.ndarray, places: Sequence[int]) -> int | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="labelled recording, or sim:DOMAIN")
+    parser.add_argument("source", help="labelled recording, or sim:DOMAIN, or sim:DOMAIN,DOMAIN,...")
     parser.add_argument("--other", default="sim:dim", help="the other scene of the scene change, likewise (default: %(default)s)")
     parser.add_argument("--attack", action="append", choices=NAMES, help="may be repeated (default: all)")
     parser.add_argument("--seed", type=int, action="append", help="may be repeated (default: 0)")

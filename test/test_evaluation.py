@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,13 @@ import numpy as np
 import pytest
 
 from wesam_ros import cli
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.baselines.method import METHODS, method
+from wesam_ros.data import simulator
 from wesam_ros.data.frames import Frame
-from wesam_ros.evaluation.protocol import KINDS, draw
+from wesam_ros.evaluation.protocol import KINDS, draw, simulated
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread
+from wesam_ros.sam.checkpoints import load_sam
 
 SIZE = (60, 80)
 
@@ -50,6 +56,44 @@ def test_a_detector_misses_invents_and_is_off(kind: str) -> None:
         assert off[:, 0].max() == pytest.approx(3, abs=0.2) and off[:, 1].max() == pytest.approx(2, abs=0.2)
 
 
+def test_a_simulated_stream_is_scored_on_tables_that_are_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifteen tables to adapt to and twelve others; of each table a few frames only. Here a stamp says which table and frame it is."""
+
+    def simulate(domain: str, seed: int, *, objects: int) -> Iterator[Frame]:
+        yield from (replace(_frame(), stamp_ns=100 * seed + thing) for thing in range(1, objects + 1))
+
+    monkeypatch.setattr(simulator, "simulate", simulate)
+    (fold,) = simulated("dim", 40).load()
+    stream, others = ([divmod(frame.stamp_ns, 100) for frame in part] for part in (fold.adapt, fold.test))
+    assert stream == [(table, thing) for table in range(40, 55) for thing in (3, 5, 8, 10)]
+    assert others == [(table, thing) for table in range(55, 67) for thing in (4, 7, 10)]
+
+
+def test_a_method_with_other_settings() -> None:
+    sam = load_sam("tiny")
+    ours = method("ours:depth=0,correct=false,lr=0.001")(sam, 0)
+    assert ours.learner.config == AdaptationConfig(depth=0, correct=False, lr=0.001)  # type: ignore[attr-defined]
+    tent = method("tent:lr=0.5")(sam, 0)
+    assert tent.rate == 0.5  # type: ignore[attr-defined]
+    assert method("supervised:lr=0.5").supervised and method("wesam") is METHODS["wesam"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sam", "one of direct, .* but got 'sam'"),
+        ("tent:depth=0", "tent takes only lr as a setting, but got 'tent:depth=0'"),
+        ("direct:lr=1", "direct takes no settings"),
+        ("ours:", "a setting is NAME=VALUE .* but got ''"),
+        ("ours:lr=-1", "'ours:lr=-1': lr must be between 0 and 1, but got -1.0"),
+        ("ours:correct=maybe", "correct must be of type bool, but got 'maybe'"),
+    ],
+)
+def test_a_method_that_does_not_exist(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        method(text)
+
+
 def _row(method: str, seed: int, miou: float, domain: str = "dim", fold: int = 0) -> dict[str, Any]:
     shared = {"dataset": "simulator", "domain": domain, "fold": fold, "prompt": "box", "prompt_noise": "clean", "boundary_f": 0.5}
     shared |= {"source_miou": 0.8, "prequential": 0.6, "prequential_last_third": 0.6, "seconds_per_step": 0.1, "steps": 9}
@@ -78,11 +122,14 @@ def test_tables() -> None:
     assert "| ours | 68.0 ± 2.8 | - |" in markdown
     assert "| ours | 80 | - |" in markdown
     assert "| direct | box | 55.0 | 40.0 |" in markdown
+    assert "| ours | 68.0 | +8.0 | 80 |" in markdown
     assert as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,direct,0,0.6,0.5,0.8")
     assert as_html(ROWS, "a < b").count("<svg") == 2 and "a &lt; b" in as_html(ROWS, "a < b")
 
 
-def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_comparison_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Of two cells one is done, and the line of the other was cut: only that one is done again, and the files have both."""
     asked = []
 
@@ -99,6 +146,9 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
     assert asked == ["direct", "ours", "ours"]
     assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["direct", "ours"]
     assert len(book.read_text().splitlines()) == 2
+
+    assert cli.main([*words, "--steps", "7"]) == 2
+    assert "steps was 180 and is now 7" in capsys.readouterr().err
 
 
 def test_data_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,13 +73,13 @@ def validate(config: Any) -> None:
 
 
 def overrides(config: type, given: Sequence[str]) -> dict[str, Any]:
-    """The values that NAME=VALUE texts give to options of a configuration, as `--set` takes them; ValueError for what it does not have."""
+    """The values that NAME=VALUE texts give to options of a configuration, as the command line takes them; else ValueError."""
     known = {each.name: each for each in options(config)}
     values: dict[str, Any] = {}
     for text in given:
         name, separator, value = text.partition("=")
         if not separator or name not in known:
-            raise ValueError(f"--set takes NAME=VALUE with a name of {', '.join(known)}, but got {text!r}")
-        values[name] = known[name].type(value)
+            raise ValueError(f"a setting is NAME=VALUE with a name of {', '.join(known)}, but got {text!r}")
+        values[name] = {"true": True, "false": False}.get(value, value) if known[name].type is bool else known[name].type(value)
         known[name].check(values[name])
     return values

@@ -193,8 +193,10 @@ def loss_terms(
     extents = box_extents(evidence.boxes, (valid.shape[0], valid.shape[1]), config.margin)
     reach = torch.where(evidence.boxed[:, None, None], extents.reach, evidence.reach) & (valid > 0)
     inside, surface = witnessed(frame.evidence, chosen, reach)
-    anchor = corrected(frame.anchor_logits, frame.evidence, chosen, reach)
-    pseudo = corrected(teacher, frame.evidence, chosen, reach)
+    anchor, pseudo = (
+        corrected(said, frame.evidence, chosen, reach) if config.correct else (said[chosen] > 0).float()
+        for said in (frame.anchor_logits, teacher)
+    )
     # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be
     # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.
     fits = prompt_fit(pseudo > 0, evidence) >= config.fit

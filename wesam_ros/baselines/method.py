@@ -1,13 +1,14 @@
-"""The methods to compare, by name: what a method is, and how to make each."""
+"""The methods to compare, by name: what a method is, and how to make each, with its own settings or others."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.baselines.dept import DePT
 from wesam_ros.baselines.direct import Direct
 from wesam_ros.baselines.ours import Ours
@@ -18,6 +19,7 @@ from wesam_ros.baselines.supervised import Supervised
 from wesam_ros.baselines.tent import Tent
 from wesam_ros.baselines.tribe import Tribe
 from wesam_ros.baselines.wdass import Wdass
+from wesam_ros.config import overrides
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.lora import Adapter
 from wesam_ros.sam.prompts import Prompts
@@ -81,3 +83,30 @@ METHODS: dict[str, Entry] = {
     "supervised": Entry(Supervised, "LoRA on true masks: the ceiling", supervised=True),
 }
 """Every method by its name, in the order of the tables."""
+
+
+def method(text: str) -> Entry:
+    """The method that a text names: NAME, or NAME:SETTING=VALUE,... where it has other settings than its own.
+
+    Ours takes every option of AdaptationConfig ("ours:depth=0,lr=0.001"), the others `lr`.
+
+    Raises:
+        ValueError: there is no such method or setting, or the value is out of range.
+    """
+    name, separator, given = text.partition(":")
+    if name not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, but got {text!r}")
+    entry = METHODS[name]
+    if not separator:
+        return entry
+    try:
+        values = overrides(AdaptationConfig, given.split(","))
+    except ValueError as error:
+        raise ValueError(f"method {text!r}: {error}") from None
+    if name == "ours":
+        config = AdaptationConfig(**values)
+        return replace(entry, make=lambda sam, seed, lr=None: Ours(sam, seed, lr, config))
+    if name == "direct" or set(values) != {"lr"}:
+        takes = "no settings" if name == "direct" else "only lr as a setting"
+        raise ValueError(f"{name} takes {takes}, but got {text!r}")
+    return replace(entry, make=lambda sam, seed, lr=None: entry(sam, seed, values["lr"] if lr is None else lr))

@@ -3,8 +3,9 @@
     loss = 20 focal + dice, per object, against the true mask (adaptation/losses.py)
 
 The weights are WeSAM's, whose paper calls this row Supervised. Learning rate and warm-up are ours: with the paper's 1e-4 the ceiling
-would be lower than what labels can buy in as many steps, and every gap closed larger than it is. One weak view. Objects without a
-true mask (false prompts) are left out: what a model should answer to them is not scored.
+would be lower than what labels can buy in as many steps, and every gap closed larger than it is; on development tables a strong view
+bought more than a weak one (docs/method.md). Objects without a true mask (false prompts) are left out: what a model should answer to them
+is not scored.
 """
 
 from __future__ import annotations
@@ -69,5 +70,5 @@ class Supervised(Baseline):
     def loss(self, frame: KeptFrame, chosen: Tensor) -> Tensor:
         assert isinstance(frame, LabelledFrame)
         views = self.views(frame)
-        (said,) = self.look(frame, chosen, [views.weak], views.is_mirrored, self.low_rank)
+        (said,) = self.look(frame, chosen, [views.strong], views.is_mirrored, self.low_rank)
         return supervised_loss(said.logits, frame.truth[chosen]).mean()

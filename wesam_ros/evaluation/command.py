@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from wesam_ros.baselines.method import METHODS
+from wesam_ros.baselines.method import METHODS, method
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.evaluation.protocol import KINDS, NOISES, Fold, Source, dataset, recording, simulated
 
@@ -25,11 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
     names = ", ".join(DATASETS)
     parser.add_argument("data", nargs="+", help=f"sim:DOMAIN, NAME:FOLDER, NAME/SPLIT:FOLDER (of {names}), or a labelled recording")
-    parser.add_argument("--methods", nargs="+", default=["direct", "wesam", "ours", "supervised"], choices=METHODS, metavar="METHOD")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["direct", "wesam", "ours", "supervised"],
+        metavar="METHOD",
+        help="names as below, with other settings as NAME:SETTING=VALUE,... (default: direct wesam ours supervised)",
+    )
     parser.add_argument("--prompts", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--noise", nargs="+", default=["clean"], choices=NOISES, metavar="NOISE", help=f"of {', '.join(NOISES)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
-    parser.add_argument("--steps-per-frame", type=int, default=3, help="training steps after each frame (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=180, help="training steps over a stream, evenly spread (default: %(default)s)")
     parser.add_argument("--limit", type=int, default=128, help="most frames of a data set's split (default: %(default)s)")
     parser.add_argument("--model", default="tiny", help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, help="of the model; tiny has its own")
@@ -41,10 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, then writes the tables; returns the exit status."""
-    if args.steps_per_frame < 1 or args.workers < 1:
-        raise ValueError(f"--steps-per-frame and --workers must be at least 1, but got {args.steps_per_frame} and {args.workers}")
+    if args.steps < 1 or args.workers < 1:
+        raise ValueError(f"--steps and --workers must be at least 1, but got {args.steps} and {args.workers}")
+    for name in args.methods:
+        method(name)  # an unknown one is an error now, not in hours
     args.out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(args.model, args.checkpoint, args.steps_per_frame, not args.no_source, args.limit)
+    setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit)
+    _check_same(args.out / "setting.json", setting)
     book = args.out / "rows.jsonl"
     done = _read(book)
     todo = [cell for cell in _cells(args) if _key(cell) not in done]
@@ -66,9 +75,20 @@ class Setting:
 
     model: str
     checkpoint: Path | None
-    steps_per_frame: int
+    steps: int
     forgetting: bool
     limit: int
+
+
+def _check_same(file: Path, setting: Setting) -> None:
+    """Notes the setting beside the rows; ValueError where the rows that are there were made with another one."""
+    now = {name: value if isinstance(value, int) else str(value) for name, value in vars(setting).items()}
+    if not file.exists():
+        file.write_text(json.dumps(now) + "\n", encoding="utf-8")
+    before = json.loads(file.read_text(encoding="utf-8"))
+    changed = [f"{name} was {before.get(name)!r} and is now {value!r}" for name, value in now.items() if before.get(name) != value]
+    if changed:
+        raise ValueError(f"{file.parent} holds rows of another setting: {', '.join(changed)}; give the same, or another --out")
 
 
 KEYS = ("data", "fold", "prompt", "prompt_noise", "method", "seed")
@@ -84,9 +104,9 @@ def _cells(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for fold in range(source_of(data, args.limit).folds):
             for noise in args.noise:
                 for prompt in args.prompts:
-                    for method in args.methods:
-                        for seed in args.seeds[:1] if method == "direct" else args.seeds:
-                            yield dict(zip(KEYS, (data, fold, prompt, noise, method, seed), strict=True))
+                    for name in args.methods:
+                        for seed in args.seeds:
+                            yield dict(zip(KEYS, (data, fold, prompt, noise, name, seed), strict=True))
 
 
 def _read(book: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -127,7 +147,7 @@ def _result(setting: Setting, wanted: dict[str, Any]) -> dict[str, Any]:
     label = " ".join(str(value) for value in wanted.values())
     sam = _model(setting.model, setting.checkpoint)
     scenes = _scenes() if setting.forgetting else ()
-    row = run_cell(sam, cell, folds[cell.fold], scenes, setting.steps_per_frame, lambda text: print(f"  {label}: {text}", flush=True))
+    row = run_cell(sam, cell, folds[cell.fold], scenes, setting.steps, lambda text: print(f"  {label}: {text}", flush=True))
     return {"data": wanted["data"], **row.flat()}
 
 
@@ -172,7 +192,7 @@ def _write(out: Path, rows: Sequence[dict[str, Any]], setting: Setting) -> None:
     from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown
 
     kept = [{name: value for name, value in row.items() if name not in ("data", "curve")} for row in rows]
-    facts = {"model": setting.model, "steps_per_frame": setting.steps_per_frame, "machine": platform.machine(), "wesam_ros": __version__}
+    facts = {"model": setting.model, "machine": platform.machine(), "wesam_ros": __version__}
     for name, text in (
         ("method.json", json.dumps([{**row, **facts} for row in kept], indent=1) + "\n"),
         ("method.csv", as_csv(rows)),

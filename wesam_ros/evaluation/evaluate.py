@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wesam_ros.baselines.method import METHODS
+from wesam_ros.baselines.method import method as method_of
 from wesam_ros.data.frames import Frame
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boundary_f, mask_iou, mean_iou
@@ -70,7 +70,7 @@ class Row:
         return {**values.pop("cell"), **values}
 
 
-def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], steps_per_frame: int, progress: Callable[[str], None]) -> Row:
+def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: int, progress: Callable[[str], None]) -> Row:
     """Adapts and scores.
 
     Args:
@@ -78,10 +78,10 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], steps_pe
         cell: what is asked.
         fold: of its data set.
         source: labelled frames of the source domain.
-        steps_per_frame: training steps after each frame of the stream.
+        budget: training steps over the stream, evenly spread: some after each frame.
         progress: told what is done, now and then.
     """
-    engine, entry = TorchEngine(sam), METHODS[cell.method]
+    engine, entry = TorchEngine(sam), method_of(cell.method)
     method = entry(sam, cell.seed)
     rng = np.random.default_rng([cell.seed, KINDS.index(cell.prompt)])
     stream: list[list[float]] = []
@@ -91,7 +91,7 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], steps_pe
         stream.append(_ious(engine, seen, method.adapter))
         if len(seen.prompts):
             method.observe(seen.frame, seen.prompts, seen.masks if entry.supervised else None)
-        for _ in range(steps_per_frame):
+        for _ in range(budget * index // len(fold.adapt), budget * (index + 1) // len(fold.adapt)):
             began = time.perf_counter()
             if method.step() is not None:
                 steps, seconds = steps + 1, seconds + time.perf_counter() - began

@@ -25,8 +25,10 @@ MISSED, INVENTED, JITTER = 0.1, 0.1, 0.1
 """The detector: share of objects without a prompt, false prompts per object, and how far, as a share of its extent, a prompt is off."""
 POSITIVE, NEGATIVE = 5, 5
 """Points an object, as in WeSAM's protocol."""
-STREAM_TABLES, OTHER_TABLES, OBJECTS = 6, 4, 10
-"""Of a simulated domain: tables one after another to adapt to, others to score on, and things put on each, with a frame after each."""
+STREAM_TABLES, OTHER_TABLES, OBJECTS = 15, 12, 10
+"""Of a simulated domain: tables one after another to adapt to, others to score on, and things put on each, one at a time."""
+STREAM_FRAMES, OTHER_FRAMES = (3, 5, 8, 10), (4, 7, 10)
+"""Which frames of a table are taken, counted from 1; there is one after each thing. Few of many tables: those of one table are alike."""
 
 Bool = npt.NDArray[np.bool_]
 
@@ -131,9 +133,12 @@ def simulated(domain: str, seed: int = 500) -> Source:
     def load() -> list[Fold]:
         from wesam_ros.data.simulator import simulate
 
-        frames = [tuple(simulate(domain, seed + table, objects=OBJECTS)) for table in range(STREAM_TABLES + OTHER_TABLES)]
-        stream, others = (tuple(frame for table in part for frame in table) for part in (frames[:STREAM_TABLES], frames[STREAM_TABLES:]))
-        return [Fold(stream, others)]
+        def some(tables: range, taken: Sequence[int]) -> tuple[Frame, ...]:
+            each = (enumerate(simulate(domain, seed + table, objects=OBJECTS), 1) for table in tables)
+            return tuple(frame for frames in each for number, frame in frames if number in taken)
+
+        stream = range(STREAM_TABLES)
+        return [Fold(some(stream, STREAM_FRAMES), some(range(stream.stop, stream.stop + OTHER_TABLES), OTHER_FRAMES))]
 
     return Source("simulator", domain, 1, load)
 
