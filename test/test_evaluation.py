@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +16,10 @@ from wesam_ros import cli
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.baselines.method import METHODS, method
 from wesam_ros.data import simulator
+from wesam_ros.data.codecs import decode_compressed_image
 from wesam_ros.data.frames import Frame
-from wesam_ros.evaluation.protocol import KINDS, draw, simulated
+from wesam_ros.evaluation.evaluate import Cell, run_cell
+from wesam_ros.evaluation.protocol import KINDS, Fold, draw, simulated
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread
 from wesam_ros.sam.checkpoints import load_sam
 
@@ -94,6 +97,21 @@ def test_a_method_that_does_not_exist(text: str, said: str) -> None:
         method(text)
 
 
+def test_a_cell_is_scored_on_what_it_did_not_see() -> None:
+    """Direct and ours with one learning step on two frames; the true masks are the two rectangles of each."""
+    fold = Fold([_frame(), _frame()], [_frame()])
+    rows = {}
+    for name in ("direct", "ours"):
+        cell = Cell("drawn", "rectangles", 0, "box", "clean", name, 0)
+        rows[name] = run_cell(load_sam("tiny"), cell, fold, [_frame()], 1, lambda text: None)
+    assert [rows[name].steps for name in rows] == [0, 1]
+    for row in rows.values():
+        assert 0.5 < row.miou <= 1 and row.miou == row.cross["box"] and set(row.cross) == set(KINDS)
+        assert row.source_miou == row.miou  # the same frame
+        assert len(row.curve) == 2
+        assert decode_compressed_image(base64.b64decode(row.picture)).shape == (300, 400, 3)
+
+
 def _row(method: str, seed: int, miou: float, domain: str = "dim", fold: int = 0) -> dict[str, Any]:
     shared = {"dataset": "simulator", "domain": domain, "fold": fold, "prompt": "box", "prompt_noise": "clean", "boundary_f": 0.5}
     shared |= {"source_miou": 0.8, "prequential": 0.6, "prequential_last_third": 0.6, "seconds_per_step": 0.1, "steps": 9}
@@ -124,6 +142,8 @@ def test_tables() -> None:
     assert "| direct | box | 55.0 | 40.0 |" in markdown
     assert "| ours | 68.0 | +8.0 | 80 |" in markdown
     assert as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,direct,0,0.6,0.5,0.8")
+    page = as_html([{**ROWS[0], "picture": "aGVsbG8="}, *ROWS[1:]], "a < b")
+    assert page.count("data:image/jpeg;base64,aGVsbG8=") == page.count("<img") == 1
     assert as_html(ROWS, "a < b").count("<svg") == 2 and "a &lt; b" in as_html(ROWS, "a < b")
 
 

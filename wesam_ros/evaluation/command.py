@@ -191,7 +191,7 @@ def _write(out: Path, rows: Sequence[dict[str, Any]], setting: Setting) -> None:
     from wesam_ros import __version__
     from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown
 
-    kept = [{name: value for name, value in row.items() if name not in ("data", "curve")} for row in rows]
+    kept = [{name: value for name, value in row.items() if name not in ("data", "curve", "picture")} for row in rows]
     facts = {"model": setting.model, "machine": platform.machine(), "wesam_ros": __version__}
     for name, text in (
         ("method.json", json.dumps([{**row, **facts} for row in kept], indent=1) + "\n"),

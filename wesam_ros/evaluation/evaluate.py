@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from wesam_ros.baselines.method import method as method_of
+from wesam_ros.data.codecs import encode_jpeg
 from wesam_ros.data.frames import Frame
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boundary_f, mask_iou, mean_iou
+from wesam_ros.evaluation.overlay import draw_outlines, draw_overlay
 from wesam_ros.evaluation.protocol import KINDS, Fold, Prompted, draw
 from wesam_ros.sam.lora import Adapter
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
+PICTURE_WIDTH = 400
 SCORING_SEED = 9
 """Prompts to score with are the same for all methods and seeds."""
 
@@ -51,6 +57,7 @@ class Row:
         curve: the stream's frames, mIoU each; null where nothing was scored.
         seconds_per_step: mean wall-clock time of a training step; 0 where there was none.
         steps: how many there were.
+        picture: the masks on the middle one of the test frames, with the truth's outlines in white, as a JPEG in base 64.
     """
 
     cell: Cell
@@ -63,6 +70,7 @@ class Row:
     seconds_per_step: float
     steps: int
     curve: list[float | None] = field(default_factory=list)
+    picture: str = ""
 
     def flat(self) -> dict[str, object]:
         """As one dictionary, as JSON and tables have it."""
@@ -97,8 +105,8 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
                 steps, seconds = steps + 1, seconds + time.perf_counter() - began
         if index % 16 == 15:
             progress(f"frame {index + 1} of {len(fold.adapt)}")
-    cross, boundary = _held_out(engine, fold.test, method.adapter, KINDS, cell.prompt)
-    forgotten, _ = _held_out(engine, source, method.adapter, (cell.prompt,), cell.prompt)
+    cross, boundary, picture = _held_out(engine, fold.test, method.adapter, KINDS, cell.prompt)
+    forgotten, _, _ = _held_out(engine, source, method.adapter, (cell.prompt,), cell.prompt)
     curve = [mean_iou([each]) for each in stream]
     return Row(
         cell=cell,
@@ -111,6 +119,7 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
         seconds_per_step=seconds / max(steps, 1),
         steps=steps,
         curve=[None if np.isnan(value) else round(value, 4) for value in curve],
+        picture=picture,
     )
 
 
@@ -123,11 +132,12 @@ def _ious(engine: TorchEngine, seen: Prompted, adapter: Adapter | None) -> list[
 
 
 def _held_out(
-    engine: TorchEngine, frames: Sequence[Frame], adapter: Adapter | None, kinds: Sequence[str], boundary_of: str
-) -> tuple[dict[str, float], float]:
-    """mIoU by kind of prompt, and boundary F with one of them; each image is encoded once."""
+    engine: TorchEngine, frames: Sequence[Frame], adapter: Adapter | None, kinds: Sequence[str], learnt: str
+) -> tuple[dict[str, float], float, str]:
+    """mIoU by kind of prompt; boundary F and a picture with the kind that was learnt from. Each image is encoded once."""
     ious: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
     edges: list[list[float]] = []
+    picture = ""
     for index, frame in enumerate(frames):
         embedding = engine.encode(frame.image, adapter)
         for kind in kinds:
@@ -136,6 +146,16 @@ def _held_out(
                 continue
             masks = engine.decode(embedding, seen.prompts).masks
             ious[kind].append([float(value) for value in mask_iou(masks, seen.masks, seen.void)])
-            if kind == boundary_of:
+            if kind == learnt:
                 edges.append([float(value) for value in boundary_f(masks, seen.masks)])
-    return {kind: mean_iou(values) for kind, values in ious.items()}, mean_iou(edges)
+                if index == len(frames) // 2:
+                    picture = _picture(frame, masks)
+    return {kind: mean_iou(values) for kind, values in ious.items()}, mean_iou(edges), picture
+
+
+def _picture(frame: Frame, masks: npt.NDArray[np.bool_]) -> str:
+    assert frame.labels is not None
+    drawn = draw_outlines(draw_overlay(frame.image, masks, names=()), frame.labels)
+    height, width = drawn.shape[:2]
+    small = cv2.resize(drawn, (PICTURE_WIDTH, round(height * PICTURE_WIDTH / width)), interpolation=cv2.INTER_AREA)
+    return base64.b64encode(encode_jpeg(small.astype(np.uint8), 80)).decode("ascii")

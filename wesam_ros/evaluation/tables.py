@@ -134,14 +134,17 @@ def as_markdown(rows: Rows) -> str:
 
 
 def as_html(rows: Rows, title: str) -> str:
-    """All tables and the curves over the streams, as one page."""
+    """All tables, the curves over the streams and a picture of every method's masks, as one page."""
     sections = [f"<h1>{escape(title)}</h1>"]
     for name, (header, lines) in grids(rows).items():
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
         sections.append(f"<h2>{escape(name[0].upper() + name[1:])}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    places = _first_rows(rows)
     sections.append("<h2>Over the streams</h2><p>mIoU in percent, mean of the last 8 frames, first seed; predicted before learnt from.</p>")
-    sections.extend(_curves(rows))
+    sections.extend(_curves(place, methods) for place, methods in places.items())
+    sections.append("<h2>Masks</h2><p>On one frame that was never adapted to, first seed. White: outlines of the true masks.</p>")
+    sections.extend(_pictures(place, methods) for place, methods in places.items())
     style = files("wesam_ros.evaluation").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -149,20 +152,30 @@ def as_html(rows: Rows, title: str) -> str:
     )
 
 
-def _curves(rows: Rows) -> list[str]:
-    first: dict[tuple[str, str, str, str, str], dict[str, Mapping[str, Any]]] = {}
+def _first_rows(rows: Rows) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Each stream by its name, with the first seed's row of each method."""
+    first: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
-        place = (row["dataset"], row["domain"], row["prompt"], row["prompt_noise"], str(row["fold"]))
+        place = f"{row['dataset']}, {row['domain']}, {row['prompt']}, {row['prompt_noise']}, fold {row['fold']}"
         first.setdefault(place, {}).setdefault(row["method"], row)
-    plots = []
-    for place, methods in first.items():
-        lines = []
-        for index, (method, row) in enumerate(methods.items()):
-            values = np.array([math.nan if value is None else 100 * value for value in row["curve"]])
-            smooth = [
-                float(np.nanmean(w)) if np.isfinite(w := values[max(0, i - 7) : i + 1]).any() else math.nan for i in range(len(values))
-            ]
-            lines.append(Line(method, list(range(1, len(values) + 1)), smooth, COLOURS[index % len(COLOURS)]))
-        if any(math.isfinite(value) for line in lines for value in line.y):
-            plots.append(f"<h3>{escape(', '.join(place[:4]))}, fold {place[4]}</h3>{charts.line_chart(lines, 'frame', 'mIoU in %')}")
-    return plots
+    return first
+
+
+def _curves(place: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = []
+    for index, (method, row) in enumerate(methods.items()):
+        values = np.array([math.nan if value is None else 100 * value for value in row["curve"]])
+        smooth = [float(np.nanmean(w)) if np.isfinite(w := values[max(0, i - 7) : i + 1]).any() else math.nan for i in range(len(values))]
+        lines.append(Line(method, list(range(1, len(values) + 1)), smooth, COLOURS[index % len(COLOURS)]))
+    if not any(math.isfinite(value) for line in lines for value in line.y):
+        return ""
+    return f"<h3>{escape(place)}</h3>{charts.line_chart(lines, 'frame', 'mIoU in %')}"
+
+
+def _pictures(place: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
+    cells = [
+        f'<div><img src="data:image/jpeg;base64,{row["picture"]}" alt="masks of {escape(method)}"><span>{escape(method)}</span></div>'
+        for method, row in methods.items()
+        if row.get("picture")
+    ]
+    return f'<figure><figcaption>{escape(place)}</figcaption><div class="pair">{"".join(cells)}</div></figure>' if cells else ""
