@@ -39,6 +39,7 @@ class AdaptationConfig:
     core: float = option(2.0, "weight of the middle of a coarse mask, which is on the object", minimum=0.0)
     margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
+    neighbour: float = option(0.5, "weight of what the anchor said of the same object in the frame before", minimum=0.0, maximum=1.0)
     correct: bool = option(True, "cut the teacher's and the anchor's masks to what prompts and depth allow")
     teacher_age: int = option(50, "steps after which the teacher is asked again about a frame", minimum=1)
     objects: int = option(16, "most objects of a frame that one step learns from, drawn at random", minimum=1)

@@ -15,6 +15,7 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import rough_boxes
 from wesam_ros.adaptation.guard import Judgement, judge, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
+from wesam_ros.adaptation.neighbour import seconded
 from wesam_ros.adaptation.step import StepResult, training_step
 from wesam_ros.adaptation.support import Support, find_support
 from wesam_ros.data.frames import Frame
@@ -118,7 +119,11 @@ class Learner:
             return self._rejected("small_objects")
         prompts = prompts.select(np.flatnonzero(large))
         support = self._support(frame, prompts, self.sam.prompt_encoder.mask_input_size[0])
-        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision))
+        kept = with_anchor(self.sam, frame, prompts, support, self.config.precision)
+        if self.memory.last is not None and self.config.neighbour:
+            kept, count = seconded(kept, self.memory.last, self.config.neighbour)
+            self.counters["objects seen in the frame before"] += count
+        self.memory.add(kept)
         self.counters["accepted"] += 1
         return Verdict(True)
 
