@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.conditions import IfCondition
@@ -26,6 +28,8 @@ TOPICS = {
 
 PATIENCE = "40"
 """Seconds that a node has to end: a training step is finished, and the adapter saved."""
+RESPAWN_DELAY = 0.5
+"""Seconds after which a node that died is started again: so that one that cannot live does not fill the log."""
 
 
 def arguments() -> list[DeclareLaunchArgument]:
@@ -66,6 +70,12 @@ def arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument("target_frame", default_value="", description="TF frame of the 3D output; empty for the camera's"),
         DeclareLaunchArgument("seed", default_value="0", description="seed of everything random in the training"),
+        DeclareLaunchArgument(
+            "respawn",
+            default_value="true",
+            choices=["true", "false"],
+            description="start a node that died again; the adapter goes on from adapter_file, so give one",
+        ),
         DeclareLaunchArgument("bag", default_value="", description="recording to play: an MCAP file or a rosbag2 folder; empty plays none"),
         DeclareLaunchArgument(
             "lock_step",
@@ -80,12 +90,14 @@ def generate_launch_description() -> LaunchDescription:
     names = ("image_transport", "depth_transport", "model", "checkpoint", "device")
     common = {name: text(name) for name in names} | {"lock_step": ParameterValue(LaunchConfiguration("lock_step"), value_type=bool)}
     remappings = [(name + suffix, [LaunchConfiguration(name), suffix]) for name in TOPICS for suffix in suffixes(name)]
+    kept_alive: dict[str, Any] = {"respawn": LaunchConfiguration("respawn"), "respawn_delay": RESPAWN_DELAY}
     segmenter = Node(
         package="wesam_ros",
         executable="segmenter",
         name="segmenter",
         output="screen",
         sigterm_timeout=PATIENCE,
+        **kept_alive,
         remappings=remappings,
         parameters=[common | {"engine": text("engine"), "target_frame": text("target_frame")}],
     )
@@ -95,6 +107,7 @@ def generate_launch_description() -> LaunchDescription:
         name="adapter",
         output="screen",
         sigterm_timeout=PATIENCE,
+        **kept_alive,
         remappings=remappings,
         parameters=[common | {"save_to": text("adapter_file"), "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int)}],
     )

@@ -23,7 +23,7 @@ from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters  #
 FOLDER = Path(__file__).parent.parent / "launch"
 TOPICS = {"image", "depth", "camera_info", "detections"}
 ARGUMENTS = {
-    "adapt": TOPICS | {"model", "checkpoint", "device", "engine", "adapter_file", "bag", "image_transport", "depth_transport"},
+    "adapt": TOPICS | {"model", "checkpoint", "device", "engine", "adapter_file", "bag", "image_transport", "depth_transport", "respawn"},
     "replay": {"bag", "out", "model", "checkpoint", "device", "adapter_file", "lock_step"},
 }
 
