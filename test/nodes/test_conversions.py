@@ -177,7 +177,7 @@ def test_objects_carry_their_masks_and_places() -> None:
 def test_a_mask_at_the_images_corner() -> None:
     mask = np.zeros(SIZE, bool)
     mask[-1, -1] = True
-    message = mask_message(mask)
+    message = mask_message(mask, Masks(mask[None], np.zeros(1, np.float32), np.zeros((1, 1, 1), np.float32)).crops[0])
     assert (message.x, message.y, message.width, message.height) == (39, 29, 1, 1)
 
 

@@ -14,6 +14,7 @@ from wesam_ros.nodes.geometry import MIN_POINTS, cloud, locate
 from wesam_ros.nodes.transforms import TransformBuffer, TransformError
 
 CAMERA = np.array([[500.0, 0, 50], [0, 500, 40], [0, 0, 1]])
+CROPS = ((slice(20, 60), slice(30, 70)), (slice(0, 1), slice(0, 3)))
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +27,7 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_flat_square() -> None:
-    place, nothing = locate(*scene(), CAMERA, 2)
+    place, nothing = locate(*scene(), CAMERA, CROPS)
     assert nothing is None
     assert place is not None
     np.testing.assert_allclose(place.centroid, [0.0, 0.0, 1.0], atol=0.003)  # a pixel is 0.002 wide there
@@ -38,7 +39,7 @@ def test_a_flat_square() -> None:
 def test_a_tenth_of_wrong_depth_does_not_move_it(behind: float) -> None:
     labels, depth = scene()
     depth[20:24, 30:70] = behind
-    (place, _) = locate(labels, depth, CAMERA, 2)
+    (place, _) = locate(labels, depth, CAMERA, CROPS)
     assert place is not None
     assert place.centroid[2] == pytest.approx(1.0)
     assert place.extent[2] == pytest.approx(0.0, abs=1e-6)
@@ -47,15 +48,15 @@ def test_a_tenth_of_wrong_depth_does_not_move_it(behind: float) -> None:
 def test_a_slanted_plane_keeps_all_its_points() -> None:
     labels, depth = scene()
     depth[20:60, 30:70] = np.linspace(0.8, 1.2, 40)[:, None]
-    (place, _) = locate(labels, depth, CAMERA, 2)
+    (place, _) = locate(labels, depth, CAMERA, CROPS)
     assert place is not None
     assert place.extent[2] == pytest.approx(0.4, abs=0.02)
 
 
 def test_no_objects_and_no_depth() -> None:
     labels, depth = scene()
-    assert locate(np.zeros_like(labels), depth, CAMERA, 0) == []
-    assert locate(labels, np.zeros_like(depth), CAMERA, 2) == [None, None]
+    assert locate(np.zeros_like(labels), depth, CAMERA, ()) == []
+    assert locate(labels, np.zeros_like(depth), CAMERA, CROPS) == [None, None]
     assert len(cloud(labels, np.zeros_like(depth), CAMERA)[0]) == 0
     assert MIN_POINTS > 3
 
@@ -63,7 +64,7 @@ def test_no_objects_and_no_depth() -> None:
 def test_cloud_and_places_are_in_the_target_frame() -> None:
     turn = np.array([[0.0, 0, 1, 1], [-1, 0, 0, 2], [0, -1, 0, 3], [0, 0, 0, 1]])  # optical frame to x forward, moved
     labels, depth = scene()
-    (place, _) = locate(labels, depth, CAMERA, 2, turn)
+    (place, _) = locate(labels, depth, CAMERA, CROPS, turn)
     points, instances = cloud(labels, depth, CAMERA, turn)
     assert place is not None
     np.testing.assert_allclose(place.centroid, [2.0, 2.0, 3.0], atol=0.003)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ Float = npt.NDArray[np.float64]
 
 MIN_POINTS = 10
 """With fewer depth pixels under its mask an object has no 3D output."""
-MAX_POINTS = 1024
-"""Of more, every k-th is taken: the centroid of a thousand pixels is as good as that of all."""
+POINTS = 512
+"""So many of an object's pixels are looked at, evenly spread: their centroid is as good as that of all."""
 TRIM = 3.0
 """Pixels whose depth is more than this many robust standard deviations (1.4826 MAD) from the object's median are left out: flying pixels
 at edges, and background under a mask that reaches too far. An object whose depths are spread evenly loses none: they lie within 1.35."""
@@ -32,50 +33,54 @@ class Located:
 
 
 def back_project(pixels: npt.NDArray[np.int64], depth: npt.NDArray[np.float32], camera: Float) -> Float:
-    """(k, 3) points in metres in the camera's optical frame (x right, y down, z forward) of k flat pixel indices; K without skew."""
+    """(..., 3) points in metres in the camera's optical frame (x right, y down, z forward) of flat pixel indices (...); K without skew."""
     z = depth.reshape(-1)[pixels].astype(np.float64)
     v, u = np.divmod(pixels, depth.shape[1])
-    return np.stack([(u - camera[0, 2]) / camera[0, 0] * z, (v - camera[1, 2]) / camera[1, 1] * z, z], 1)
-
-
-def labelled_pixels(labels: npt.NDArray[np.uint16], depth: npt.NDArray[np.float32], n: int) -> list[npt.NDArray[np.int64]]:
-    """For each label 1..n, the flat indices of its pixels that have depth."""
-    flat = np.flatnonzero((labels > 0) & (depth > 0))
-    of_pixel = labels.reshape(-1)[flat]
-    order = np.argsort(of_pixel, kind="stable")
-    bounds = np.searchsorted(of_pixel[order], np.arange(1, n + 2))
-    return [flat[order[bounds[i] : bounds[i + 1]]] for i in range(n)]
+    return np.stack([(u - camera[0, 2]) / camera[0, 0] * z, (v - camera[1, 2]) / camera[1, 1] * z, z], -1)
 
 
 def locate(
-    labels: npt.NDArray[np.uint16], depth: npt.NDArray[np.float32], camera: Float, n: int, transform: Float | None = None
+    labels: npt.NDArray[np.uint16],
+    depth: npt.NDArray[np.float32],
+    camera: Float,
+    crops: Sequence[tuple[slice, slice]],
+    transform: Float | None = None,
 ) -> list[Located | None]:
-    """Centroid and extent of the objects of a label image.
+    """Centroid and extent of the objects of a label image, all at once.
 
     Args:
         labels: (H, W), 0 = background, 1..n the objects.
         depth: (H, W) metres, 0 = none, registered to the labels.
         camera: (3, 3) intrinsic matrix K.
-        n: how many objects.
+        crops: of the n objects, rows and columns that hold each (Masks.crops).
         transform: (4, 4) from the camera's optical frame to the frame of the result; None for the optical frame.
 
     Returns:
         For each object its place, None where it has fewer than MIN_POINTS depth pixels.
     """
-    found: list[Located | None] = []
-    for pixels in labelled_pixels(labels, depth, n):
-        count = len(pixels)
-        if count < MIN_POINTS:
-            found.append(None)
-            continue
-        points = back_project(pixels[:: -(-count // MAX_POINTS)], depth, camera)
-        away = np.abs(points[:, 2] - np.median(points[:, 2]))
-        points = points[away <= max(TRIM * 1.4826 * float(np.median(away)), TRIM_FLOOR)]
-        if transform is not None:
-            points = points @ transform[:3, :3].T + transform[:3, 3]
-        ranked = np.sort(points, axis=0)
-        tail = int(len(points) * TAIL)
-        found.append(Located(points.mean(0), ranked[-1 - tail] - ranked[tail], count))
+    found: list[Located | None] = [None] * len(crops)
+    counts, samples = dict[int, int](), []
+    for index, (rows, columns) in enumerate(crops):
+        inside = np.flatnonzero((labels[rows, columns] == index + 1) & (depth[rows, columns] > 0))
+        if len(inside) >= MIN_POINTS:
+            counts[index] = len(inside)
+            # of an object with fewer pixels, each comes several times
+            v, u = np.divmod(inside[np.arange(POINTS) * len(inside) // POINTS], columns.stop - columns.start)
+            samples.append((v + rows.start) * labels.shape[1] + u + columns.start)
+    if not samples:
+        return found
+    points = back_project(np.stack(samples), depth, camera)
+    away = np.abs(points[..., 2] - np.median(points[..., 2], axis=1, keepdims=True))
+    kept = away <= np.maximum(TRIM * 1.4826 * np.median(away, axis=1, keepdims=True), TRIM_FLOOR)
+    if transform is not None:
+        points = points @ transform[:3, :3].T + transform[:3, 3]
+    axes = np.where(kept[:, None], points.transpose(0, 2, 1), np.nan)
+    left = kept.sum(1)
+    tail = (left * TAIL).astype(int)
+    ranked, objects = np.sort(axes, axis=2), np.arange(len(counts))  # what was left out is NaN, and last
+    extents = ranked[objects, :, left - 1 - tail] - ranked[objects, :, tail]
+    for index, centroid, extent in zip(counts, np.nanmean(axes, axis=2), extents, strict=True):
+        found[index] = Located(centroid, extent, counts[index])
     return found
 
 

@@ -20,16 +20,12 @@ from wesam_ros.sam.masks import Masks
 CLOUD_TYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance", "<u4")])
 
 
-def mask_message(mask: npt.NDArray[np.bool_]) -> Mask:
-    """An (H, W) mask, cut out to the rectangle that holds it; width 0 where it is empty."""
-    rows = np.flatnonzero(mask.any(1))
-    if not len(rows):
-        return Mask()
-    band = mask[rows[0] : rows[-1] + 1]
-    columns = np.flatnonzero(band.any(0))
-    crop = band[:, columns[0] : columns[-1] + 1]
-    data = array("B", (crop.view(np.uint8) * np.uint8(255)).tobytes())
-    return Mask(x=int(columns[0]), y=int(rows[0]), width=crop.shape[1], height=crop.shape[0], data=data)
+def mask_message(mask: npt.NDArray[np.bool_], crop: tuple[slice, slice]) -> Mask:
+    """An (H, W) mask, cut out to the rows and columns that hold it; width 0 where it is empty."""
+    rows, columns = crop
+    pixels = mask[crop]
+    data = array("B", (pixels.view(np.uint8) * np.uint8(255)).tobytes())
+    return Mask(x=columns.start, y=rows.start, width=pixels.shape[1], height=pixels.shape[0], data=data)
 
 
 def mask_of(message: Mask, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -51,7 +47,7 @@ def object_messages(masks: Masks, detections: Detections, located: Sequence[Loca
             score=float(masks.scores[i]),
             label=i + 1,
             box=detections.boxes[i],
-            mask=mask_message(masks.masks[i]),
+            mask=mask_message(masks.masks[i], masks.crops[i]),
         )
         place = located[i] if located else None
         if place is not None:

@@ -171,7 +171,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         if depth is None or camera is None:
             return Found(masks, labels, [], header.frame_id, None)
         frame_id, transform = self._target(header)
-        return Found(masks, labels, locate(labels, depth, camera, len(masks), transform), frame_id, transform)
+        return Found(masks, labels, locate(labels, depth, camera, masks.crops, transform), frame_id, transform)
 
     def _target(self, header: Header) -> tuple[str, Float | None]:
         """The frame of the 3D output and the transform to it; the camera's own frame where TF does not have the one that is asked for."""

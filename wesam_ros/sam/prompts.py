@@ -56,9 +56,9 @@ class Prompt:
         labels = np.asarray(self.point_labels, np.int64)
         if points.ndim != 2 or points.shape[1] != 2 or labels.shape != (len(points),):
             raise PromptError(f"points must be (k, 2) with (k,) labels, but got shapes {points.shape} and {labels.shape}")
-        if not np.isfinite(points).all():
+        if len(points) and not np.isfinite(points).all():
             raise PromptError(f"points must be finite, but got {points.tolist()}")
-        if not np.isin(labels, (0, 1)).all():
+        if len(labels) and not np.isin(labels, (0, 1)).all():
             raise PromptError(f"point labels must be 1 (on the object) or 0 (not on it), but got {labels.tolist()}")
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "point_labels", labels)
@@ -93,21 +93,22 @@ class Prompts:
         height, width = self.size
         if height < 1 or width < 1:
             raise PromptError(f"size must be (height, width) of at least one pixel, but got {self.size}")
-        object.__setattr__(self, "objects", tuple(self._inside(i, prompt) for i, prompt in enumerate(self.objects)))
+        boxed = [index for index, each in enumerate(self.objects) if each.box is not None]
+        boxes = np.array([self.objects[index].box for index in boxed], np.float32).reshape(-1, 4)
+        for index, box, reason in zip(boxed, boxes, check_boxes(boxes, self.size), strict=True):
+            if reason is not None:
+                raise PromptError(f"box {index} {box.tolist()} {_REMEDY[reason]} ({width} x {height} pixels)")
+        clipped = dict(zip(boxed, np.clip(boxes, 0, (width, height, width, height)).astype(np.float32), strict=True))
+        objects = (self._inside(index, each, clipped.get(index)) for index, each in enumerate(self.objects))
+        object.__setattr__(self, "objects", tuple(objects))
 
-    def _inside(self, index: int, prompt: Prompt) -> Prompt:
+    def _inside(self, index: int, prompt: Prompt, box: npt.NDArray[np.float32] | None) -> Prompt:
         height, width = self.size
         if prompt.mask is not None and prompt.mask.shape != self.size:
             raise PromptError(f"the coarse mask of object {index} must have the image's size {self.size}, but got {prompt.mask.shape}")
         if len(prompt.points) and not ((prompt.points >= 0) & (prompt.points <= (width, height))).all():
             raise PromptError(f"a point of object {index} lies outside the {width} x {height} image: {prompt.points.tolist()}")
-        if prompt.box is None:
-            return prompt
-        (reason,) = check_boxes(prompt.box[None], self.size)
-        if reason is not None:
-            raise PromptError(f"box {index} {prompt.box.tolist()} {_REMEDY[reason]} ({width} x {height} pixels)")
-        box = np.clip(prompt.box, 0, (width, height, width, height)).astype(np.float32)
-        return Prompt(box, prompt.points, prompt.point_labels, prompt.mask)
+        return prompt if box is None else Prompt(box, prompt.points, prompt.point_labels, prompt.mask)
 
     @classmethod
     def from_boxes(cls, boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> Prompts:
