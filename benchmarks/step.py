@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +28,7 @@ from wesam_ros.baselines.ours import Ours
 from wesam_ros.baselines.published import Published
 from wesam_ros.data.bags import read_bag
 from wesam_ros.data.frames import Frame
+from wesam_ros.machine import processor
 from wesam_ros.sam import Prompts, load_sam
 from wesam_ros.sam.architectures import ARCHITECTURES
 
@@ -116,7 +116,7 @@ def main() -> int:
         print(f"published / ours, {name}: {ratio:.2f}")
     if args.json:
         machine = {
-            "processor": platform.processor() or platform.machine(),
+            "processor": processor(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +19,7 @@ import numpy as np
 from wesam_ros.benchmarking.contender import REFERENCE
 from wesam_ros.engines import CHOICES
 from wesam_ros.engines.engine import EngineError
+from wesam_ros.machine import cores, processor
 from wesam_ros.sam.architectures import ARCHITECTURES
 from wesam_ros.sam.lora import write_atomically
 
@@ -49,12 +48,11 @@ def run(args: argparse.Namespace) -> int:
     """Measures; returns the exit status."""
     if args.repeats < 1 or min(args.boxes) < 1:
         raise ValueError(f"repeats and boxes must be at least 1, but got {args.repeats} and {min(args.boxes)}")
-    cores = len(os.sched_getaffinity(0))
-    threads = args.threads or cores
+    threads = args.threads or cores()
     model = ["--model", args.model, "--device", args.device]
     if args.checkpoint:
         model += ["--checkpoint", str(args.checkpoint.expanduser().resolve())]
-    device = _processor(cores) if args.device == "cpu" else _gpu(args.device)
+    device = f"cpu ({processor()})" if args.device == "cpu" else _gpu(args.device)
     print(
         f"{args.model} on {device}; threads: {threads}; 640 x 480 pixels, from the image to the masks in it, {args.repeats} times each",
         flush=True,
@@ -215,12 +213,6 @@ def _process(module: str, words: Sequence[str], **options: Any) -> Iterator[subp
     finally:
         process.terminate()
         process.communicate()
-
-
-def _processor(cores: int) -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"cpu ({name}, {cores} cores)"
 
 
 def _gpu(device: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from wesam_ros.baselines.method import METHODS, method
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.evaluation.protocol import KINDS, NOISES, Fold, Source, dataset, recording, simulated
+from wesam_ros.machine import processor
 
 SOURCE_SEED, SOURCE_TABLES = 900, 2
 """Scenes of the source domain that forgetting is measured on; pretraining uses others."""
@@ -192,7 +192,7 @@ def _write(out: Path, rows: Sequence[dict[str, Any]], setting: Setting) -> None:
     from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown
 
     kept = [{name: value for name, value in row.items() if name not in ("data", "curve", "picture")} for row in rows]
-    facts = {"model": setting.model, "machine": platform.machine(), "wesam_ros": __version__}
+    facts = {"model": setting.model, "machine": processor(), "wesam_ros": __version__}
     for name, text in (
         ("method.json", json.dumps([{**row, **facts} for row in kept], indent=1) + "\n"),
         ("method.csv", as_csv(rows)),
