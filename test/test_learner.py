@@ -103,7 +103,7 @@ def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
         assert learner.observe(frame, mixed).accepted
         result = learner.step()
         assert result is not None and result.objects == 3
-        assert min(result.losses[term] for term in ("points", "core", "tightness", "dice")) > 0
+        assert min(result.losses[term] for term in ("points", "tightness", "dice")) > 0
     assert float(learner.low_rank[1].detach().abs().max()) > 0
 
 

@@ -108,7 +108,8 @@ def test_points_by_hand() -> None:
     logits = torch.tensor([[[2.0, -4.0], [2.0, -4.0]]]).repeat(2, 1, 1)
     points = torch.tensor([[[0.5, 0.5], [1.0, 1.5]]]).repeat(2, 1, 1)
     loss = point_loss(logits, points, torch.tensor([[1, 0], [-1, -1]]))
-    assert loss.tolist() == pytest.approx([math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)), 0])
+    expected = sum(math.log1p(math.exp(-right)) / (1 + math.exp(right)) ** 2 for right in (2, 1))
+    assert loss.tolist() == pytest.approx([expected, 0])
 
 
 def test_contrastive_loss_by_hand_and_with_one_object() -> None:

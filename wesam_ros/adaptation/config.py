@@ -25,7 +25,7 @@ class AdaptationConfig:
     focal: float = option(20.0, "weight of the focal loss of the student against the teacher's pseudo-mask", minimum=0.0)
     dice: float = option(1.0, "weight of the dice loss of the student against the teacher's pseudo-mask", minimum=0.0)
     iou: float = option(1.0, "weight of the error of the student's predicted IoU", minimum=0.0)
-    anchor: float = option(4.0, "weight of the dice loss of the student against the anchor's mask", minimum=0.0)
+    anchor: float = option(16.0, "weight of the dice loss of the student against the anchor's mask", minimum=0.0)
     contrastive: float = option(0.05, "weight of the contrastive loss between the student's and the anchor's embeddings", minimum=0.0)
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
     tightness: float = option(0.4, "weight of the box tightness: the mask's projections against the box's", minimum=0.0)
@@ -36,7 +36,6 @@ class AdaptationConfig:
         minimum=0.0,
     )
     points: float = option(2.0, "weight of the points of a prompt as measurements", minimum=0.0)
-    core: float = option(2.0, "weight of the middle of a coarse mask, which is on the object", minimum=0.0)
     margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
     neighbour: float = option(0.5, "weight of what the anchor said of the same object in the frame before", minimum=0.0, maximum=1.0)

@@ -217,9 +217,6 @@ def loss_terms(
     }
     if (evidence.point_labels >= 0).any():
         terms["points"] = config.points * (point_loss(logits, evidence.points, evidence.point_labels) * everyone).sum()
-    if evidence.core.any():
-        nothing = torch.zeros_like(evidence.core)
-        terms["core"] = config.core * (witness_loss(logits, evidence.core, nothing) * everyone).sum()
     if config.contrastive:
         covered = functional.adaptive_avg_pool2d(anchor, (student.embedding.shape[-2], student.embedding.shape[-1]))
         prototypes = masked_prototypes(student.embedding, covered)
