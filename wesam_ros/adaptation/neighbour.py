@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.views import Pixels
 from wesam_ros.sam.preprocessing import resized_size
@@ -37,8 +36,9 @@ def seconded(frame: KeptFrame, before: KeptFrame, weight: float) -> tuple[KeptFr
     if frame.prompts.size != before.prompts.size:
         return frame, 0
     seen = carried(before.anchor_logits, flow_to(frame.pixels, before.pixels), frame.prompts.size)
-    iou = torch.stack([hard_iou(seen > 0, (mask > 0).expand_as(seen)) for mask in own])
-    best, same = iou.max(1)
+    here, there = ((each > 0).flatten(1).float() for each in (own, seen))
+    overlap = here @ there.T
+    best, same = (overlap / (here.sum(1)[:, None] + there.sum(1) - overlap).clamp_min(1)).max(1)  # IoU of each with each
     known = best >= SAME
     mixed = torch.where(known[:, None, None], torch.lerp(own, seen[same], weight), own)
     return replace(frame, anchor_logits=mixed), int(known.sum())

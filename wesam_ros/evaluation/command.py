@@ -16,6 +16,7 @@ from wesam_ros.baselines.method import METHODS, method
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.evaluation.protocol import KINDS, NOISES, Fold, Source, dataset, recording, simulated
 from wesam_ros.machine import processor
+from wesam_ros.sam.lora import write_atomically
 
 SOURCE_SEED, SOURCE_TABLES = 900, 2
 """Scenes of the source domain that forgetting is measured on; pretraining uses others."""
@@ -84,7 +85,7 @@ def _check_same(file: Path, setting: Setting) -> None:
     """Notes the setting beside the rows; ValueError where the rows that are there were made with another one."""
     now = {name: value if isinstance(value, int) else str(value) for name, value in vars(setting).items()}
     if not file.exists():
-        file.write_text(json.dumps(now) + "\n", encoding="utf-8")
+        write_atomically(file, (json.dumps(now) + "\n").encode())
     before = json.loads(file.read_text(encoding="utf-8"))
     changed = [f"{name} was {before.get(name)!r} and is now {value!r}" for name, value in now.items() if before.get(name) != value]
     if changed:
@@ -199,7 +200,5 @@ def _write(out: Path, rows: Sequence[dict[str, Any]], setting: Setting) -> None:
         ("method.md", as_markdown(rows)),
         ("method.html", as_html(rows, "Adaptation methods compared")),
     ):
-        partial = out / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out / name)
+        write_atomically(out / name, text.encode())
         print(out / name)

@@ -49,8 +49,11 @@ def gap_closed(rows: Rows, method: str) -> float:
 
     NaN where one of them is missing, or where labels change less than LEAST_GAP: then there is nothing to close.
     """
-    direct, ours, ceiling = (mean_and_spread(_of(rows, method=name))[0] for name in ("direct", method, "supervised"))
-    return (ours - direct) / (ceiling - direct) if abs(ceiling - direct) >= LEAST_GAP else math.nan
+    return _closed(*(mean_and_spread(_of(rows, method=name))[0] for name in ("direct", method, "supervised")))
+
+
+def _closed(direct: float, own: float, ceiling: float) -> float:
+    return (own - direct) / (ceiling - direct) if abs(ceiling - direct) >= LEAST_GAP else math.nan
 
 
 def _of(rows: Rows, **wanted: Any) -> Rows:
@@ -106,8 +109,7 @@ def _summary(rows: Rows) -> tuple[list[str], list[list[str]]]:
             parts = [_of(rows, dataset=dataset, domain=domain, prompt=prompt) for dataset, domain in places]
             means = [[mean_and_spread(_of(part, method=name))[0] for name in ("direct", method, "supervised")] for part in parts]
             floor, own, ceiling = np.mean([each for each in means if not math.isnan(each[0] + each[1])] or [[math.nan] * 3], axis=0)
-            gap = (own - floor) / (ceiling - floor) if abs(ceiling - floor) >= LEAST_GAP else math.nan
-            figures = ((own, ".1f"), (own - floor, "+.1f"), (gap, ".0f"))
+            figures = ((own, ".1f"), (own - floor, "+.1f"), (_closed(floor, own, ceiling), ".0f"))
             line += ["-" if math.isnan(value) else format(100 * value, style) for value, style in figures]
         lines.append(line)
     return ["method", *(f"{prompt} {figure}" for prompt in prompts for figure in ("mIoU", "gain", "gap closed"))], lines

@@ -3,68 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 from wesam_ros.data.simulator import meshes, packaging, textures
 from wesam_ros.data.simulator.meshes import Array, Mesh
+from wesam_ros.data.simulator.parts import Item, Part, any_gloss, any_skin, one_tone
 from wesam_ros.data.simulator.textures import Colour, Image, Rng
-
-
-@dataclass(frozen=True)
-class Part:
-    """A mesh with its (h, w, 3) texture; gloss in [0, 1] from matt to mirror-like; solid: its convex hull takes part in collisions."""
-
-    mesh: Mesh
-    texture: Image
-    gloss: float
-    solid: bool = True
-
-
-@dataclass(frozen=True)
-class Item:
-    """One object: visible parts, and for hollow ones boxes (centre xyz, half edges xyz, yaw) that stand for it in collisions."""
-
-    kind: str
-    parts: tuple[Part, ...]
-    colliders: tuple[tuple[float, ...], ...] = field(default=())
-
-    @property
-    def gloss(self) -> float:
-        return max(p.gloss for p in self.parts)
-
-    @property
-    def radius(self) -> float:
-        """Of the smallest sphere about the origin that holds the object."""
-        return max(float(np.linalg.norm(p.mesh.vert, axis=1).max()) for p in self.parts)
-
-
-SKINS = {
-    "plain": 3.0,
-    "speckle": 1.0,
-    "patches": 1.2,
-    "stripes": 1.5,
-    "stamped": 1.5,
-    "plaid": 0.8,
-    "marble": 0.8,
-    "wood": 0.8,
-    "weave": 0.8,
-    "scene": 0.6,
-}
-
-
-def _skin(rng: Rng, size: int = 256) -> Image:
-    return textures.surface(rng, SKINS, size)
-
-
-def _flat(rng: Rng, tone: Colour, grain: float = 0.06) -> Image:
-    return textures.shaded(np.full((64, 64, 3), textures.rgb255(tone), np.uint8), textures.noise(rng, 64, 8, 3), grain)
-
-
-def _gloss(rng: Rng, low: float = 0.02, high: float = 0.5) -> float:
-    return float(rng.uniform(low, high))
+from wesam_ros.data.simulator.tools import hammer, scissors, screwdriver, spoon
 
 
 def box(rng: Rng) -> Item:
@@ -72,12 +19,12 @@ def box(rng: Rng) -> Item:
     if rng.random() < 0.25:
         x = y = z = float(rng.uniform(0.025, 0.05))
     edge = min(x, y, z) * float(rng.choice([0.04, 0.08, 0.25]))
-    atlas = packaging.carton(rng, (x, y, z)) if rng.random() < 0.82 else _skin(rng, 512)
+    atlas = packaging.carton(rng, (x, y, z)) if rng.random() < 0.82 else any_skin(rng, 512)
     mesh = meshes.rounded_box((x, y, z), edge)
     if rng.random() < 0.5:
         mesh = mesh.moved((0, 0, 0), meshes.rotation(0, -np.pi / 2))
         z = y
-    return Item("box", (Part(mesh.moved((0, 0, z)), atlas, _gloss(rng, 0.02, 0.4)),))
+    return Item("box", (Part(mesh.moved((0, 0, z)), atlas, any_gloss(rng, 0.02, 0.4)),))
 
 
 def can(rng: Rng) -> Item:
@@ -100,7 +47,9 @@ def can(rng: Rng) -> Item:
     low, high = meshes.arc_fraction(profile, 3), meshes.arc_fraction(profile, 4)
     metal = float(rng.uniform(0.5, 0.85))
     ends: Colour = (metal, metal, metal * rng.uniform(0.85, 1.0)) if rng.random() < 0.7 else textures.colour(rng)
-    return Item("can", (Part(meshes.lathe(profile), packaging.wrapper(rng, low, high, ends, 2 * np.pi * r / h), _gloss(rng, 0.15, 0.7)),))
+    return Item(
+        "can", (Part(meshes.lathe(profile), packaging.wrapper(rng, low, high, ends, 2 * np.pi * r / h), any_gloss(rng, 0.15, 0.7)),)
+    )
 
 
 def bottle(rng: Rng) -> Item:
@@ -119,7 +68,7 @@ def bottle(rng: Rng) -> Item:
     image = packaging.wrapper(rng, low, low + (high - low) * rng.uniform(0.6, 1), glass, 2 * np.pi * r / body)
     v_cap = meshes.arc_fraction(profile, len(profile) - 4)
     image[: int((1 - v_cap) * 512)] = textures.rgb255(textures.colour(rng))
-    return Item("bottle", (Part(meshes.lathe(profile), image, _gloss(rng, 0.2, 0.8)),))
+    return Item("bottle", (Part(meshes.lathe(profile), image, any_gloss(rng, 0.2, 0.8)),))
 
 
 def _vessel(rng: Rng, outer: Array, wall: float) -> tuple[Mesh, tuple[tuple[float, ...], ...]]:
@@ -140,7 +89,7 @@ def _vessel(rng: Rng, outer: Array, wall: float) -> tuple[Mesh, tuple[tuple[floa
 
 
 def _pottery(rng: Rng) -> Image:
-    image = _skin(rng, 512) if rng.random() < 0.6 else packaging.wrapper(rng, 0.15, 0.42, textures.colour(rng), 3)
+    image = any_skin(rng, 512) if rng.random() < 0.6 else packaging.wrapper(rng, 0.15, 0.42, textures.colour(rng), 3)
     if rng.random() < 0.7:
         image[:256] = textures.rgb255(textures.near(rng, (0.85, 0.84, 0.8) if rng.random() < 0.6 else textures.colour(rng), 0.05))
     return image
@@ -160,7 +109,7 @@ def mug(rng: Rng) -> Item:
     path = np.stack([r * 0.97 + reach * np.cos(a), np.zeros(12), h * 0.52 + tall * np.sin(a)], 1)
     handle = meshes.sweep(path, np.full(12, rng.uniform(0.0045, 0.0075)))
     tone = textures.rgb255(textures.colour(rng)) if rng.random() < 0.3 else tuple(int(v) for v in texture[400, 10])
-    gloss = _gloss(rng, 0.15, 0.7)
+    gloss = any_gloss(rng, 0.15, 0.7)
     return Item("mug", (Part(mesh, texture, gloss, False), Part(handle, np.full((16, 16, 3), tone, np.uint8), gloss)), colliders)
 
 
@@ -171,14 +120,14 @@ def bowl(rng: Rng) -> Item:
     side = np.stack([foot + (r - foot) * np.sin(s * np.pi / 2) ** rng.uniform(0.7, 1.4), 0.004 + (h - 0.004) * s ** rng.uniform(1, 2)], 1)
     outer = np.concatenate([[[0, 0], [foot * 0.95, 0]], side])
     mesh, colliders = _vessel(rng, outer, 0.0035)
-    return Item("bowl", (Part(mesh, _pottery(rng), _gloss(rng, 0.1, 0.7), False),), colliders)
+    return Item("bowl", (Part(mesh, _pottery(rng), any_gloss(rng, 0.1, 0.7), False),), colliders)
 
 
 def plate(rng: Rng) -> Item:
     r, h = float(rng.uniform(0.07, 0.11)), float(rng.uniform(0.012, 0.022))
     outer = np.array([[0, 0], [r * 0.6, 0], [r * 0.66, 0.003], [r * 0.8, h * 0.5], [r, h]])
     inner = np.array([[r * 0.985, h + 0.001], [r * 0.78, h * 0.5 + 0.003], [r * 0.62, 0.006], [0, 0.005]])
-    return Item("plate", (Part(meshes.lathe(np.concatenate([outer, inner]), 40), _pottery(rng), _gloss(rng, 0.1, 0.6)),))
+    return Item("plate", (Part(meshes.lathe(np.concatenate([outer, inner]), 40), _pottery(rng), any_gloss(rng, 0.1, 0.6)),))
 
 
 def _rind(rng: Rng, tones: list[Colour], grain: float) -> Image:
@@ -221,12 +170,12 @@ def fruit(rng: Rng) -> Item:
     if kind == "potato":
         mesh = _lumpy(rng, mesh, 0.25)
     skin = _rind(rng, FRUIT[str(rng.choice(tones))], {"orange": 0.25, "lemon": 0.2}.get(kind, 0.1))
-    parts = [Part(mesh, skin, _gloss(rng, 0.05, 0.45))]
+    parts = [Part(mesh, skin, any_gloss(rng, 0.05, 0.45))]
     if kind in ("apple", "pear"):
         top = float(z[-1] - z.min()) * r
         path = np.stack([np.linspace(0, 0.006, 5), np.zeros(5), np.linspace(top - 0.004, top + 0.016, 5)], 1)
         stem = meshes.sweep(path, np.array([0.002, 0.002, 0.002, 0.002, 0.0]), 6)
-        parts.append(Part(stem, _flat(rng, (0.3, 0.2, 0.1)), 0.05, False))
+        parts.append(Part(stem, one_tone(rng, (0.3, 0.2, 0.1)), 0.05, False))
     return Item(kind, tuple(parts))
 
 
@@ -252,7 +201,7 @@ def banana(rng: Rng) -> Item:
     radius = rng.uniform(0.014, 0.02) * np.clip(np.minimum(s * 6, (1 - s) * 3.2), 0, 1) ** 0.6
     image = _rind(rng, [(0.85, 0.7, 0.15), (0.95, 0.85, 0.3), (0.75, 0.7, 0.25)] if rng.random() < 0.7 else FRUIT["green"], 0.1)
     image[:14] = image[-18:] = (60, 45, 25)
-    return Item("banana", (Part(meshes.sweep(path, radius, 12, 0.9), image, _gloss(rng, 0.05, 0.3)),))
+    return Item("banana", (Part(meshes.sweep(path, radius, 12, 0.9), image, any_gloss(rng, 0.05, 0.3)),))
 
 
 def ball(rng: Rng) -> Item:
@@ -260,7 +209,7 @@ def ball(rng: Rng) -> Item:
     t = np.linspace(-np.pi / 2, np.pi / 2, 20)
     profile = np.stack([r * np.cos(t), r + r * np.sin(t)], 1)
     profile[[0, -1], 0] = 0
-    return Item("ball", (Part(meshes.lathe(profile, 28), _skin(rng), _gloss(rng)),))
+    return Item("ball", (Part(meshes.lathe(profile, 28), any_skin(rng), any_gloss(rng)),))
 
 
 def book(rng: Rng) -> Item:
@@ -273,7 +222,7 @@ def book(rng: Rng) -> Item:
     atlas[256:, 171:342] = pages
     atlas[256:, 342:] = pages[:, :170]
     mesh = meshes.rounded_box(half, min(0.002, t * 0.3)).moved((0, 0, 0), meshes.rotation(0, -np.pi / 2))
-    return Item("book", (Part(mesh.moved((0, 0, t)), atlas.astype(np.uint8), _gloss(rng, 0.02, 0.35)),))
+    return Item("book", (Part(mesh.moved((0, 0, t)), atlas.astype(np.uint8), any_gloss(rng, 0.02, 0.35)),))
 
 
 def tube(rng: Rng) -> Item:
@@ -289,69 +238,13 @@ def tube(rng: Rng) -> Item:
         lay = meshes.rotation(0, -np.pi / 2)
         label = packaging.wrapper(rng, 0.08, 0.92, textures.colour(rng), 2 * np.pi * r / length)
         parts = (
-            Part(mesh.moved((0, 0, r), lay), label, _gloss(rng)),
-            Part(cap.moved((0, 0, r), lay), _flat(rng, textures.colour(rng)), 0.2),
+            Part(mesh.moved((0, 0, r), lay), label, any_gloss(rng)),
+            Part(cap.moved((0, 0, r), lay), one_tone(rng, textures.colour(rng)), 0.2),
         )
         return Item("tube", parts)
     profile = np.array([[0, 0], [r, 0], [r, length], [r * 0.8, length], [r * 0.8, length * 0.97], [0, length * 0.97]])
     image = packaging.wrapper(rng, 0.1, meshes.arc_fraction(profile, 2), textures.colour(rng), 2 * np.pi * r / length)
-    return Item("tube", (Part(meshes.lathe(profile, 24), image, _gloss(rng)),))
-
-
-def _rod(rng: Rng, start: float, end: float, r0: float, r1: float, tone: Colour, gloss: float, ribs: int = 0, flat: float = 1.0) -> Part:
-    s = np.linspace(0, 1, 16)
-    path = np.stack([start + (end - start) * s, np.zeros(16), np.zeros(16)], 1)
-    radius = (r0 + (r1 - r0) * s) * (1 + 0.12 * np.sin(s * ribs * 2 * np.pi))
-    radius[[0, -1]] = 0
-    path[1], path[-2] = path[0] + (path[1] - path[0]) * 0.02, path[-1] - (path[1] - path[0]) * 0.02
-    return Part(meshes.sweep(path, radius, 12, flat), _flat(rng, tone, 0.1), gloss)
-
-
-STEEL: Colour = (0.62, 0.63, 0.65)
-
-
-def hammer(rng: Rng) -> Item:
-    length, r = float(rng.uniform(0.16, 0.26)), float(rng.uniform(0.008, 0.013))
-    handle = _rod(rng, 0, length, r, r * 0.8, textures.colour(rng), 0.2, int(rng.integers(0, 4)), 1.3)
-    head = float(rng.uniform(0.03, 0.05))
-    tone = STEEL if rng.random() < 0.6 else textures.colour(rng)
-    block = _rod(rng, -head, head, head * rng.uniform(0.25, 0.4), head * rng.uniform(0.15, 0.4), tone, 0.6)
-    across = Part(block.mesh.moved((length, 0, 0), meshes.rotation(2, np.pi / 2)), block.texture, block.gloss)
-    return Item("hammer", (handle, across))
-
-
-def screwdriver(rng: Rng) -> Item:
-    grip, blade = float(rng.uniform(0.06, 0.1)), float(rng.uniform(0.05, 0.13))
-    r = float(rng.uniform(0.01, 0.017))
-    return Item(
-        "screwdriver",
-        (
-            _rod(rng, 0, grip, r, r * 0.75, textures.colour(rng), _gloss(rng), int(rng.integers(2, 6))),
-            _rod(rng, grip - 0.004, grip + blade, 0.0035, 0.003, STEEL, 0.7),
-        ),
-    )
-
-
-def scissors(rng: Rng) -> Item:
-    length, spread = float(rng.uniform(0.07, 0.11)), float(rng.uniform(0.08, 0.45))
-    tone, gloss = textures.colour(rng), _gloss(rng)
-    parts: list[Part] = []
-    for side in (-1, 1):
-        turn = meshes.rotation(2, side * spread / 2)
-        blade = np.array([[-0.01, -0.006], [length * 0.6, -0.006], [length, 0.0], [length * 0.6, 0.004], [-0.01, 0.006]])
-        parts.append(Part(meshes.prism(blade, 0.0025).moved((0, 0, 0.002 + 0.0025 * (side > 0)), turn), _flat(rng, STEEL), 0.7))
-        a = np.linspace(0, 2 * np.pi, 20)
-        ring = np.stack([-0.035 - 0.02 * np.cos(a) * 1.3, side * -0.006 + 0.014 * np.sin(a), np.full(20, 0.006)], 1)
-        parts.append(Part(meshes.sweep(ring, np.full(20, 0.0042), 10).moved((0, 0, 0), turn), _flat(rng, tone), gloss))
-    return Item("scissors", tuple(parts))
-
-
-def spoon(rng: Rng) -> Item:
-    length, r = float(rng.uniform(0.1, 0.18)), float(rng.uniform(0.016, 0.028))
-    tone = STEEL if rng.random() < 0.4 else textures.colour(rng)
-    gloss = _gloss(rng, 0.1, 0.8)
-    head = meshes.superquadric((r * 1.4, r, 0.006), 1, float(rng.uniform(0.4, 1.2)), 12, 24).moved((length + r, 0, 0.002))
-    return Item("spoon", (_rod(rng, 0, length, 0.006, 0.004, tone, gloss, 0, 0.6), Part(head, _flat(rng, tone), gloss)))
+    return Item("tube", (Part(meshes.lathe(profile, 24), image, any_gloss(rng)),))
 
 
 def block(rng: Rng) -> Item:
@@ -363,7 +256,7 @@ def block(rng: Rng) -> Item:
         reach = 1 + rng.uniform(0.1, 0.4) * np.cos(a * int(rng.integers(2, 8)) + rng.uniform(0, 6))
     outline = np.stack([np.cos(a), np.sin(a) * rng.uniform(0.5, 1)], 1) * reach[:, None] * rng.uniform(0.025, 0.06)
     height = float(rng.choice([rng.uniform(0.008, 0.03), rng.uniform(0.03, 0.1)]))
-    return Item("block", (Part(meshes.prism(outline, height), _skin(rng, 512), _gloss(rng)),))
+    return Item("block", (Part(meshes.prism(outline, height), any_skin(rng, 512), any_gloss(rng)),))
 
 
 def blob(rng: Rng) -> Item:
@@ -379,8 +272,8 @@ def blob(rng: Rng) -> Item:
         return np.asarray(np.concatenate([np.stack([x, y], 1) * scale, vert[:, 2:]], 1))
 
     mesh = _lumpy(rng, mesh.deformed(warp), float(rng.choice([0, 0.1, 0.3])))
-    image = _skin(rng, 512) if rng.random() < 0.7 else packaging.cover(rng)
-    return Item("blob", (Part(mesh.moved((0, 0, radii[2])), image, _gloss(rng)),))
+    image = any_skin(rng, 512) if rng.random() < 0.7 else packaging.cover(rng)
+    return Item("blob", (Part(mesh.moved((0, 0, radii[2])), image, any_gloss(rng)),))
 
 
 def vase(rng: Rng) -> Item:
@@ -392,8 +285,8 @@ def vase(rng: Rng) -> Item:
     if rng.random() < 0.3:
         radius = r * np.clip(np.repeat(rng.uniform(0.35, 1.1, 7), 2), 0.2, 1.2)
     profile = np.concatenate([[[0, 0]], np.stack([radius, s * h], 1), [[0, h]]])
-    image = _skin(rng, 512) if rng.random() < 0.5 else packaging.wrapper(rng, 0.25, 0.75, textures.colour(rng), 2 * np.pi * r / h)
-    return Item("vase", (Part(meshes.lathe(profile), image, _gloss(rng, 0.05, 0.7)),))
+    image = any_skin(rng, 512) if rng.random() < 0.5 else packaging.wrapper(rng, 0.25, 0.75, textures.colour(rng), 2 * np.pi * r / h)
+    return Item("vase", (Part(meshes.lathe(profile), image, any_gloss(rng, 0.05, 0.7)),))
 
 
 MAKERS: dict[Callable[[Rng], Item], float] = {

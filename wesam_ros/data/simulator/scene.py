@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from wesam_ros.data.simulator import backend, objects, textures
 from wesam_ros.data.simulator.domains import BUSY, Domain
-from wesam_ros.data.simulator.objects import Item, Part
+from wesam_ros.data.simulator.parts import SKINS, Item, Part
 from wesam_ros.data.simulator.textures import Image, Rng
 
 _SHOWN, _UNSEEN = 0, 3  # geom groups; the renderer draws the first only
@@ -235,7 +235,7 @@ class _Furnisher:
             size = rng.uniform([0.1, 0.1, 0.2], [0.4, 0.4, 0.5])
             side = rng.uniform(0, np.pi)
             place = np.array([-np.sin(side), np.cos(side)]) * rng.uniform(1.2, 1.7) * max(1.0, half[0] / 0.8)
-            stuff = self.material(f"thing{k}", textures.surface(rng, objects.SKINS, 256), 0.2)
+            stuff = self.material(f"thing{k}", textures.surface(rng, SKINS, 256), 0.2)
             self.spec.worldbody.add_geom(
                 type=geom.mjGEOM_BOX, size=list(size), pos=[*place, -0.75 + size[2]], material=stuff, contype=0, conaffinity=0
             )
