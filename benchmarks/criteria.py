@@ -136,8 +136,8 @@ def snapshots(args: argparse.Namespace, source: str, attack: str, faster: float)
         for _ in range(args.steps_per_frame):
             learner.step()
         if (index + 1) % args.every == 0:
-            a, b = (tensor.detach().clone() for tensor in learner.low_rank)
-            found.append((a, b))
+            a, b = learner.candidate
+            found.append((a.clone(), b))
             print(f"{source}: {attack}, learning rate x {faster:g}: snapshot {len(found)} after frame {index + 1}", flush=True)
     return found
 

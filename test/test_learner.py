@@ -139,7 +139,14 @@ def test_rollback_and_reset_give_new_versions(sam: Any, learnt: tuple[Learner, l
 def test_goes_on_from_an_adapter(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
     learner = Learner(sam, CONFIG, 0, adapter=learnt[1][-1])
     assert learner.adapter.version == 2
-    assert torch.equal(learner.low_rank[1], learnt[1][-1].b)
+    torch.testing.assert_close(learner.candidate[1], learnt[1][-1].b)
+
+
+def test_serves_a_share_of_what_it_has_learnt(sam: Any) -> None:
+    learner, published = _learn(sam, _frames(5))  # the second adapter is published with the last step
+    assert 0 < CONFIG.strength < 1
+    torch.testing.assert_close(published[-1].b, CONFIG.strength * learner.low_rank[1].detach())
+    assert torch.equal(published[-1].a, learner.low_rank[0].detach())
 
 
 def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> None:
@@ -183,7 +190,8 @@ def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypa
     admitted = learner.consider(good)
     assert admitted.reason == "admitted"
     assert admitted.adapter.version == best.version + 1  # its own count goes on, not the other's
-    assert torch.equal(admitted.adapter.b, good.b) and torch.equal(learner.low_rank[1], good.b)
+    assert torch.equal(admitted.adapter.b, good.b)
+    torch.testing.assert_close(learner.candidate[1], good.b)
     assert len(learner.memory) == frames
 
 

@@ -14,6 +14,9 @@ class AdaptationConfig:
     rank: int = option(4, "rank of the LoRA adapter on q and v of every encoder block", minimum=1, maximum=64, read_only=True)
     lr: float = option(2e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
     weight_decay: float = option(1e-4, "weight decay of Adam", minimum=0.0, maximum=1.0)
+    strength: float = option(
+        0.7, "share of the trained adapter that is served: 1 is all of it, less is nearer to the frozen model", minimum=0.05, maximum=1.0
+    )
     warm_up: int = option(20, "steps of linear warm-up", minimum=1)
     precision: str = option(
         "auto",

@@ -67,13 +67,15 @@ class Learner:
         self._begin(self.good[0])
 
     def _begin(self, adapter: Adapter) -> None:
-        """Trains on from the tensors of `adapter`, with a fresh optimizer and an empty memory."""
+        """Trains on from `adapter`, with a fresh optimizer and an empty memory."""
         self.memory = FrameMemory(self.config.memory, self.config.held_back, self.rng)
         self._restore(adapter)
         self._since_proposal = 0
 
     def _restore(self, adapter: Adapter) -> None:
-        a, b = (tensor.detach().clone().to(self.sam.device).requires_grad_() for tensor in adapter.low_rank)
+        """Trains on from what `adapter`, as it is served, was scaled from."""
+        served = (adapter.a, adapter.b / self.config.strength)
+        a, b = (tensor.detach().clone().to(self.sam.device).requires_grad_() for tensor in served)
         self.low_rank = (a, b)
         self.optimizer = torch.optim.Adam(self.low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
         self._steps_since_restore = self._refused = 0
@@ -103,6 +105,15 @@ class Learner:
     def adapter(self) -> Adapter:
         """The last good adapter."""
         return self.good[-1]
+
+    @property
+    def candidate(self) -> tuple[Tensor, Tensor]:
+        """What would be served of the trained tensors: weights between the frozen model's and the trained ones.
+
+        They are surer than either, and forget less (WiSE-FT: Wortsman et al., CVPR 2022, eq. 1). For W + BA that is a scaled B.
+        """
+        a, b = (tensor.detach() for tensor in self.low_rank)
+        return a, b * self.config.strength
 
     def observe(self, frame: Frame, prompts: Prompts) -> Verdict:
         """Takes a frame into the memory, if there is something to learn from it.
@@ -166,7 +177,7 @@ class Learner:
         if not self.memory.held_back:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
-        reason, candidate = self._judge(self.low_rank)
+        reason, candidate = self._judge(self.candidate)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
@@ -174,7 +185,7 @@ class Learner:
                 self.counters["restored: refused"] += 1
                 self._restore(self.adapter)
             return Proposal(None, reason)
-        adapter = self._publish(*self.low_rank)
+        adapter = self._publish(*self.candidate)
         self._judged = candidate
         return Proposal(adapter, "admitted")
 
@@ -191,7 +202,7 @@ class Learner:
                 return Proposal(None, reason)
         self._restore(adapter)
         self._since_proposal = 0
-        adapter = self._publish(*self.low_rank)
+        adapter = self._publish(adapter.a, adapter.b)
         self._judged = candidate
         return Proposal(adapter, "admitted" if candidate else "no_held_back_frames")
 
