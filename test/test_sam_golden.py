@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from wesam_ros.benchmarking.contender import import_sam_predictor
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import Prompt, Prompts, upscale
 from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
@@ -37,9 +38,7 @@ def _prompts(size: tuple[int, int]) -> dict[str, Prompt]:
 
 
 def _reference(sam: Any, image: Any, prompt: Prompt) -> tuple[Any, Any, Any]:
-    from segment_anything import SamPredictor
-
-    predictor = SamPredictor(sam)
+    predictor = import_sam_predictor()(sam)
     predictor.set_image(image)
     side = sam.image_encoder.img_size
     mask = None if prompt.mask is None else mask_to_low_res(prompt.mask, side, side // 4, COARSE_MASK_LOGIT).numpy()
@@ -57,10 +56,8 @@ def _reference(sam: Any, image: Any, prompt: Prompt) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_preprocessing_equals_sam_predictor(sam: Any, size: tuple[int, int]) -> None:
-    from segment_anything.utils.transforms import ResizeLongestSide
-
     image = _image(size)
-    resized = torch.as_tensor(ResizeLongestSide(512).apply_image(image)).permute(2, 0, 1)
+    resized = torch.as_tensor(import_sam_predictor()(sam).transform.apply_image(image)).permute(2, 0, 1)
     torch.testing.assert_close(preprocess(image, 512), sam.preprocess(resized), atol=1e-5, rtol=0)
 
 

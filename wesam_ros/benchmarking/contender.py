@@ -42,11 +42,32 @@ def boxes(count: int) -> npt.NDArray[np.float32]:
     return moved.clip(0, (width, height, width, height)).astype(np.float32)
 
 
+def import_sam_predictor() -> type[Any]:
+    """segment_anything's SamPredictor, also where torchvision's compiled operators cannot load.
+
+    It imports torchvision for two Python functions. A torchvision wheel built for CUDA, beside a torch built for the CPU, raises at import
+    because its operators `nms` and `qnms` are not there. SamPredictor calls neither, so declaring their signatures is all that the
+    import needs; calling one still fails with torch's own error.
+    """
+    try:
+        from segment_anything import SamPredictor
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            _DECLARED.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        from segment_anything import SamPredictor
+    return SamPredictor  # type: ignore[no-any-return]
+
+
+_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # declarations live as long as this object
+
+
 def sam_predictor(sam: Sam) -> Segment:
     """What SamPredictor's documentation does for the boxes of a detector, all in one call."""
-    from segment_anything import SamPredictor  # after wesam_ros, which knows how to import it where torchvision is broken
-
-    predictor, (image, _) = SamPredictor(sam), scene()
+    predictor, (image, _) = import_sam_predictor()(sam), scene()
 
     def segment(wanted: npt.NDArray[np.float32]) -> Any:
         with torch.inference_mode():

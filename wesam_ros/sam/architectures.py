@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,27 +15,26 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 
-def _import_segment_anything() -> None:
-    """Imports segment_anything where torchvision's compiled operators cannot load.
+def _import_modules() -> None:
+    """Imports segment_anything's modules, without its `__init__`, which imports torchvision for two functions of its predictor.
 
-    segment_anything imports torchvision for two Python functions of its own predictor. A torchvision wheel built for CUDA, beside a torch
-    built for the CPU, raises at import because its operators `nms` and `qnms` are not there. No SAM module calls them, so declaring
-    their signatures is all that the import needs; calling one still fails with torch's own error.
+    That takes two seconds, for which a robot waits when a node is started again, and fails where torchvision's compiled operators are of
+    another build than torch. Afterwards `import segment_anything` imports the whole package as ever, with these modules in it.
     """
+    name = "segment_anything"
+    if name in sys.modules:
+        return
+    found = find_spec(name)
+    if found is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.modules[name] = module_from_spec(found)  # in its place, but not run
     try:
-        import segment_anything
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.split(".")[0] in ("torchvision", "segment_anything")]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            _DECLARED.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import segment_anything  # noqa: F401
+        import segment_anything.build_sam  # noqa: F401
+    finally:
+        del sys.modules[name]
 
 
-_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # declarations live as long as this object
-_import_segment_anything()
+_import_modules()
 
 PATCH = 16
 """Pixels of the model's input per position of the embedding, along either axis."""
@@ -59,7 +59,7 @@ class Architecture:
 
 def _official(name: str) -> Callable[[], Sam]:
     def build() -> Sam:
-        from segment_anything import sam_model_registry
+        from segment_anything.build_sam import sam_model_registry
 
         return sam_model_registry[name](checkpoint=None)
 
