@@ -32,11 +32,18 @@ class Located:
     points: int
 
 
-def back_project(pixels: npt.NDArray[np.int64], depth: npt.NDArray[np.float32], camera: Float) -> Float:
-    """(..., 3) points in metres in the camera's optical frame (x right, y down, z forward) of flat pixel indices (...); K without skew."""
-    z = depth.reshape(-1)[pixels].astype(np.float64)
+def back_project(pixels: npt.NDArray[np.int64], depth: npt.NDArray[np.float32], camera: Float) -> npt.NDArray[np.float32]:
+    """(3, ...) points in metres in the camera's optical frame (x right, y down, z forward) of flat pixel indices (...); K without skew."""
+    z = depth.reshape(-1)[pixels]
     v, u = np.divmod(pixels, depth.shape[1])
-    return np.stack([(u - camera[0, 2]) / camera[0, 0] * z, (v - camera[1, 2]) / camera[1, 1] * z, z], -1)
+    return np.stack([(u - camera[0, 2]) / camera[0, 0] * z, (v - camera[1, 2]) / camera[1, 1] * z, z]).astype(np.float32)
+
+
+def _moved(points: npt.NDArray[np.float32], transform: Float | None) -> npt.NDArray[np.float32]:
+    """Points (3, ...) in another frame."""
+    if transform is None:
+        return points
+    return (np.tensordot(transform[:3, :3], points, 1) + transform[:3, 3].reshape(3, *[1] * (points.ndim - 1))).astype(np.float32)
 
 
 def locate(
@@ -70,17 +77,15 @@ def locate(
     if not samples:
         return found
     points = back_project(np.stack(samples), depth, camera)
-    away = np.abs(points[..., 2] - np.median(points[..., 2], axis=1, keepdims=True))
+    away = np.abs(points[2] - np.median(points[2], axis=1, keepdims=True))
     kept = away <= np.maximum(TRIM * 1.4826 * np.median(away, axis=1, keepdims=True), TRIM_FLOOR)
-    if transform is not None:
-        points = points @ transform[:3, :3].T + transform[:3, 3]
-    axes = np.where(kept[:, None], points.transpose(0, 2, 1), np.nan)
-    left = kept.sum(1)
+    axes, left = _moved(points, transform), kept.sum(1)
+    centroids = (axes * kept).sum(2, dtype=np.float64) / left
+    ranked, objects = np.sort(np.where(kept, axes, np.inf), axis=2), np.arange(len(counts))  # what was left out is last
     tail = (left * TAIL).astype(int)
-    ranked, objects = np.sort(axes, axis=2), np.arange(len(counts))  # what was left out is NaN, and last
-    extents = ranked[objects, :, left - 1 - tail] - ranked[objects, :, tail]
-    for index, centroid, extent in zip(counts, np.nanmean(axes, axis=2), extents, strict=True):
-        found[index] = Located(centroid, extent, counts[index])
+    extents = ranked[:, objects, left - 1 - tail] - ranked[:, objects, tail]
+    for index, centroid, extent in zip(counts, centroids.T, extents.T, strict=True):
+        found[index] = Located(centroid, extent.astype(np.float64), counts[index])
     return found
 
 
@@ -89,7 +94,5 @@ def cloud(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
     """All depth points of objects: (k, 3) metres, in the frame of `locate`'s results, and their labels (k,)."""
     flat = np.flatnonzero((labels > 0) & (depth > 0))
-    points = back_project(flat, depth, camera)
-    if transform is not None:
-        points = points @ transform[:3, :3].T + transform[:3, 3]
-    return points.astype(np.float32), labels.reshape(-1)[flat]
+    points = _moved(back_project(flat, depth, camera), transform)
+    return np.ascontiguousarray(points.T), labels.reshape(-1)[flat]

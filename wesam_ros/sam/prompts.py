@@ -98,7 +98,8 @@ class Prompts:
         for index, box, reason in zip(boxed, boxes, check_boxes(boxes, self.size), strict=True):
             if reason is not None:
                 raise PromptError(f"box {index} {box.tolist()} {_REMEDY[reason]} ({width} x {height} pixels)")
-        clipped = dict(zip(boxed, np.clip(boxes, 0, (width, height, width, height)).astype(np.float32), strict=True))
+        cut = np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
+        clipped = {boxed[row]: cut[row] for row in np.flatnonzero((cut != boxes).any(1))}
         objects = (self._inside(index, each, clipped.get(index)) for index, each in enumerate(self.objects))
         object.__setattr__(self, "objects", tuple(objects))
 
