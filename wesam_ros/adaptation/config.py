@@ -15,7 +15,7 @@ class AdaptationConfig:
     lr: float = option(2e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
     weight_decay: float = option(1e-4, "weight decay of Adam", minimum=0.0, maximum=1.0)
     strength: float = option(
-        0.7, "share of the trained adapter that is served: 1 is all of it, less is nearer to the frozen model", minimum=0.05, maximum=1.0
+        0.6, "share of the trained adapter that is served: 1 is all of it, less is nearer to the frozen model", minimum=0.05, maximum=1.0
     )
     warm_up: int = option(20, "steps of linear warm-up", minimum=1)
     precision: str = option(
@@ -28,7 +28,7 @@ class AdaptationConfig:
     focal: float = option(20.0, "weight of the focal loss of the student against the teacher's pseudo-mask", minimum=0.0)
     dice: float = option(1.0, "weight of the dice loss of the student against the teacher's pseudo-mask", minimum=0.0)
     iou: float = option(1.0, "weight of the error of the student's predicted IoU", minimum=0.0)
-    anchor: float = option(16.0, "weight of the dice loss of the student against the anchor's mask", minimum=0.0)
+    anchor: float = option(4.0, "weight of the dice loss of the student against the anchor's mask", minimum=0.0)
     contrastive: float = option(0.05, "weight of the contrastive loss between the student's and the anchor's embeddings", minimum=0.0)
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
     tightness: float = option(0.4, "weight of the box tightness: the mask's projections against the box's", minimum=0.0)
