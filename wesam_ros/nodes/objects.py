@@ -64,7 +64,8 @@ def image_message(header: Header, pixels: npt.NDArray[np.uint8] | npt.NDArray[np
     """(H, W, 3) uint8 RGB as rgb8, or (H, W) uint16 as 16UC1."""
     raw = encode_image(pixels)
     message = Image(header=header, height=raw.height, width=raw.width, encoding=raw.encoding, step=raw.step, is_bigendian=raw.is_bigendian)
-    message.data = array("B", bytes(raw.data))
+    message.data = array("B")
+    message.data.frombytes(raw.data)  # array("B", ...) of a memoryview would go through a list of numbers
     return message
 
 
