@@ -58,7 +58,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "engine",
             default_value="auto",
-            choices=["auto", "torch", "onnxruntime", "tensorrt"],
+            choices=["auto", "torch", "compiled", "onnxruntime", "tensorrt"],
             description="what computes the model in the segmenter; auto takes onnxruntime on a CPU, if `wesam export` has been run, "
             "and tensorrt on a GPU, if `wesam doctor` has built it",
         ),

@@ -153,6 +153,7 @@ build() {
         --cmake-args -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$venv/bin/python" 2>&1 |
         { grep --line-buffered -vF "doesn't contain any 'local_setup.*' files" || true; } ||
         fail "the build failed: see the messages above; if build/ and install/ are left from another machine, \`make clean\` first."
+    find install -xtype l -delete # links to Python files that are gone since the last build
     echo "$fingerprint" >install/fingerprint
 }
 

@@ -156,7 +156,7 @@ def test_published_loss_as_a_whole() -> None:
 
 def test_supervised_loss_is_focal_and_dice_of_each_object() -> None:
     logits, truth = torch.zeros(1, 2, 2), torch.tensor([[[1.0, 0], [0, 0]]])
-    focal = (0.25 + 3 * 0.75) / 4 * 0.25 * LOG2
+    focal = 0.5 * 0.25 * LOG2
     assert supervised.supervised_loss(logits, truth).tolist() == pytest.approx([20 * focal + 0.5])
 
 

@@ -28,8 +28,9 @@ def test_doctor_says_what_serves_and_why_not_the_others(tmp_path: Path) -> None:
         "ms from the image to all masks (median of 2",
     ):
         assert shown in auto
-    engines = {part.split(",")[0]: part for part in auto.split("\n\n")[1:4]}
+    engines = {part.split(",")[0]: part for part in auto.split("\n\n")[1:5]}
     assert "engine: torch" in engines["torch"]
+    assert "does not serve: compiled serves models on cuda" in engines["compiled"]
     assert "does not serve: onnxruntime not installed; install the extra" in engines["onnxruntime"]
     assert "does not serve: tensorrt cannot be imported" in engines["tensorrt"]
     assert "With engine:=auto serves:\n  torch" in auto

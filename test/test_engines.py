@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from wesam_ros.engines import CHOICES
+from wesam_ros.engines.compiled_engine import CompiledEngine
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.export import random_adapter, random_prompts
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -121,7 +122,12 @@ def test_decoder_takes_any_number_of_objects_with_and_without_gradients(sam: Any
     decode_together(sam, features.clone().requires_grad_(), prompts)[0].sum().backward()
 
 
-# What every engine does that runs exported files
+# What every engine does
+
+
+def load_compiled(sam: Any) -> Engine:
+    """Without compiling the graphs that torch traces, which takes minutes; with a GPU also in half precision and with CUDA graphs."""
+    return CompiledEngine(copy.deepcopy(sam).cuda() if torch.cuda.is_available() else sam, "eager")
 
 
 def load_onnxruntime(sam: Any) -> Engine:
@@ -135,7 +141,11 @@ def load_tensorrt(sam: Any) -> Engine:
     return TensorRtEngine.load(copy.deepcopy(sam).cuda(), folder_of(sam))
 
 
-LOAD = [pytest.param(load_onnxruntime, id="onnxruntime"), pytest.param(load_tensorrt, id="tensorrt")]
+LOAD = [
+    pytest.param(load_compiled, id="compiled"),
+    pytest.param(load_onnxruntime, id="onnxruntime"),
+    pytest.param(load_tensorrt, id="tensorrt"),
+]
 CLOSE = {"float32": 1e-4, "float16": 0.02}
 """The largest difference from torch, as a share of the largest value (at least 1)."""
 
@@ -384,3 +394,5 @@ def test_choices(sam: Any) -> None:
     assert isinstance(create_engine(sam, "torch").engine, TorchEngine)
     with pytest.raises(EngineError, match=f"must be one of {', '.join(CHOICES)}, but got 'tensorflow'"):
         create_engine(sam, "tensorflow")
+    with pytest.raises(EngineError, match="compiled serves models on cuda, but this one is on cpu"):
+        create_engine(sam, "compiled")

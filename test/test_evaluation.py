@@ -135,6 +135,14 @@ def test_spread_and_gap_closed_by_hand() -> None:
     assert np.isnan(gap_closed(ROWS[4:], "ours"))
 
 
+def test_where_labels_gain_nothing_there_is_no_gap() -> None:
+    """`dim` has a gap of 10 points, of which ours closes 8; on `camera` supervised loses 5."""
+    rows = [*ROWS, _row("ours", 0, 0.52, "camera"), _row("supervised", 0, 0.45, "camera")]
+    assert np.isnan(gap_closed(rows[4:], "ours"))
+    assert "| ours | 80 | - |" in as_markdown(rows)
+    assert "| ours | 60.0 | +5.0 | 80 |" in as_markdown(rows)  # 8 and 2 points gained; the gap is that of dim alone
+
+
 def test_tables() -> None:
     markdown = as_markdown(ROWS)
     assert "| ours | 68.0 ± 2.8 | - |" in markdown
@@ -150,7 +158,7 @@ def test_tables() -> None:
 def test_a_killed_comparison_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of two cells one is done, and the line of the other was cut: only that one is done again, and the files have both."""
+    """Of two cells one is done, and the line of the other was cut: only that one is done again. A later call adds to the files."""
     asked = []
 
     def result(setting: Any, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -166,6 +174,9 @@ def test_a_killed_comparison_goes_on_where_it_was(
     assert asked == ["direct", "ours", "ours"]
     assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["direct", "ours"]
     assert len(book.read_text().splitlines()) == 2
+
+    assert cli.main([*words[:3], "tent", *words[5:]]) == 0
+    assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["tent", "direct", "ours"]
 
     assert cli.main([*words, "--steps", "7"]) == 2
     assert "steps was 180 and is now 7" in capsys.readouterr().err

@@ -43,12 +43,12 @@ def test_points_of_the_others_are_not_on_the_object() -> None:
     assert evidence.point_labels.tolist() == [[1, 0, 0, 0], [1, 1, 0, -1], [-1, -1, -1, -1]]
 
 
-def test_with_points_and_depth_an_object_is_the_piece_that_rises_around_them() -> None:
-    """Three pieces rise: one has points of the first object, one of both, one of neither."""
-    raised = _blob(0, 0, 2, 8) | _blob(3, 0, 5, 8) | _blob(6, 0, 8, 8)
-    evidence = _gather(_points([(1, 1), (4, 1)]), _points([(4, 6)]), raised=raised)
-    assert torch.equal(evidence.claims, torch.from_numpy(np.stack([_blob(0, 0, 2, 8), np.zeros(SIZE, bool)])))
-    strange = [_blob(6, 0, 8, 8), _blob(0, 0, 2, 8) | _blob(6, 0, 8, 8)]
+def test_with_points_and_depth_an_object_is_of_the_pieces_that_rise_around_them() -> None:
+    """Four columns rise: one has points of the first object, one of both, one of the second and one off it, one of neither."""
+    columns = [_blob(start, 0, start + 1, 8) for start in (0, 2, 4, 6)]
+    evidence = _gather(_points([(0, 1), (2, 1)], [(2, 6)]), _points([(2, 6), (4, 1)], [(4, 6)]), raised=np.any(columns, 0))
+    assert torch.equal(evidence.claims, torch.from_numpy(np.stack([columns[0] | columns[1], columns[1]])))
+    strange = [columns[2] | columns[3], columns[0] | columns[3]]
     assert torch.equal(evidence.reach, torch.from_numpy(~np.stack(strange)))
 
 

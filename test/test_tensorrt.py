@@ -261,7 +261,8 @@ def test_auto_on_a_gpu_says_why_not_tensorrt(small_sam: Any, cache: Path) -> Non
     taken = create_engine(sam, "auto", [].append)
     assert isinstance(taken.engine, TorchEngine)
     assert taken.refused[0].startswith("tensorrt: tensorrt cannot be imported")
-    assert taken.refused[1].startswith("onnxruntime: nobody has measured it")
+    assert taken.refused[1].startswith("compiled: nobody has measured it")
+    assert taken.refused[2].startswith("onnxruntime: nobody has measured it")
 
 
 def _installed() -> bool:

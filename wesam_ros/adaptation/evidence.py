@@ -6,6 +6,7 @@ object ends within it or a little beyond, and its middle is on the object. Depth
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import cv2
@@ -40,7 +41,7 @@ class Evidence:
         points: (n, k, 2) float32 x y in pixels of the grid, the prompts' own and the positive ones of the other objects.
         point_labels: (n, k) int64, 1 on the object, 0 not on it, -1 no point.
         surface: (h, w) bool, pixels of the support surface; all False without depth.
-        claims: (n, h, w) bool, pixels that rise from the surface and are the object's where they are in its reach and nobody else's.
+        claims: (n, h, w) bool, pixels that rise from the surface: the object's where they are in its reach and no other claims them.
     """
 
     boxes: Tensor
@@ -83,7 +84,9 @@ def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int)
     boxed = torch.tensor([each.box is not None for each in objects])
     corners = np.stack([each.box if each.box is not None else np.zeros(4, np.float32) for each in objects])
     boxes = torch.from_numpy(on_grid(corners.reshape(-1, 2, 2)).reshape(-1, 4))
-    points, labels = _points([on_grid(each.points) for each in objects], [each.point_labels for each in objects])
+    own_points, own_labels = [on_grid(each.points) for each in objects], [each.point_labels for each in objects]
+    points, labels = _points(own_points, own_labels)
+    strange, held = _things(raised, own_points, own_labels)
     in_box = box_extents(boxes, (grid_side, grid_side), 0.0).reach.numpy()
     reach, core, claims = [], [], []
     for index, each in enumerate(objects):
@@ -93,8 +96,7 @@ def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int)
         if each.box is not None:
             here = here & in_box[index]
         if each.mask is None and each.box is None:
-            strange, mine = _rising_apart(raised, points[index], labels[index])
-            here = here & ~strange
+            here, mine = here & ~strange[index], held[index]
         reach.append(here)
         core.append(middle & here)
         claims.append(mine)
@@ -169,9 +171,19 @@ def _middle_and_reach(mask: Bool, size: tuple[int, int], grid_side: int) -> tupl
     return inwards > error, within
 
 
-def _rising_apart(raised: Bool, points: Float, labels: npt.NDArray[np.int64]) -> tuple[Bool, Bool]:
-    """For an object that only points tell of: what rises from the surface without holding a point of it, and what holds no other's."""
+def _things(raised: Bool, points: list[Float], labels: list[npt.NDArray[np.int64]]) -> tuple[list[Bool], list[Bool]]:
+    """For each object, of what rises from the surface: the pieces that hold no point on it, and those that it can claim.
+
+    A piece that holds points of several objects is of all of them: they touch. One that holds a point off the object, but no other
+    object's, is partly of something that there is no prompt for; nobody claims it.
+    """
     _, pieces = cv2.connectedComponents(raised.astype(np.uint8), connectivity=8)
-    cells = np.minimum(points.astype(int), raised.shape[0] - 1)
-    own, others = (set(pieces[tuple(cells[labels == label].T[::-1])].tolist()) - {0} for label in (1, 0))
-    return raised & ~np.isin(pieces, list(own)), np.isin(pieces, list(own - others))
+
+    def under(index: int, label: int) -> set[int]:
+        columns, rows = np.minimum(points[index][labels[index] == label].astype(int), raised.shape[0] - 1).T
+        return set(pieces[rows, columns].tolist()) - {0}
+
+    on, off = ([under(index, label) for index in range(len(points))] for label in (1, 0))
+    counts = Counter(piece for held in on for piece in held)
+    claimed = [held - {piece for piece in denied if counts[piece] < 2} for held, denied in zip(on, off, strict=True)]
+    return [raised & ~np.isin(pieces, [*held]) for held in on], [np.isin(pieces, [*held]) for held in claimed]

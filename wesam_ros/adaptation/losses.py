@@ -13,7 +13,7 @@ from wesam_ros.adaptation.regions import Extents
 
 
 def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5; alpha and gamma as in WeSAM's code).
+    """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5, with its best alpha and gamma).
 
     Args:
         logits: (n, h, w).

@@ -168,7 +168,7 @@ def _clean_metres(metres: npt.NDArray[Any]) -> Float32:
 def encode_image(array: npt.NDArray[Any]) -> RawImage:
     """Fields of a raw image message for (H, W, 3) uint8 RGB, (H, W) uint8, uint16 or float32; little-endian, no padding.
 
-    `data` is a memoryview of the array's own bytes where the array is contiguous: take `array.array("B")` of it for rclpy.
+    `data` is a memoryview of the array's own bytes where the array is contiguous: for rclpy, an `array.array("B")` takes it by `frombytes`.
 
     Raises:
         ValueError: another shape or type.

@@ -29,7 +29,7 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam.checkpoints import base_hash
 from wesam_ros.sam.decoder import Decoder
 from wesam_ros.sam.lora import MAX_RANK, Adapter
-from wesam_ros.sam.predictor import embed_images
+from wesam_ros.sam.predictor import Encoder
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 if TYPE_CHECKING:
@@ -136,17 +136,6 @@ def random_prompts(size: tuple[int, int], count: int, rng: np.random.Generator) 
     return Prompts(size, tuple(objects))
 
 
-class _Encoder(nn.Module):
-    """The encoder with an adapter's tensors as inputs."""
-
-    def __init__(self, sam: Sam) -> None:
-        super().__init__()
-        self.sam = sam
-
-    def forward(self, pixels: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return embed_images(self.sam, pixels, (a, b))
-
-
 def _graphs(sam: Sam) -> list[tuple[str, nn.Module, dict[str, Tensor], dict[str, Any]]]:
     """Per file: its name, its function, example inputs by name, and which of their axes are free."""
     side = sam.image_encoder.img_size
@@ -166,7 +155,7 @@ def _graphs(sam: Sam) -> list[tuple[str, nn.Module, dict[str, Tensor], dict[str,
     free = {"embedding": {}, "points": {0: objects, 1: tokens}, "labels": {0: objects, 1: tokens}}
     decoder = Decoder(sam)
     return [
-        (ENCODER, _Encoder(sam), {"pixels": pixels, "a": adapter.a, "b": adapter.b}, blocks_rank),
+        (ENCODER, Encoder(sam), {"pixels": pixels, "a": adapter.a, "b": adapter.b}, blocks_rank),
         (DECODER, decoder, prompts, free),
         (DECODER_WITH_MASKS, decoder, {**prompts, "masks": torch.zeros(3, 1, low, low)}, {**free, "masks": {0: objects}}),
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wesam_ros.engines import CHOICES
+from wesam_ros.engines.compiled_engine import CompiledEngine
 from wesam_ros.engines.engine import Engine, EngineError
 from wesam_ros.engines.export import export
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -37,7 +38,7 @@ def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] =
     auto takes ONNX Runtime on a CPU and TensorRT on an NVIDIA GPU, if it is installed, the model has been exported (`wesam export`), for
     TensorRT its plans have been built (`wesam doctor`), and the masks agree with torch; otherwise torch serves. It neither exports nor
     builds what never was, since that takes minutes; plans that no longer load are built again. A name takes that engine or nothing, and
-    exports and builds what is missing.
+    exports, builds and compiles what is missing.
 
     Args:
         sam: the model, on the device to compute on.
@@ -55,10 +56,10 @@ def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] =
     if choice != "auto":
         return _taken(Selection(_checked(choice, sam, say, make_missing=True)), say)
     refused: list[str] = []
-    for name in ("tensorrt", "onnxruntime") if sam.device.type == "cuda" else ("onnxruntime",):
+    for name in ("tensorrt", "compiled", "onnxruntime") if sam.device.type == "cuda" else ("onnxruntime",):
         try:
-            if name == "onnxruntime" and sam.device.type != "cpu":
-                raise EngineError(f"nobody has measured it on {sam.device} yet; set engine to onnxruntime to have it there")
+            if name != "tensorrt" and sam.device.type != "cpu":
+                raise EngineError(f"nobody has measured it on {sam.device} yet; set engine to {name} to have it there")
             return _taken(Selection(_checked(name, sam, say, make_missing=False), tuple(refused)), say)
         except (EngineError, OSError) as error:
             refused.append(f"{name}: {error}")
@@ -72,18 +73,9 @@ def _taken(selection: Selection, say: Callable[[str], object]) -> Selection:
 
 def _checked(name: str, sam: Sam, say: Callable[[str], object], *, make_missing: bool) -> Engine:
     """An engine other than torch, if its masks agree with torch's."""
-    if name == "tensorrt":
-        Platform.of(sam.device)  # what is missing is said before minutes are spent on the export
-    folder = folder_of(sam)
-    if make_missing and not folder.exists():
-        say(f"the model is exported to {folder}, once")
-        export(sam, folder, say=say)
     engine: Engine | None = None
     try:
-        if name == "tensorrt":
-            engine = TensorRtEngine.load(sam, folder, build=make_missing, say=say)
-        else:
-            engine = OnnxRuntimeEngine.load(sam, folder)
+        engine = _compiled(sam, say) if name == "compiled" else _exported(name, sam, say, make_missing=make_missing)
         parity = check_parity(engine, TorchEngine(sam))
     except (EngineError, RuntimeError) as error:
         if engine is not None:
@@ -92,3 +84,22 @@ def _checked(name: str, sam: Sam, say: Callable[[str], object], *, make_missing:
         raise error if isinstance(error, EngineError) else EngineError(f"it failed on {sam.device}: {error}") from error
     say(f"{name} agrees with torch: IoU at least {parity.iou.min():.4f}, logits within {parity.logits:.1g}")
     return engine
+
+
+def _compiled(sam: Sam, say: Callable[[str], object]) -> Engine:
+    if sam.device.type != "cuda":
+        raise EngineError(f"compiled serves models on cuda, but this one is on {sam.device}; onnxruntime is the fast one there")
+    say("torch compiles the model, which takes minutes where it has not done so before")
+    return CompiledEngine(sam)
+
+
+def _exported(name: str, sam: Sam, say: Callable[[str], object], *, make_missing: bool) -> Engine:
+    if name == "tensorrt":
+        Platform.of(sam.device)  # what is missing is said before minutes are spent on the export
+    folder = folder_of(sam)
+    if make_missing and not folder.exists():
+        say(f"the model is exported to {folder}, once")
+        export(sam, folder, say=say)
+    if name == "tensorrt":
+        return TensorRtEngine.load(sam, folder, build=make_missing, say=say)
+    return OnnxRuntimeEngine.load(sam, folder)

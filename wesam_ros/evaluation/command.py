@@ -42,12 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="of the model; tiny has its own")
     parser.add_argument("--no-source", action="store_true", help="do not measure forgetting, which needs the simulator")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for rows.jsonl, method.json, tables and report")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for rows.jsonl, method.json, tables and report of this call and of earlier ones",
+    )
     parser.epilog = "methods: " + "; ".join(f"{name}: {entry.text}" for name, entry in METHODS.items())
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs what is not done yet, then writes the tables; returns the exit status."""
+    """Runs what is not done yet, then writes the tables of all that is done; returns the exit status."""
     if args.steps < 1 or args.workers < 1:
         raise ValueError(f"--steps and --workers must be at least 1, but got {args.steps} and {args.workers}")
     for name in args.methods:
@@ -65,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
             file.write(json.dumps(row) + "\n")
             file.flush()
             print(f"{count}/{len(todo)}  {' '.join(map(str, _key(row)))}: mIoU {100 * row['miou']:.1f}", flush=True)
-    wanted = [done[_key(cell)] for cell in _cells(args)]
-    _write(args.out, wanted, setting)
+    asked = dict.fromkeys(_key(cell) for cell in _cells(args))
+    _write(args.out, [done[key] for key in (*asked, *(key for key in done if key not in asked))], setting)
     return 0
 
 

@@ -47,13 +47,13 @@ def mean_and_spread(rows: Rows, key: str = "miou") -> tuple[float, float]:
 def gap_closed(rows: Rows, method: str) -> float:
     """(method - direct) / (supervised - direct) of rows of one data set and prompt, as means over seeds.
 
-    NaN where one of them is missing, or where labels change less than LEAST_GAP: then there is nothing to close.
+    NaN where one of them is missing, or where labels gain less than LEAST_GAP: then there is nothing to close.
     """
     return _closed(*(mean_and_spread(_of(rows, method=name))[0] for name in ("direct", method, "supervised")))
 
 
 def _closed(direct: float, own: float, ceiling: float) -> float:
-    return (own - direct) / (ceiling - direct) if abs(ceiling - direct) >= LEAST_GAP else math.nan
+    return (own - direct) / (ceiling - direct) if ceiling - direct >= LEAST_GAP else math.nan
 
 
 def _of(rows: Rows, **wanted: Any) -> Rows:
@@ -71,7 +71,7 @@ def grids(rows: Rows) -> dict[str, tuple[list[str], list[list[str]]]]:
         part = _of(rows, prompt_noise=noise)
         places = list(dict.fromkeys((row["dataset"], row["domain"], row["prompt"]) for row in part))
         cells = {place: _of(part, dataset=place[0], domain=place[1], prompt=place[2]) for place in places}
-        tables[f"{noise} prompts: mean over domains, in points of mIoU, and gap closed in percent of the mean gap"] = _summary(part)
+        tables[f"{noise} prompts: mean over domains, in points of mIoU; gap closed in percent, where labels gain"] = _summary(part)
         header = ["method", *(f"{domain} {prompt}" for _, domain, prompt in places)]
         for title, entry in (
             ("mIoU in percent, on frames never adapted to", _score),
@@ -99,7 +99,9 @@ def _gap(rows: Rows, method: str) -> str:
 
 
 def _summary(rows: Rows) -> tuple[list[str], list[list[str]]]:
-    """mIoU, gain on direct and gap closed per kind of prompt, of the methods' means over the domains that direct and the method have."""
+    """mIoU and gain on direct per kind of prompt, of the methods' means over the domains that direct and the method have; gap closed of the
+    means over those of them where there is a gap.
+    """
     prompts = _seen(rows, "prompt")
     lines = []
     for method in _seen(rows, "method"):
@@ -108,8 +110,10 @@ def _summary(rows: Rows) -> tuple[list[str], list[list[str]]]:
             places = dict.fromkeys((row["dataset"], row["domain"]) for row in rows)
             parts = [_of(rows, dataset=dataset, domain=domain, prompt=prompt) for dataset, domain in places]
             means = [[mean_and_spread(_of(part, method=name))[0] for name in ("direct", method, "supervised")] for part in parts]
-            floor, own, ceiling = np.mean([each for each in means if not math.isnan(each[0] + each[1])] or [[math.nan] * 3], axis=0)
-            figures = ((own, ".1f"), (own - floor, "+.1f"), (_closed(floor, own, ceiling), ".0f"))
+            nothing = [[math.nan] * 3]
+            floor, own, _ = np.mean([each for each in means if not math.isnan(each[0] + each[1])] or nothing, axis=0)
+            closed = _closed(*np.mean([each for each in means if not math.isnan(_closed(*each))] or nothing, axis=0))
+            figures = ((own, ".1f"), (own - floor, "+.1f"), (closed, ".0f"))
             line += ["-" if math.isnan(value) else format(100 * value, style) for value, style in figures]
         lines.append(line)
     return ["method", *(f"{prompt} {figure}" for prompt in prompts for figure in ("mIoU", "gain", "gap closed"))], lines

@@ -136,7 +136,8 @@ class FrameNode(LifecycleNode, Generic[P]):
     def close(self) -> None:
         """Ends the worker and what is to be finished with it; for the end of the process, whatever state the node is in."""
         if self.worker is not None:
-            self.worker.stop(STOP_SECONDS)
+            if not self.worker.stop(STOP_SECONDS):
+                self.get_logger().error(f"the frame at hand was not done within {STOP_SECONDS:.0f} s; its thread is left behind")
             self.worker = None
             self.stopped()
 

@@ -39,13 +39,6 @@ def back_project(pixels: npt.NDArray[np.int64], depth: npt.NDArray[np.float32], 
     return np.stack([(u - camera[0, 2]) / camera[0, 0] * z, (v - camera[1, 2]) / camera[1, 1] * z, z]).astype(np.float32)
 
 
-def _moved(points: npt.NDArray[np.float32], transform: Float | None) -> npt.NDArray[np.float32]:
-    """Points (3, ...) in another frame."""
-    if transform is None:
-        return points
-    return (np.tensordot(transform[:3, :3], points, 1) + transform[:3, 3].reshape(3, *[1] * (points.ndim - 1))).astype(np.float32)
-
-
 def locate(
     labels: npt.NDArray[np.uint16],
     depth: npt.NDArray[np.float32],
@@ -79,8 +72,12 @@ def locate(
     points = back_project(np.stack(samples), depth, camera)
     away = np.abs(points[2] - np.median(points[2], axis=1, keepdims=True))
     kept = away <= np.maximum(TRIM * 1.4826 * np.median(away, axis=1, keepdims=True), TRIM_FLOOR)
-    axes, left = _moved(points, transform), kept.sum(1)
+    axes, left = points, kept.sum(1)
+    if transform is not None:  # turned only: a place far from the map's origin has too many digits for float32
+        axes = np.tensordot(transform[:3, :3].astype(np.float32), points, 1)
     centroids = (axes * kept).sum(2, dtype=np.float64) / left
+    if transform is not None:
+        centroids += transform[:3, 3:]
     ranked, objects = np.sort(np.where(kept, axes, np.inf), axis=2), np.arange(len(counts))  # what was left out is last
     tail = (left * TAIL).astype(int)
     extents = ranked[:, objects, left - 1 - tail] - ranked[:, objects, tail]
@@ -94,5 +91,7 @@ def cloud(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
     """All depth points of objects: (k, 3) metres, in the frame of `locate`'s results, and their labels (k,)."""
     flat = np.flatnonzero((labels > 0) & (depth > 0))
-    points = _moved(back_project(flat, depth, camera), transform)
-    return np.ascontiguousarray(points.T), labels.reshape(-1)[flat]
+    points = back_project(flat, depth, camera).T.astype(np.float64)
+    if transform is not None:
+        points = points @ transform[:3, :3].T + transform[:3, 3]
+    return points.astype(np.float32), labels.reshape(-1)[flat]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wesam_ros.sam.lora import adapted
 from wesam_ros.sam.preprocessing import mask_to_low_res, to_model_coordinates
@@ -24,6 +24,17 @@ def embed_images(sam: Sam, images: Tensor, low_rank: tuple[Tensor, Tensor] | Non
     with adapted(sam, low_rank):
         embeddings: Tensor = sam.image_encoder(images)
     return embeddings
+
+
+class Encoder(nn.Module):
+    """`embed_images` with an adapter's tensors as inputs, for what traces modules: export and compilation."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(self, pixels: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return embed_images(self.sam, pixels, (a, b))
 
 
 def embed_prompts(sam: Sam, prompts: Prompts) -> tuple[Tensor, Tensor]:
