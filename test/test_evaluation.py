@@ -170,6 +170,7 @@ def test_a_killed_comparison_goes_on_where_it_was(
     assert cli.main(words) == 0
     book = tmp_path / "rows.jsonl"
     book.write_text(book.read_text()[:-10])
+    (tmp_path / "method.json").unlink()  # written at the end, which a kill comes before
     assert cli.main(words) == 0
     assert asked == ["direct", "ours", "ours"]
     assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["direct", "ours"]
@@ -177,6 +178,10 @@ def test_a_killed_comparison_goes_on_where_it_was(
 
     assert cli.main([*words[:3], "tent", *words[5:]]) == 0
     assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["tent", "direct", "ours"]
+
+    book.unlink()  # as in a clone, where the table alone was kept
+    assert cli.main(words) == 0 and asked[3:] == ["tent"]
+    assert len(json.loads((tmp_path / "method.json").read_text())) == 3
 
     assert cli.main([*words, "--steps", "7"]) == 2
     assert "steps was 180 and is now 7" in capsys.readouterr().err

@@ -9,17 +9,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from wesam_ros import __version__
 from wesam_ros.baselines.method import METHODS, method
 from wesam_ros.data.datasets.registry import DATASETS
-from wesam_ros.evaluation.protocol import KINDS, NOISES, Fold, Source, dataset, recording, simulated
+from wesam_ros.evaluation.protocol import KINDS, NOISES, OTHER_FRAMES, Fold, Source, dataset, recording, simulated, tables
 from wesam_ros.machine import processor
 from wesam_ros.sam.lora import write_atomically
 
-SOURCE_SEED, SOURCE_TABLES = 900, 2
-"""Scenes of the source domain that forgetting is measured on; pretraining uses others."""
+SOURCE_TABLES = range(900, 908)
+"""Tables of the source domain that forgetting is measured on, OTHER_FRAMES of each; pretraining uses others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit)
     _check_same(args.out / "setting.json", setting)
     book = args.out / "rows.jsonl"
-    done = _read(book)
+    done = _read(args.out)
     todo = [cell for cell in _cells(args) if _key(cell) not in done]
     print(f"{len(done)} cells are done, {len(todo)} to do", flush=True)
     with book.open("a", encoding="utf-8") as file:
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             file.flush()
             print(f"{count}/{len(todo)}  {' '.join(map(str, _key(row)))}: mIoU {100 * row['miou']:.1f}", flush=True)
     asked = dict.fromkeys(_key(cell) for cell in _cells(args))
-    _write(args.out, [done[key] for key in (*asked, *(key for key in done if key not in asked))], setting)
+    _write(args.out, [done[key] for key in (*asked, *(key for key in done if key not in asked))])
     return 0
 
 
@@ -97,7 +99,8 @@ def _check_same(file: Path, setting: Setting) -> None:
         raise ValueError(f"{file.parent} holds rows of another setting: {', '.join(changed)}; give the same, or another --out")
 
 
-KEYS = ("data", "fold", "prompt", "prompt_noise", "method", "seed")
+KEYS = ("dataset", "domain", "fold", "prompt", "prompt_noise", "method", "seed")
+"""What makes two rows the same cell, wherever the data lie."""
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -107,17 +110,19 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
 def _cells(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Cells in the order of the tables; a data set's folds are known before it is read."""
     for data in args.data:
-        for fold in range(source_of(data, args.limit).folds):
-            for noise in args.noise:
-                for prompt in args.prompts:
-                    for name in args.methods:
-                        for seed in args.seeds:
-                            yield dict(zip(KEYS, (data, fold, prompt, noise, name, seed), strict=True))
+        source = source_of(data, args.limit)
+        for fold, noise, prompt, name, seed in product(range(source.folds), args.noise, args.prompts, args.methods, args.seeds):
+            key = (source.dataset, source.domain, fold, prompt, noise, name, seed)
+            yield {"data": data, **dict(zip(KEYS, key, strict=True))}
 
 
-def _read(book: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Finished cells; a last line that a kill has cut is left out, and done again."""
-    done: dict[tuple[Any, ...], dict[str, Any]] = {}
+def _read(out: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Finished cells: of rows.jsonl, and those that only method.json has, without curves and pictures, as where only that was kept.
+
+    A last line that a kill has cut is left out, and done again.
+    """
+    table, book = out / "method.json", out / "rows.jsonl"
+    done = {_key(row): row for row in (json.loads(table.read_text(encoding="utf-8")) if table.exists() else ())}
     whole = ""
     for line in book.read_text(encoding="utf-8").splitlines() if book.exists() else ():
         try:
@@ -147,14 +152,13 @@ def _result(setting: Setting, wanted: dict[str, Any]) -> dict[str, Any]:
     from wesam_ros.evaluation.evaluate import Cell, run_cell
 
     torch.set_num_threads(1)
-    source = source_of(wanted["data"], setting.limit)
     folds = _folds(wanted["data"], setting.limit)
-    cell = Cell(source.dataset, source.domain, *(wanted[name] for name in KEYS[1:]))
-    label = " ".join(str(value) for value in wanted.values())
+    cell = Cell(**{name: wanted[name] for name in KEYS})
+    label = " ".join(map(str, _key(wanted)))
     sam = _model(setting.model, setting.checkpoint)
     scenes = _scenes() if setting.forgetting else ()
     row = run_cell(sam, cell, folds[cell.fold], scenes, setting.steps, lambda text: print(f"  {label}: {text}", flush=True))
-    return {"data": wanted["data"], **row.flat()}
+    return {**row.flat(), "model": setting.model, "machine": processor(), "wesam_ros": __version__}
 
 
 def source_of(data: str, limit: int) -> Source:
@@ -181,9 +185,7 @@ def _folds(data: str, limit: int) -> list[Fold]:
 
 @cache
 def _scenes() -> Any:
-    from wesam_ros.data.simulator import simulate
-
-    return tuple(frame for k in range(SOURCE_TABLES) for frame in simulate("source", SOURCE_SEED + k, objects=10))
+    return tables("source", SOURCE_TABLES, OTHER_FRAMES)
 
 
 @cache
@@ -193,14 +195,12 @@ def _model(name: str, checkpoint: Path | None) -> Any:
     return load_sam(name, checkpoint)
 
 
-def _write(out: Path, rows: Sequence[dict[str, Any]], setting: Setting) -> None:
-    from wesam_ros import __version__
+def _write(out: Path, rows: Sequence[dict[str, Any]]) -> None:
     from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown
 
-    kept = [{name: value for name, value in row.items() if name not in ("data", "curve", "picture")} for row in rows]
-    facts = {"model": setting.model, "machine": processor(), "wesam_ros": __version__}
+    kept = [{name: value for name, value in row.items() if name not in ("curve", "picture")} for row in rows]
     for name, text in (
-        ("method.json", json.dumps([{**row, **facts} for row in kept], indent=1) + "\n"),
+        ("method.json", json.dumps(kept, indent=1) + "\n"),
         ("method.csv", as_csv(rows)),
         ("method.md", as_markdown(rows)),
         ("method.html", as_html(rows, "Adaptation methods compared")),

@@ -130,17 +130,21 @@ def _moved(mask: Bool, rng: np.random.Generator, share: float | None) -> Bool:
 def simulated(domain: str, seed: int = 500) -> Source:
     """Tables of a simulator's domain to adapt to, one after another, and other tables of it to score on (needs the extra `sim`)."""
 
+    stream = range(seed, seed + STREAM_TABLES)
+    others = range(stream.stop, stream.stop + OTHER_TABLES)
+
     def load() -> list[Fold]:
-        from wesam_ros.data.simulator import simulate
-
-        def some(tables: range, taken: Sequence[int]) -> tuple[Frame, ...]:
-            each = (enumerate(simulate(domain, seed + table, objects=OBJECTS), 1) for table in tables)
-            return tuple(frame for frames in each for number, frame in frames if number in taken)
-
-        stream = range(STREAM_TABLES)
-        return [Fold(some(stream, STREAM_FRAMES), some(range(stream.stop, stream.stop + OTHER_TABLES), OTHER_FRAMES))]
+        return [Fold(tables(domain, stream, STREAM_FRAMES), tables(domain, others, OTHER_FRAMES))]
 
     return Source("simulator", domain, 1, load)
+
+
+def tables(domain: str, seeds: range, taken: Sequence[int]) -> tuple[Frame, ...]:
+    """Frames of a domain's tables, the `taken` ones of each, counted from 1 (needs the extra `sim`)."""
+    from wesam_ros.data.simulator import simulate
+
+    each = (enumerate(simulate(domain, seed, objects=OBJECTS), 1) for seed in seeds)
+    return tuple(frame for frames in each for number, frame in frames if number in taken)
 
 
 def dataset(name: str, folder: Path, split: str, limit: int) -> Source:

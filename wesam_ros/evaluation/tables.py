@@ -170,7 +170,7 @@ def _first_rows(rows: Rows) -> dict[str, dict[str, Mapping[str, Any]]]:
 def _curves(place: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for index, (method, row) in enumerate(methods.items()):
-        values = np.array([math.nan if value is None else 100 * value for value in row["curve"]])
+        values = np.array([math.nan if value is None else 100 * value for value in row.get("curve", ())])
         smooth = [float(np.nanmean(w)) if np.isfinite(w := values[max(0, i - 7) : i + 1]).any() else math.nan for i in range(len(values))]
         lines.append(Line(method, list(range(1, len(values) + 1)), smooth, COLOURS[index % len(COLOURS)]))
     if not any(math.isfinite(value) for line in lines for value in line.y):
