@@ -36,13 +36,13 @@ def _logits(*rectangles: tuple[int, int, int, int], side: int = 8) -> Tensor:
 def test_focal_at_an_even_logit() -> None:
     """p = 1/2 everywhere: each pixel costs alpha_t * 1/4 * ln 2; the padded pixels cost nothing."""
     logits, target, valid = torch.zeros(1, 2, 2), torch.tensor([[[1.0, 0], [1, 1]]]), torch.tensor([[1.0, 1], [0, 0]])
-    assert focal_loss(logits, target, valid).item() == pytest.approx((0.25 + 0.75) / 4 * math.log(2) / 2)
+    assert focal_loss(logits, target, valid, alpha=0.25).item() == pytest.approx((0.25 + 0.75) / 4 * math.log(2) / 2)
 
 
 def test_focal_is_per_object() -> None:
     logits = torch.zeros(2, 4, 4)
     logits[1] = -SURE
-    assert focal_loss(logits, torch.zeros(2, 4, 4), torch.ones(4, 4)).tolist() == pytest.approx([0.75 / 4 * math.log(2), 0], abs=1e-6)
+    assert focal_loss(logits, torch.zeros(2, 4, 4), torch.ones(4, 4)).tolist() == pytest.approx([0.5 / 4 * math.log(2), 0], abs=1e-6)
 
 
 @pytest.mark.parametrize(

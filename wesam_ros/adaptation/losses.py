@@ -12,14 +12,15 @@ from torch.nn import functional
 from wesam_ros.adaptation.regions import Extents
 
 
-def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5, with its best alpha and gamma).
+def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
+    """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5, with its gamma).
 
     Args:
         logits: (n, h, w).
         target: (n, h, w) in {0, 1}.
         valid: (h, w) in {0, 1}; the model's padding is not.
-        alpha: weight of positive pixels, negatives have 1 - alpha.
+        alpha: weight of positive pixels, negatives have 1 - alpha. With the paper's 0.25, for detectors, masks shrink where the model is
+            unsure: a pixel on the object counts a third of one beside it (docs/method.md).
         gamma: how much well-classified pixels are discounted.
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")

@@ -25,8 +25,6 @@ from wesam_ros.sam.preprocessing import mask_to_low_res
 from wesam_ros.sam.prompts import Prompts
 
 FOCAL = 20.0
-ALPHA = 0.5
-"""Of the focal loss: with 0.25 masks shrink where the model is unsure, and the ceiling is 0.5 to 1.3 points lower (docs/method.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ class LabelledFrame(KeptFrame):
 
 def supervised_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """The loss (n,) of logits (n, h, w) against true masks (n, h, w) in {0, 1}."""
-    return FOCAL * focal_loss(logits, truth, torch.ones_like(truth[0]), ALPHA) + dice_loss(logits.sigmoid(), truth)
+    return FOCAL * focal_loss(logits, truth, torch.ones_like(truth[0])) + dice_loss(logits.sigmoid(), truth)
 
 
 class Supervised(Baseline):
