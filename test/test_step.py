@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,10 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import gather
 from wesam_ros.adaptation.guard import known_fit
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import Opinion, corrected, loss_terms
+from wesam_ros.adaptation.step import Opinion, corrected, gradients_from, loss_terms
 from wesam_ros.adaptation.support import Support
+from wesam_ros.sam import Adapter, base_hash
+from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompts
 
 BOXES = np.array([[0, 2, 5, 6], [3, 2, 8, 6]], np.float32)
@@ -83,3 +87,15 @@ def test_a_false_box_teaches_nothing() -> None:
     torch.stack(list(terms.values())).sum().backward()
     assert view.grad is not None
     assert view.grad[:2].abs().amax((1, 2)).min() > 0 and not view.grad[2].any()
+
+
+def test_a_gradient_that_ends_at_a_block_is_the_whole_one_from_there_on(sam: Any) -> None:
+    fresh = Adapter.untrained(sam, base_hash(sam), rank=4, seed=0)
+    a, b = fresh.a.requires_grad_(), torch.full_like(fresh.b, 0.01).requires_grad_()
+    pixels = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    whole, part = (
+        torch.autograd.grad(embed_images(sam, pixels, gradients_from(block, (a, b))).square().mean(), (a, b)) for block in (0, 5)
+    )
+    for all_blocks, deep_ones in zip(whole, part, strict=True):
+        assert not deep_ones[:5].any() and all_blocks[:5].any()
+        torch.testing.assert_close(deep_ones[5:], all_blocks[5:])

@@ -44,6 +44,12 @@ class AdaptationConfig:
     neighbour: float = option(0.5, "weight of what the anchor said of the same object in the frame before", minimum=0.0, maximum=1.0)
     correct: bool = option(True, "cut the teacher's and the anchor's masks to what prompts and depth allow")
     teacher_age: int = option(50, "steps after which the teacher is asked again about a frame", minimum=1)
+    cut: float = option(
+        0.9,
+        "each step's gradient ends at a block of the encoder that is drawn among the first ones, this share of all; 0: at the first",
+        minimum=0.0,
+        maximum=0.99,
+    )
     objects: int = option(16, "most objects of a frame that one step learns from, drawn at random", minimum=1)
     memory: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
     recent: float = option(0.5, "share of the steps that take the newest frame; the others draw from the memory", minimum=0.0, maximum=1.0)

@@ -34,6 +34,7 @@ from wesam_ros.adaptation.memory import Answer, KeptFrame
 from wesam_ros.adaptation.regions import box_extents
 from wesam_ros.adaptation.views import Pixels, strong_view, weak_view
 from wesam_ros.sam.decoder import decode_together
+from wesam_ros.sam.lora import LowRank
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize, resized_size
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -102,7 +103,7 @@ class Opinion:
 
 def opinions(
     sam: Sam,
-    low_rank: tuple[Tensor, Tensor] | None,
+    low_rank: LowRank | None,
     views: Sequence[Pixels],
     is_mirrored: bool,
     prompts: Prompts,
@@ -113,7 +114,7 @@ def opinions(
 
     Args:
         sam: the frozen model.
-        low_rank: an adapter's stacked tensors, None for the frozen model.
+        low_rank: an adapter's tensors, None for the frozen model.
         views: of the frame, at the model's size.
         is_mirrored: whether they are mirrored; the opinions are not.
         prompts: in pixels of the original image, not mirrored.
@@ -142,13 +143,17 @@ def ask_teacher(sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, pre
     return teacher.logits
 
 
-def ask_student(
-    sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, prompts: Prompts, precision: str, rng: np.random.Generator
-) -> Opinion:
+def ask_student(sam: Sam, low_rank: LowRank, frame: KeptFrame, prompts: Prompts, precision: str, rng: np.random.Generator) -> Opinion:
     """What the adapting model says of some of the frame's objects, on a strong view of it."""
     weak, is_mirrored = weak_view(frame.pixels, rng)
     (student,) = opinions(sam, low_rank, [strong_view(weak, rng)], is_mirrored, prompts, precision)
     return student
+
+
+def gradients_from(block: int, low_rank: tuple[Tensor, Tensor]) -> LowRank:
+    """An adapter's tensors, one per block of the encoder, the first `block` of them without gradients: nothing goes back that far."""
+    a, b = ([each.detach() if index < block else each for index, each in enumerate(tensor)] for tensor in low_rank)
+    return a, b
 
 
 def witnessed(evidence: Evidence, chosen: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
@@ -254,7 +259,8 @@ def training_step(
         answers[frame] = Answer(ask_teacher(sam, low_rank, frame, config.precision, rng), now)
     count = min(config.objects, len(frame.prompts))
     chosen = torch.from_numpy(np.sort(rng.choice(len(frame.prompts), count, replace=False)))
-    student = ask_student(sam, low_rank, frame, frame.prompts.select(chosen.numpy()), config.precision, rng)
+    lent = gradients_from(int(rng.integers(int(config.cut * len(low_rank[0])) + 1)), low_rank)
+    student = ask_student(sam, lent, frame, frame.prompts.select(chosen.numpy()), config.precision, rng)
     valid = valid_region(frame.prompts.size, sam.prompt_encoder.mask_input_size[0]).to(sam.device)
 
     terms = loss_terms(student, answers[frame].logits, frame, chosen, valid, bank, config)

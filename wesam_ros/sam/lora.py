@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ FORMAT = "wesam_ros.adapter/1"
 MAX_BYTES = 64 * 2**20
 """No adapter is larger: rank 64 of ViT-H has 52 MB. Checked before anything is parsed."""
 MAX_RANK = 64
+LowRank = tuple[Iterable[Tensor], Iterable[Tensor]]
+"""An adapter's a and b, as stacked tensors or one per block."""
 MAX_VERSION = 2**63 - 1
 """What a message can hold, with room to count on."""
 
@@ -83,8 +85,8 @@ def prepare(sam: Sam) -> None:
 
 
 @contextmanager
-def adapted(sam: Sam, low_rank: tuple[Tensor, Tensor] | None) -> Iterator[None]:
-    """Within the block, the encoder of `sam` computes with the stacked tensors a (L, 2, r, d) and b (L, 2, d, r), or as the base for None.
+def adapted(sam: Sam, low_rank: LowRank | None) -> Iterator[None]:
+    """Within the block, the encoder of `sam` computes with the tensors a (L, 2, r, d) and b (L, 2, d, r), or as the base for None.
 
     Where the blocks differ in width (TinyViT), d is the widest one's, and a narrower block takes the first of its channels: so an adapter
     stays two tensors, whatever the model, and all blocks are adapted. What is left over is zero and gets no gradient.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wesam_ros.sam.lora import adapted
+from wesam_ros.sam.lora import LowRank, adapted
 from wesam_ros.sam.preprocessing import mask_to_low_res, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
 
@@ -19,7 +19,7 @@ COARSE_MASK_LOGIT = 6.0
 """Mask prompts enter as logits of plus or minus this: the size that SAM's own low-resolution logits have well inside and outside."""
 
 
-def embed_images(sam: Sam, images: Tensor, low_rank: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def embed_images(sam: Sam, images: Tensor, low_rank: LowRank | None = None) -> Tensor:
     """Image embeddings (n, c, h, w) of preprocessed images (n, 3, side, side), with an adapter's stacked tensors or None for the base."""
     with adapted(sam, low_rank):
         embeddings: Tensor = sam.image_encoder(images)
