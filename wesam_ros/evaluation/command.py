@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
@@ -17,7 +16,7 @@ from wesam_ros import __version__
 from wesam_ros.baselines.method import METHODS, method
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.evaluation.protocol import KINDS, NOISES, OTHER_FRAMES, Fold, Source, dataset, recording, simulated, tables
-from wesam_ros.machine import processor
+from wesam_ros.machine import processor, worker_pool
 from wesam_ros.sam.lora import write_atomically
 
 SOURCE_TABLES = range(900, 908)
@@ -140,7 +139,7 @@ def _results(setting: Setting, todo: Sequence[dict[str, Any]], workers: int) -> 
     if workers == 1:
         yield from (_result(setting, cell) for cell in todo)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         for future in as_completed([pool.submit(_result, setting, cell) for cell in todo]):
             yield future.result()
 

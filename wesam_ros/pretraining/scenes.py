@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.simulator import simulate
+from wesam_ros.machine import worker_pool
 
 SIZE = (480, 640)
 OBJECTS = 12
@@ -66,7 +66,7 @@ def load_scenes(folder: Path, domain: str, seeds: range, *, workers: int = 1) ->
     if missing:
         for path, _ in missing:
             path.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             running = [pool.submit(_simulate_chunk, path, domain, chunk) for path, chunk in missing]
             for done, future in enumerate(as_completed(running)):
                 future.result()
