@@ -82,8 +82,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
         if self._version:
             self._publish(self._running().adapter)
 
-    def stopped(self) -> None:
-        if self._learner is not None:
+    def stopped(self, ended: bool) -> None:
+        if self._learner is not None and ended:  # in the middle of a step there is no state to save; what was published is saved
             self._files.close(self._learner, self.parameters.save_minutes)
 
     def state(self) -> dict[str, str]:

@@ -84,8 +84,8 @@ class FrameNode(LifecycleNode, Generic[P]):
     def started(self) -> None:
         """Called when the node has become active."""
 
-    def stopped(self) -> None:
-        """Called when the worker has ended."""
+    def stopped(self, ended: bool) -> None:
+        """Called when the worker has ended, or is left behind in the middle of a frame."""
 
     def discard(self) -> None:
         """Frees what `prepare` made."""
@@ -136,10 +136,11 @@ class FrameNode(LifecycleNode, Generic[P]):
     def close(self) -> None:
         """Ends the worker and what is to be finished with it; for the end of the process, whatever state the node is in."""
         if self.worker is not None:
-            if not self.worker.stop(STOP_SECONDS):
+            ended = self.worker.stop(STOP_SECONDS)
+            if not ended:
                 self.get_logger().error(f"the frame at hand was not done within {STOP_SECONDS:.0f} s; its thread is left behind")
             self.worker = None
-            self.stopped()
+            self.stopped(ended)
 
     def in_worker(self, function: Callable[[], Any]) -> Future[Any]:
         """Runs `function` in the worker thread, between two frames or steps; the future is awaited in a callback.

@@ -111,7 +111,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         self._adapters = self.create_subscription(AdapterMessage, "adapter", self._on_adapter, LATCHED, event_callbacks=events)
         self._announce()
 
-    def stopped(self) -> None:
+    def stopped(self, ended: bool) -> None:
         if self._adapters is not None:
             self.destroy_subscription(self._adapters)
             self._adapters = None
