@@ -124,8 +124,12 @@ def _crossed(rows: Rows) -> tuple[list[str], list[list[str]]]:
     lines = []
     for method in _seen(rows, "method"):
         for prompt in _seen(rows, "prompt"):
-            part = _of(rows, method=method, prompt=prompt)
-            means = [np.mean([row["cross"][kind] for row in part]) if part else math.nan for kind in kinds]
+            domains: dict[tuple[str, str], list[Mapping[str, float]]] = {}
+            for row in _of(rows, method=method, prompt=prompt):
+                domains.setdefault((row["dataset"], row["domain"]), []).append(row["cross"])
+            means = [
+                np.mean([np.mean([each[kind] for each in part]) for part in domains.values()]) if domains else math.nan for kind in kinds
+            ]
             lines.append([method, prompt, *("-" if math.isnan(mean) else f"{100 * mean:.1f}" for mean in means)])
     return ["method", "adapted with", *(f"tested with {kind}" for kind in kinds)], lines
 
