@@ -186,6 +186,9 @@ def test_a_killed_comparison_goes_on_where_it_was(
 
     assert cli.main([*words, "--steps", "7"]) == 2
     assert "steps was 180 and is now 7" in capsys.readouterr().err
+    (tmp_path / "setting.json").unlink()
+    assert cli.main(words) == 2
+    assert "but setting.json is not" in capsys.readouterr().err
 
 
 def test_data_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,8 @@ def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int)
     boxes = torch.from_numpy(on_grid(corners.reshape(-1, 2, 2)).reshape(-1, 4))
     own_points, own_labels = [on_grid(each.points) for each in objects], [each.point_labels for each in objects]
     points, labels = _points(own_points, own_labels)
-    strange, held = _things(raised, own_points, own_labels)
+    pointed = [each.mask is None and each.box is None for each in objects]  # only points tell of these
+    strange, held = _things(raised, own_points, own_labels) if any(pointed) else ([], [])
     in_box = box_extents(boxes, (grid_side, grid_side), 0.0).reach.numpy()
     reach, core, claims = [], [], []
     for index, each in enumerate(objects):
@@ -95,7 +96,7 @@ def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int)
             middle, here = _middle_and_reach(each.mask, size, grid_side)
         if each.box is not None:
             here = here & in_box[index]
-        if each.mask is None and each.box is None:
+        if pointed[index]:
             here, mine = here & ~strange[index], held[index]
         reach.append(here)
         core.append(middle & here)

@@ -91,6 +91,8 @@ def _check_same(file: Path, setting: Setting) -> None:
     """Notes the setting beside the rows; ValueError where the rows that are there were made with another one."""
     now = {name: value if isinstance(value, int) else str(value) for name, value in vars(setting).items()}
     if not file.exists():
+        if (rows := file.with_name("method.json")).exists():
+            raise ValueError(f"{rows} is there, but {file.name} is not, which says how its rows were made; put it beside them")
         write_atomically(file, (json.dumps(now) + "\n").encode())
     before = json.loads(file.read_text(encoding="utf-8"))
     changed = [f"{name} was {before.get(name)!r} and is now {value!r}" for name, value in now.items() if before.get(name) != value]
