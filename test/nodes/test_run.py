@@ -16,10 +16,14 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import UInt64
+from vision_msgs.msg import Detection2DArray
+from wesam_ros.msg import AdaptationStatus, ObjectArray
 
 from wesam_ros.data.bags import BagError, write_bag
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
 from wesam_ros.nodes.children import NodeProcess
+from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.player import find_topics
 
 FRAMES = 4
@@ -78,6 +82,36 @@ def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -
     player.stop()
     graph.node.destroy_subscription(subscription)
     assert player.process.returncode == 0, player.log_end()
+
+
+@pytest.mark.parametrize("served", [7, 0])
+def test_lock_step_goes_on_when_the_adapter_is_taken_also_by_a_segmenter_that_uses_the_frozen_model(
+    graph: Any, tmp_path: Path, served: int
+) -> None:
+    """Each frame leads to an adapter of version 7; the segmenter says which one serves: that, or 0."""
+    write_bag(tmp_path / "bag.mcap", frames())
+    node, sent = graph.node, []
+    objects = node.create_publisher(ObjectArray, "segmenter/objects", 10)
+    statuses = node.create_publisher(AdaptationStatus, "adapter/status", 10)
+    versions = node.create_publisher(UInt64, "segmenter/adapter_version", LATCHED)
+
+    def answer(message: Detection2DArray) -> None:
+        sent.append(message)
+        objects.publish(ObjectArray(header=message.header))
+        statuses.publish(AdaptationStatus(header=message.header, published=True, version=7))
+        versions.publish(UInt64(data=served))
+
+    listeners = [node.create_subscription(Detection2DArray, "detections", each, 10) for each in (answer, lambda _: None)]
+    player = NodeProcess("player", {"bag": tmp_path / "bag.mcap", "lock_step": True, "timeout": 30.0}, tmp_path / "player.log", {})
+    try:
+        assert player.process.wait(60) == 0, player.log_end()
+        assert len(sent) == FRAMES
+    finally:
+        player.stop()
+        for listener in listeners:
+            node.destroy_subscription(listener)
+        for each in (objects, statuses, versions):
+            node.destroy_publisher(each)
 
 
 def test_find_topics_takes_what_was_named_and_says_what_there_is(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class Player(Node):
         self._changed = threading.Condition()
         self._objects: set[int] = set()
         self._statuses: dict[int, tuple[bool, int]] = {}
-        self._version = -1
+        self._version, self._announcements = -1, 0
         self.check: Callable[[], None] = lambda: None
         """Called while waiting, twice a second; what it raises ends the waiting."""
         if self.parameters.lock_step:
@@ -132,9 +132,10 @@ class Player(Node):
                     period = 1 / self.parameters.rate if self.parameters.rate else max((parts.stamp_ns - last_stamp) / 1e9, 0.0)
                     due += period if last_stamp else 0.0
                     self._sleep_until(due)
+                announcements = self._announcements
                 self._send(parts)
                 if self.parameters.lock_step:
-                    self._wait_for_answers(parts.stamp_ns)
+                    self._wait_for_answers(parts.stamp_ns, announcements)
                 sent, last_stamp = sent + 1, parts.stamp_ns
                 progress(sent)
             if not self.parameters.loop:
@@ -176,12 +177,21 @@ class Player(Node):
             if not rclpy.ok(context=self.context):
                 raise ExternalShutdownException
 
-    def _wait_for_answers(self, stamp: int) -> None:
+    def _wait_for_answers(self, stamp: int, announcements: int) -> None:
+        """Waits for the frame's masks and status, and for the segmenter to take an adapter that the frame led to.
+
+        A segmenter that has been told to use the frozen model says so, version 0, of each adapter that it gets: then one more
+        announcement than there were before the frame will do.
+        """
+
+        def taken() -> bool:
+            return self._version == version or (self._version == 0 and self._announcements > announcements)
+
         self._wait(lambda: stamp in self._objects, f"segmenter published no objects for the frame with stamp {stamp} ns")
         self._wait(lambda: stamp in self._statuses, f"adapter published no status for the frame with stamp {stamp} ns")
         published, version = self._statuses[stamp]
         if published:
-            self._wait(lambda: self._version == version, f"segmenter did not take adapter version {version} (it has {self._version})")
+            self._wait(taken, f"segmenter did not take adapter version {version} (it has {self._version})")
         with self._changed:
             self._objects.clear()
             self._statuses.clear()
@@ -211,6 +221,7 @@ class Player(Node):
     def _on_version(self, message: UInt64) -> None:
         with self._changed:
             self._version = message.data
+            self._announcements += 1
             self._changed.notify_all()
 
 
