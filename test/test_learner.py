@@ -161,25 +161,51 @@ def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> No
 
 
 @pytest.mark.parametrize(
-    ("candidate", "reason"),
+    ("candidate", "frozen", "reason"),
     [
-        (Judgement(0.80, 0.7, 9), None),
-        (Judgement(0.795, 0.7, 9), None),
-        (Judgement(0.70, 0.7, 9), "worse_fit"),
-        (Judgement(0.95, 0.1, 9), "diverged"),
-        (Judgement(float("nan"), 0.7, 9), "not_finite"),
+        (Judgement(0.80, 0.7, 9), 0.7, None),
+        (Judgement(0.795, 0.7, 9), 0.8, None),
+        (Judgement(0.795, 0.7, 9), 0.81, "below_frozen"),
+        (Judgement(0.70, 0.7, 9), 0.7, "worse_fit"),
+        (Judgement(0.95, 0.1, 9), 0.7, "diverged"),
+        (Judgement(float("nan"), 0.7, 9), 0.7, "not_finite"),
     ],
 )
-def test_objections(candidate: Judgement, reason: str | None) -> None:
-    found = objection(candidate, Judgement(0.8, 0.7, 9), AdaptationConfig())
+def test_objections(candidate: Judgement, frozen: float, reason: str | None) -> None:
+    found = objection(candidate, Judgement(0.8, 0.7, 9), Judgement(frozen, 1.0, 9), AdaptationConfig())
     assert (found or "").split(" ")[0] == (reason or "")
+
+
+def test_where_the_last_good_adapter_is_below_the_frozen_model_that_is_served_again(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scene has changed: what was good is worse than the frozen model now, and so is the candidate, until training starts anew."""
+    learner, published = _learn(sam, _frames(6), config=replace(CONFIG, tolerance=0.01))
+    before, frames = learner.adapter, len(learner.memory)
+    assert published and learner.step() is not None and learner.step() is not None
+
+    def judged(_: Any, low_rank: Any, *__: Any) -> Judgement:
+        return Judgement(0.8 if low_rank is None or not low_rank[1].any() else 0.7, 0.9, 2)
+
+    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
+    learner._judged = {}
+    learner._frozen.clear()
+    proposal = learner.propose()
+    assert proposal.reason == "below_frozen (0.700, frozen 0.800)"
+    assert proposal.adapter is learner.adapter and proposal.adapter.version == before.version + 1
+    assert not proposal.adapter.b.any() and not learner.low_rank[1].any()
+    assert (learner.counters["restored: below_frozen"], len(learner.memory)) == (1, frames)
+
+    for _ in range(2 * CONFIG.publish_every):  # a candidate is still refused, but what is served is no worse than the frozen model
+        learner.step()
+        assert learner.propose().adapter is None
+    assert learner.counters["restored: below_frozen"] == 1
 
 
 def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     learner, _ = _learn(sam, _frames(6), config=replace(CONFIG, tolerance=0.01))
     best, frames = learner.adapter, len(learner.memory)
     monkeypatch.setattr(
-        "wesam_ros.adaptation.learner.judge", lambda _, low_rank, *__: Judgement(0.7 if low_rank[1].abs().max() > 2 else 0.8, 0.9, 2)
+        "wesam_ros.adaptation.learner.judge",
+        lambda _, low_rank, *__: Judgement(0.7 if low_rank is not None and low_rank[1].abs().max() > 2 else 0.8, 0.9, 2),
     )
     learner._judged = {}
     refused = learner.consider(replace(best, b=best.b + 3, version=70))

@@ -49,8 +49,8 @@ def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
 
 
 @torch.inference_mode()
-def judge(sam: Sam, low_rank: tuple[Tensor, Tensor], frame: KeptFrame, precision: str) -> Judgement:
-    """Judges an adapter's stacked tensors on a frame that was not learnt from."""
+def judge(sam: Sam, low_rank: tuple[Tensor, Tensor] | None, frame: KeptFrame, precision: str) -> Judgement:
+    """Judges an adapter's stacked tensors, or None for the frozen model, on a frame that was not learnt from."""
     pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
     with autocast(sam, precision):
         logits, _ = decode_together(sam, embed_images(sam, normalize(pixels, sam.image_encoder.img_size), low_rank), frame.prompts)
@@ -65,12 +65,24 @@ def together(judgements: Sequence[Judgement]) -> Judgement:
     return Judgement(fit, agreement, sum(objects))
 
 
-def objection(candidate: Judgement, good: Judgement, config: AdaptationConfig) -> str | None:
-    """Why a candidate may not replace the last good adapter, both judged on the same frames; None if it may."""
+def below_frozen(adapted: Judgement, frozen: Judgement, config: AdaptationConfig) -> str | None:
+    """Why an adapter may not be served rather than the frozen model, both judged on the same frames; None if it may."""
+    if adapted.fit < frozen.fit - config.tolerance:
+        return f"below_frozen ({adapted.fit:.3f}, frozen {frozen.fit:.3f})"
+    return None
+
+
+def objection(candidate: Judgement, good: Judgement, frozen: Judgement, config: AdaptationConfig) -> str | None:
+    """Why a candidate may not replace the last good adapter, all judged on the same frames; None if it may.
+
+    The last good one alone would not do: with a tolerance each time, a row of candidates could creep below the model they started from.
+    """
     if not np.isfinite(candidate.fit):
         return "not_finite"
     if candidate.fit < good.fit - config.tolerance:
         return f"worse_fit ({candidate.fit:.3f} after {good.fit:.3f})"
+    if (reason := below_frozen(candidate, frozen, config)) is not None:
+        return reason
     if candidate.agreement < config.divergence * good.agreement:
         return f"diverged ({candidate.agreement:.3f} after {good.agreement:.3f})"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import rough_boxes
-from wesam_ros.adaptation.guard import Judgement, judge, objection, together
+from wesam_ros.adaptation.guard import Judgement, below_frozen, judge, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.neighbour import seconded
 from wesam_ros.adaptation.step import StepResult, training_step
@@ -40,7 +41,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Proposal:
-    """An adapter to publish, or None and why there is none."""
+    """An adapter to publish, or None and why there is none.
+
+    The reason of an adapter is "admitted", "no_held_back_frames" if it came from elsewhere and could not be judged, or "below_frozen (...)"
+    if it is an untrained one, because the last good one has come to judge worse than the frozen model.
+    """
 
     adapter: Adapter | None
     reason: str
@@ -61,9 +66,10 @@ class Learner:
         self.sam, self.config, self.seed = sam, config, seed
         self.rng = np.random.default_rng(seed)
         self.counters: Counter[str] = Counter()
-        self.good = [adapter or Adapter.untrained(sam, base_hash(sam), config.rank, seed)]
+        self.good = [adapter or self._untrained()]
         self._version = self.good[0].version
         self._judged: dict[KeptFrame, Judgement] = {}  # of the last good adapter
+        self._frozen: WeakKeyDictionary[KeptFrame, Judgement] = WeakKeyDictionary()  # of the frozen model
         self._begin(self.good[0])
 
     def _begin(self, adapter: Adapter) -> None:
@@ -171,16 +177,24 @@ class Learner:
         return result
 
     def propose(self) -> Proposal:
-        """Every `publish_every` steps: the trained adapter, if the held-back frames do not object; else it goes back to the last good."""
+        """Every `publish_every` steps: the trained adapter, if the held-back frames do not object.
+
+        Where they do, training goes back to the last good one after some time. Where that one is now worse than the frozen model,
+        because the scene is another, an untrained one is proposed, which changes nothing.
+        """
         if self._since_proposal < self.config.publish_every:
             return Proposal(None, "not_due")
         if not self.memory.held_back:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
-        reason, candidate = self._judge(self.candidate)
+        reason, fallen, candidate = self._judge(self.candidate)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
+            if fallen is not None:
+                self.counters["restored: below_frozen"] += 1
+                self._restore(self._untrained())
+                return Proposal(self._publish(*self.candidate), fallen)
             if self._refused >= self.config.patience:
                 self.counters["restored: refused"] += 1
                 self._restore(self.adapter)
@@ -196,7 +210,7 @@ class Learner:
         """
         candidate: dict[KeptFrame, Judgement] = {}
         if self.memory.held_back:
-            reason, candidate = self._judge(self._on_device(adapter))
+            reason, _, candidate = self._judge(self._on_device(adapter))
             if reason is not None:
                 self.counters[f"refused: {reason.split(' ')[0]}"] += 1
                 return Proposal(None, reason)
@@ -206,14 +220,22 @@ class Learner:
         self._judged = candidate
         return Proposal(adapter, "admitted" if candidate else "no_held_back_frames")
 
-    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[str | None, dict[KeptFrame, Judgement]]:
-        """Why the newest held-back frames object to an adapter's tensors, None if they do not, and what each says of it."""
+    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[str | None, str | None, dict[KeptFrame, Judgement]]:
+        """Why the newest held-back frames object to an adapter's tensors, and to the last good one's; and what each says of the former."""
         frames = list(self.memory.held_back)[-self.config.judges :]
         last, precision = self._on_device(self.adapter), self.config.precision
         good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
         candidate = {frame: judge(self.sam, low_rank, frame, precision) for frame in frames}
+        for frame in frames:
+            if frame not in self._frozen:
+                self._frozen[frame] = judge(self.sam, None, frame, precision)
         self._judged = good
-        return objection(together([*candidate.values()]), together([*good.values()]), self.config), candidate
+        ours, best, frozen = (together([*each.values()]) for each in (candidate, good, {frame: self._frozen[frame] for frame in frames}))
+        return objection(ours, best, frozen, self.config), below_frozen(best, frozen, self.config), candidate
+
+    def _untrained(self) -> Adapter:
+        """An adapter that leaves the frozen model as it is."""
+        return Adapter.untrained(self.sam, base_hash(self.sam), self.config.rank, self.seed)
 
     def _on_device(self, adapter: Adapter) -> tuple[Tensor, Tensor]:
         return adapter.a.to(self.sam.device), adapter.b.to(self.sam.device)
@@ -236,8 +258,8 @@ class Learner:
         return self._publish(back.a, back.b)
 
     def reset(self) -> Adapter:
-        """Publishes an untrained adapter, which leaves the frozen model as it is, and forgets all frames."""
-        fresh = Adapter.untrained(self.sam, base_hash(self.sam), self.config.rank, self.seed)
+        """Publishes an untrained adapter, and forgets all frames."""
+        fresh = self._untrained()
         self.good.clear()
         self._begin(fresh)
         return self._publish(fresh.a, fresh.b)

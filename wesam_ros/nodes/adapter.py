@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 PREFIX = "adaptation."
 """The parameters of the method are named with it."""
+ADMITTED = "admitted"
 NO_CANDIDATE = ("not_due", "no_held_back_frames")
 """Reasons of a proposal that say that there was no candidate to judge."""
 
@@ -136,9 +137,16 @@ class AdapterNode(FrameNode[AdapterParameters]):
             return
         proposal = learner.propose()
         if proposal.adapter is not None:
+            before = self._version
             self._publish(proposal.adapter)
             status.published = True
-        elif proposal.reason not in NO_CANDIDATE:
+            if proposal.reason != ADMITTED:
+                self.diagnostics.problem(
+                    "restored.below_frozen",
+                    f"on the newest held-back frames version {before} is judged {proposal.reason}; version {self._version}, which changes "
+                    "nothing, is published instead, and training starts from there",
+                )
+        if proposal.reason not in (*NO_CANDIDATE, ADMITTED):
             self.diagnostics.count("candidates_refused")
         status.proposal_reason = "" if proposal.reason in NO_CANDIDATE else proposal.reason
 
@@ -229,7 +237,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
             self.diagnostics.count("candidates_refused")
             raise ValueError(f"{path} is refused: {proposal.reason}; version {self._version} stays")
         self._publish(proposal.adapter)
-        judged = "not worse than the last good one" if proposal.reason == "admitted" else "unjudged: no frame has been held back yet"
+        judged = "not worse than the last good one" if proposal.reason == ADMITTED else "unjudged: no frame has been held back yet"
         return f"version {adapter.version} of {path} is published as version {self._version}, {judged}"
 
     def _save(self) -> str:
