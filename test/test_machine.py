@@ -1,4 +1,4 @@
-"""Processes that share work."""
+"""Memory that is kept, and processes that share work."""
 
 from __future__ import annotations
 
@@ -16,6 +16,36 @@ with worker_pool(1) as pool:
     print(pool.submit(os.getpid).result(), flush=True)
     pool.submit(time.sleep, 600).result()
 """
+
+FAULTS = """
+import resource, sys, threading
+import torch
+from wesam_ros.machine import keep_freed_memory
+if sys.argv[1] == "kept" and not keep_freed_memory():
+    print(-1)
+    sys.exit()
+
+def work():  # as the nodes do, in a thread
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(40):
+        torch.zeros(2**24).add_(1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+def test_memory_of_tensors_is_kept_for_the_next() -> None:
+    """40 tensors of 64 MiB, one after another: the kernel clears the pages of a few of them, or of each."""
+    taken = {}
+    for name in ("kept", "given back"):
+        run = subprocess.run([sys.executable, "-c", FAULTS, name], capture_output=True, text=True, check=True)
+        taken[name] = int(run.stdout)
+    if taken["kept"] < 0:
+        pytest.skip("the C library is not glibc")
+    assert taken["kept"] < taken["given back"] / 5
 
 
 def _runs(pid: int) -> bool:

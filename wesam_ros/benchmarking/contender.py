@@ -23,6 +23,7 @@ import torch
 from wesam_ros.engines.export import random_adapter
 from wesam_ros.engines.parity import scene
 from wesam_ros.engines.selection import create_engine
+from wesam_ros.machine import keep_freed_memory
 from wesam_ros.sam import Prompts, load_sam
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     args = parser.parse_args(words)
+    if args.name != REFERENCE:
+        keep_freed_memory()  # as the segmenter does
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     memory = Memory(device)

@@ -28,6 +28,7 @@ from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.overlay import draw_labels
+from wesam_ros.machine import keep_freed_memory
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
 from wesam_ros.nodes.adapter_source import AdapterSource
@@ -324,6 +325,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until it is interrupted; returns the exit status."""
+    keep_freed_memory()
     return run_node(Segmenter, args)
 
 
