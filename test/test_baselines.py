@@ -298,7 +298,7 @@ def test_warm_up_rate_and_version(small: Any) -> None:
     method.observe(_frame(), MIXED, None)
     for count in (1, 2):
         method.step()
-        assert method.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4 * count / Tent.warm_up)
+        assert method.optimizer.param_groups[0]["lr"] == pytest.approx(Tent.lr * count / Tent.warm_up)
         assert method.adapter.version == count
     assert published.Published(small, 0).warm_up == 250
     assert supervised.Supervised(small, 0).rate == AdaptationConfig().lr

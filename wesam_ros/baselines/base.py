@@ -59,7 +59,7 @@ class Baseline(ABC):
     """A method that trains a LoRA adapter on frames with prompts. Deterministic for a seed, on one thread of a CPU bit for bit."""
 
     lr: ClassVar[float] = 1e-4
-    """WeSAM's paper adapts with Adam at this rate."""
+    """WeSAM's paper adapts with Adam at this rate. Methods that gained more at another on development tables have that (docs/method.md)."""
     warm_up: ClassVar[int] = 20
     """Steps of linear warm-up."""
 

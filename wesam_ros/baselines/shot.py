@@ -54,6 +54,8 @@ def pseudo_labels(embedding: Tensor, probability: Tensor, region: Tensor) -> Ten
 class Shot(Baseline):
     """Information maximisation with centroid pseudo-labels."""
 
+    lr = 3e-4
+
     def loss(self, frame: KeptFrame, chosen: Tensor) -> Tensor:
         views = self.views(frame)
         (said,) = self.look(frame, chosen, [views.weak], views.is_mirrored, self.low_rank)

@@ -33,6 +33,7 @@ def soft_cross_entropy(logits: Tensor, belief: Tensor) -> Tensor:
 class SoftTeacher(WithTeacher):
     """Mean teacher with confidence-weighted pseudo-labels."""
 
+    lr = 7e-4
     momentum = 0.999
 
     def loss(self, frame: KeptFrame, chosen: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from wesam_ros.baselines.base import Baseline, entropy
 class Tent(Baseline):
     """Entropy minimisation."""
 
+    lr = 3e-4
+
     def loss(self, frame: KeptFrame, chosen: Tensor) -> Tensor:
         (said,) = self.look(frame, chosen, [frame.pixels], False, self.low_rank)
         return entropy(said.logits).mean()

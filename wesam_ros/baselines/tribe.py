@@ -43,6 +43,8 @@ def tri_net_loss(student: Tensor, teacher: Tensor, anchor: Tensor) -> Tensor:
 class Tribe(Baseline):
     """Anchored, balanced self-training."""
 
+    lr = 3e-4
+
     def loss(self, frame: KeptFrame, chosen: Tensor) -> Tensor:
         views = self.views(frame)
         teacher, student = self.look(frame, chosen, [views.weak, views.strong], views.is_mirrored, self.low_rank)
