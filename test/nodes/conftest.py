@@ -126,6 +126,10 @@ class Graph:
         }
         return {kind: {name for name, _ in found(node, "/")} for kind, found in kinds.items()}
 
+    def listeners(self, topic: str) -> set[bytes]:
+        """Who subscribes to a topic. One that was killed stays for a while, so that counting them would not tell of a new one."""
+        return {bytes(each.endpoint_gid) for each in self.node.get_subscriptions_info_by_topic(topic)}
+
     def send(self, **messages: Any) -> None:
         """Publishes messages by input; detections and prompts, if any, last."""
         for name in sorted(messages, key=lambda name: name in ("detections", "prompts")):

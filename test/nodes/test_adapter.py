@@ -35,7 +35,7 @@ class AdapterUnderTest:
         self.start()
 
     def start(self) -> None:
-        before = self._subscriptions()
+        before = self.graph.listeners("/detections")
         self.process = NodeProcess(
             "adapter",
             {
@@ -55,13 +55,9 @@ class AdapterUnderTest:
 
         def subscribed() -> bool:
             self.process.check()
-            return bool(self._subscriptions() - before)
+            return bool(self.graph.listeners("/detections") - before)
 
         self.graph.until(subscribed, "the adapter node's start")
-
-    def _subscriptions(self) -> set[bytes]:
-        """Who listens to detections. One that was killed stays for a while, so that counting them would not tell of a new one."""
-        return {bytes(each.endpoint_gid) for each in self.graph.node.get_subscriptions_info_by_topic("/detections")}
 
     def send(self, image: CompressedImage | None = None) -> int:
         """Sends a frame to adapter and segmenter alike; returns its stamp."""
