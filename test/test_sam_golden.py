@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from wesam_ros.benchmarking.contender import import_sam_predictor
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import Prompt, Prompts, upscale
+from wesam_ros.sam.attention import compute_in_pieces
 from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
 from wesam_ros.sam.preprocessing import mask_to_low_res, preprocess
 
@@ -35,6 +37,14 @@ def _prompts(size: tuple[int, int]) -> dict[str, Prompt]:
         "box and mask": Prompt(box=box, mask=blob),
         "mask": Prompt(mask=blob),
     }
+
+
+@pytest.fixture(scope="module")
+def released(sam: Any) -> Any:
+    """The same model with the attention that segment_anything was released with."""
+    model = copy.deepcopy(sam)
+    compute_in_pieces(model, False)
+    return model
 
 
 def _reference(sam: Any, image: Any, prompt: Prompt) -> tuple[Any, Any, Any]:
@@ -62,12 +72,12 @@ def test_preprocessing_equals_sam_predictor(sam: Any, size: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_logits_equal_sam_predictor(sam: Any, size: tuple[int, int]) -> None:
+def test_logits_equal_sam_predictor(sam: Any, released: Any, size: tuple[int, int]) -> None:
     """All forms of prompts mixed in one call, each against a call of its own."""
     image, prompts = _image(size), _prompts(size)
     masks = TorchEngine(sam).segment(image, Prompts(size, tuple(prompts.values())))
     for index, (form, prompt) in enumerate(prompts.items()):
-        logits, scores, low_res = _reference(sam, image, prompt)
+        logits, scores, low_res = _reference(released, image, prompt)
         np.testing.assert_allclose(masks.low_res[index], low_res[0], atol=1e-4, err_msg=form)
         np.testing.assert_allclose(masks.scores[index], scores[0], atol=1e-4, err_msg=form)
         full = upscale(torch.from_numpy(masks.low_res[index : index + 1]), size, 512)[0]

@@ -31,10 +31,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 def keep_freed_memory() -> bool:
     """Lets this process keep the memory that tensors have left for the next ones. To be called before it starts threads.
 
-    By itself glibc gives large blocks back to the kernel at once, which has to clear each page again for the next tensor: on a virtual
-    machine that was more than half of the time of ViT-B's encoder. Here they come from the heap, which does not shrink, and there is one
-    heap for all threads: in those that glibc makes for threads no block is larger than 64 MB. It is for inference: training
-    left holes in such a heap, and took two thirds more memory.
+    By itself glibc gives large blocks back to the kernel at once, which has to clear each page again for the next tensor (figures in
+    docs/operation.md). Here they come from the heap, which does not shrink, and there is one heap for all threads: in those that glibc
+    makes for threads no block is larger than 64 MB. It is for inference: training left holes in such a heap, and took two thirds more
+    memory.
 
     Returns:
         Whether it could: False where the C library is not glibc, or will not have it.

@@ -25,6 +25,7 @@ from wesam_ros.engines.parity import scene
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.machine import keep_freed_memory
 from wesam_ros.sam import Prompts, load_sam
+from wesam_ros.sam.attention import compute_in_pieces
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -67,7 +68,8 @@ _DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # declarations liv
 
 
 def sam_predictor(sam: Sam) -> Segment:
-    """What SamPredictor's documentation does for the boxes of a detector, all in one call."""
+    """What SamPredictor's documentation does for the boxes of a detector, all in one call, on the model as it was released."""
+    compute_in_pieces(sam, False)
     predictor, (image, _) = import_sam_predictor()(sam), scene()
 
     def segment(wanted: npt.NDArray[np.float32]) -> Any:

@@ -12,7 +12,7 @@ from wesam_ros.sam.prompts import Prompts
 
 
 class TorchEngine(Engine):
-    """Computes with segment_anything's own modules, on the device that the model is on."""
+    """Computes with segment_anything's own modules, on the device that the model is on; attention on a CPU as in sam/attention.py."""
 
     @property
     def capabilities(self) -> Capabilities:

@@ -36,6 +36,9 @@ def _import_modules() -> None:
 
 _import_modules()
 
+from segment_anything.modeling.image_encoder import Attention as Attention  # noqa: E402
+from segment_anything.modeling.image_encoder import get_rel_pos as get_rel_pos  # noqa: E402
+
 PATCH = 16
 """Pixels of the model's input per position of the embedding, along either axis."""
 

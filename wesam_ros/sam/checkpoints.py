@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.sam.attention import compute_in_pieces
 from wesam_ros.sam.lora import prepare
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     sam.pixel_mean, sam.pixel_std = (torch.tensor(v).view(3, 1, 1) for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
     sam.requires_grad_(False).eval()
     prepare(sam)
+    compute_in_pieces(sam)
     sam.weights_hash = _hash(sam.state_dict())
     sam.weights_name = name
     return sam.to(device)
