@@ -67,7 +67,7 @@ def find_support(
     if plane is None:
         return None
     normal, offset = plane
-    height = points @ normal - offset
+    height = _along(points, normal) - offset
     known = depth > 0
     scale = np.maximum(depth, 0.3) ** 2  # noise of triangulated depth grows with the square of the distance
     kinds = np.zeros(depth.shape, np.int32)
@@ -105,20 +105,30 @@ def _fit_plane(points: Float, rng: np.random.Generator) -> tuple[Float, float] |
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     lengths = np.linalg.norm(normals, axis=1)
     normals = normals[lengths > 1e-9] / lengths[lengths > 1e-9, None]
-    offsets = np.einsum("td,td->t", normals, corners[lengths > 1e-9, 0])
+    offsets = _along(normals, corners[lengths > 1e-9, 0])
     if not len(normals):
         return None
     tolerance = NEAR * points[:, 2] ** 2
     sample = points[rng.integers(len(points), size=min(1000, len(points)))]
-    votes = (np.abs(sample @ normals.T - offsets) < NEAR * sample[:, 2:] ** 2).sum(0)
+    votes = (np.abs(_along(sample[:, None], normals) - offsets) < NEAR * sample[:, 2:] ** 2).sum(0)
     best = int(votes.argmax())
-    inside = np.abs(points @ normals[best] - offsets[best]) < tolerance
+    inside = np.abs(_along(points, normals[best]) - offsets[best]) < tolerance
     if inside.mean() < 1 / 3:
         return None
     center = points[inside].mean(0)
-    normal = np.linalg.svd(points[inside] - center, full_matrices=False)[2][2]
-    normal = -normal if normal @ center > 0 else normal  # the camera is at the origin
-    return normal, float(normal @ center)
+    spread = points[inside] - center
+    normal = np.linalg.eigh(np.einsum("ni,nj->ij", spread, spread))[1][:, 0]
+    offset = float(_along(normal, center))
+    return (-normal, -offset) if offset > 0 else (normal, offset)  # the camera is at the origin
+
+
+def _along(points: Float, direction: Float) -> Float:
+    """Scalar products (...) of points (..., 3) with a direction (..., 3).
+
+    Not by `@`: numpy's BLAS has threads of its own, which go on spinning after a product and hold up torch's. On two cores that cost 60 ms
+    a frame.
+    """
+    return np.asarray(np.einsum("...i,...i->...", points, direction))
 
 
 def _on_grid(mask: npt.NDArray[np.bool_], grid: tuple[int, int], side: int) -> npt.NDArray[np.bool_]:

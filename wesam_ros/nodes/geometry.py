@@ -93,5 +93,6 @@ def cloud(
     flat = np.flatnonzero((labels > 0) & (depth > 0))
     points = back_project(flat, depth, camera).T.astype(np.float64)
     if transform is not None:
-        points = points @ transform[:3, :3].T + transform[:3, 3]
+        # Not by `@`: the threads of numpy's BLAS go on spinning after it, and hold up torch's in the next frame.
+        points = np.einsum("nj,ij->ni", points, transform[:3, :3]) + transform[:3, 3]
     return points.astype(np.float32), labels.reshape(-1)[flat]
