@@ -113,7 +113,7 @@ def test_decoder_takes_any_number_of_objects_with_and_without_gradients(sam: Any
     sam = copy.deepcopy(sam)  # not decoded with before
     features = TorchEngine(sam).encode(image_of((48, 64))).features
     rng = np.random.default_rng(0)
-    corners = np.sort(rng.uniform(0, 48, (TOGETHER + 3, 2, 2)), 1).reshape(-1, 4).astype(np.float32)
+    corners = np.sort(rng.uniform(0, 48, (TOGETHER["cpu"] + 3, 2, 2)), 1).reshape(-1, 4).astype(np.float32)
     prompts = Prompts.from_boxes(corners + np.array([0, 0, 2, 2], np.float32), (50, 64))
     with torch.inference_mode():
         for expected, actual in zip(decode(sam, features, prompts), decode_together(sam, features, prompts), strict=True):

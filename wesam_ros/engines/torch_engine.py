@@ -1,4 +1,4 @@
-"""The model in torch, eager: the reference that every other engine is held against."""
+"""The model in torch, eager: the reference that every other engine is held against, as the tests hold it against SamPredictor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from wesam_ros.engines.engine import Capabilities, Engine
+from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.lora import Adapter
-from wesam_ros.sam.predictor import decode, embed_images
+from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompts
 
 
 class TorchEngine(Engine):
-    """Computes with segment_anything's own modules, on the device that the model is on; attention on a CPU as in sam/attention.py."""
+    """Computes with segment_anything's encoder and the decoder of sam/decoder.py, on the device that the model is on."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -24,4 +25,4 @@ class TorchEngine(Engine):
         return embed_images(self.sam, pixels.to(device), low_rank)
 
     def _decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        return decode(self.sam, features, prompts)
+        return decode_together(self.sam, features, prompts)

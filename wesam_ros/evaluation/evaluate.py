@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from wesam_ros.baselines.method import method as method_of
 from wesam_ros.data.codecs import encode_jpeg
@@ -20,9 +19,7 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boundary_f, mask_iou, mean_iou
 from wesam_ros.evaluation.overlay import draw_outlines, draw_overlay
 from wesam_ros.evaluation.protocol import KINDS, Fold, Prompted, draw
-from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.lora import Adapter
-from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -92,7 +89,7 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
         budget: training steps over the stream, evenly spread: some after each frame.
         progress: told what is done, now and then.
     """
-    engine, entry = _Engine(sam), method_of(cell.method)
+    engine, entry = TorchEngine(sam), method_of(cell.method)
     method = entry(sam, cell.seed)
     rng = np.random.default_rng([cell.seed, KINDS.index(cell.prompt)])
     stream: list[list[float]] = []
@@ -124,13 +121,6 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
         curve=[None if np.isnan(value) else round(value, 4) for value in curve],
         picture=picture,
     )
-
-
-class _Engine(TorchEngine):
-    """Decodes all objects at once: the same masks (test_engines.py) in a third of the time."""
-
-    def _decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        return decode_together(self.sam, features, prompts)
 
 
 def _ious(engine: TorchEngine, seen: Prompted, adapter: Adapter | None) -> list[float]:
