@@ -18,6 +18,7 @@ from wesam_ros.sam import Prompts
 KEYS = [
     "device",
     "model",
+    "threads",
     "engine",
     "precision",
     "boxes",
@@ -49,7 +50,7 @@ def test_rows() -> None:
     slow, fast = Fake("SamPredictor", 3), Fake("fast", 1)
     times = command._measure([slow, fast], 5, 8, beside=False)
     assert slow.forgotten == fast.forgotten == command.WARM_UP
-    first, second = command._rows(times, {"device": "cpu", "model": "tiny", "boxes": 5, "training_beside": True})
+    first, second = command._rows(times, {"device": "cpu", "model": "tiny", "threads": 2, "boxes": 5, "training_beside": True})
     assert list(first) == list(second) == KEYS
     assert (first["ms_p50"], first["ratio_to_sampredictor"]) == (15.0, 1.0)
     assert (second["ms_p50"], second["ms_p99"], second["ratio_to_sampredictor"], second["peak_mb"]) == (5.0, 10.0, 3.0, 110.0)

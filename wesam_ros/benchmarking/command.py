@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
                 stack.enter_context(_training([*model, "--threads", str(max(1, threads // 2))]))
             for count in sorted(args.boxes):
                 times = _measure(contenders, count, args.repeats, beside)
-                rows += _rows(times, {"device": device, "model": args.model, "boxes": count, "training_beside": beside})
+                common = {"device": device, "model": args.model, "threads": threads, "boxes": count, "training_beside": beside}
+                rows += _rows(times, common)
                 _write(args.json, rows)
                 print(_table(rows[-len(times) :], times), flush=True)
     return 0
@@ -150,6 +151,7 @@ def _rows(times: dict[Contender, list[tuple[float, float]]], common: dict[str, A
             {
                 "device": common["device"],
                 "model": common["model"],
+                "threads": common["threads"],
                 "engine": each.about["engine"],
                 "precision": each.about["precision"],
                 "boxes": common["boxes"],
