@@ -59,8 +59,8 @@ def arguments() -> list[DeclareLaunchArgument]:
             "engine",
             default_value="auto",
             choices=["auto", "torch", "compiled", "onnxruntime", "tensorrt"],
-            description="what computes the model in the segmenter; auto takes onnxruntime on a CPU, if `wesam export` has been run, "
-            "and tensorrt on a GPU, if `wesam doctor` has built it",
+            description="what computes the model in the segmenter; auto takes onnxruntime on a CPU, if `wesam export` has been run "
+            "and it is faster than torch, and tensorrt on a GPU, if `wesam doctor` has built it",
         ),
         DeclareLaunchArgument(
             "adapter_file",

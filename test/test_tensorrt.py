@@ -138,7 +138,7 @@ def test_our_calls_give_the_masks_of_torch(small_sam: Any, trt: Double) -> None:
     trt.addresses.clear()
     masks, other = reference.decode(expected, prompts), engine.decode(expected, prompts)
     assert len(trt.addresses) == 4  # 46 objects without masks, 34 with, at most 32 at a time
-    np.testing.assert_array_equal(other.low_res[0], masks.low_res[0])
+    np.testing.assert_allclose(other.low_res[0], masks.low_res[0], atol=1e-7)  # torch's own
     np.testing.assert_allclose(other.low_res, masks.low_res, atol=0.02 * abs(masks.low_res).max())
     np.testing.assert_allclose(other.scores, masks.scores, atol=0.02 * abs(masks.scores).max())
     assert agreement(masks, other).iou.min() >= MIN_IOU["float16"]

@@ -18,9 +18,8 @@ from torch import Tensor
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER
 from wesam_ros.engines.tensorrt_plans import OBJECTS, PRECISION, TOKENS, PlanError, Platform, plan_file, plans_of
-from wesam_ros.sam.decoder import batches
+from wesam_ros.sam.decoder import batches, decode_together
 from wesam_ros.sam.lora import Adapter, adapter_shape
-from wesam_ros.sam.predictor import decode
 from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class TensorRtEngine(Engine):
                 logits[where], iou[where] = found
             if many.any():
                 where = self._upload(torch.from_numpy(np.flatnonzero(many)))
-                logits[where], iou[where] = decode(self.sam, embedding, prompts.select(np.flatnonzero(many)))
+                logits[where], iou[where] = decode_together(self.sam, embedding, prompts.select(np.flatnonzero(many)))
         return logits, iou
 
     def _batches(self, prompts: Prompts, rows: Any) -> Iterator[tuple[Any, dict[str, Tensor]]]:

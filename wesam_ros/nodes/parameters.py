@@ -71,8 +71,9 @@ class SegmenterParameters(InputParameters):
 
     engine: str = option(
         "auto",
-        "what computes the model; auto: onnxruntime on a CPU, where `wesam export` has been run, or tensorrt on a GPU, where "
-        "`wesam doctor` has built it, if it is installed and its masks agree with torch, and torch elsewhere; a name: that one or none",
+        "what computes the model; auto: onnxruntime on a CPU, where `wesam export` has been run and it is faster than torch, or tensorrt "
+        "on a GPU, where `wesam doctor` has built it, if it is installed and its masks agree with torch, and torch elsewhere; a name: that "
+        "one or none",
         choices=CHOICES,
         read_only=True,
     )

@@ -35,8 +35,8 @@ ABSENT, NO_POINT, OFF, ON, FIRST_CORNER, SECOND_CORNER = range(-2, 4)
 """Labels of prompt tokens. SAM has the last five (-1 to 3): an object with points and no box gets one NO_POINT more."""
 HIDDEN = -3e4
 """Added to the attention score of an absent token; the softmax makes exactly 0 of it, and half precision can hold it."""
-TOGETHER = {"cpu": 4, "cuda": 32}
-"""Most objects that `decode_together` takes at once. On a CPU, what a few need stays in its caches: 10 of ViT-B took a third less time."""
+TOGETHER = {"cpu": 10, "cuda": 32}
+"""Most objects that `decode_together` takes at once. On a CPU more are not faster; what a call needs of memory grows with them."""
 
 
 def prompt_tokens(prompts: Prompts, side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -251,10 +251,11 @@ class _ImageToTokens(_Heads):
         """The image (n or 1, h w, c) attends to tokens: `keys` and `values` (n, T, c); `hidden` (n, T) is added to their scores."""
         k = self.split(self.attention.k_proj(keys) * self.scale)  # (n, heads, T, d)
         own = (k @ self.q_bias).squeeze(-1) + hidden[:, None]  # (n, heads, T): what a score has apart from the image
-        scores = placed @ (k @ self.q).flatten(1, 2).transpose(1, 2) + own.flatten(1).unsqueeze(1)
-        share = scores.unflatten(-1, (self.heads, keys.shape[1])).softmax(-1).flatten(2)  # (n, h w, heads T)
+        scores = (k @ self.q).flatten(1, 2) @ placed.transpose(1, 2) + own.flatten(1).unsqueeze(2)  # (n, heads T, h w)
+        # Over the tokens of each head. There are few of them, and torch's softmax over an axis of few is slow where that is the last one.
+        share = scores.unflatten(1, (self.heads, keys.shape[1])).softmax(2).flatten(1, 2)
         carried = self.split(self.attention.v_proj(values)) @ self.o  # (n, heads, T, c)
-        found: Tensor = share @ carried.flatten(1, 2) + self.attention.out_proj.bias
+        found: Tensor = share.transpose(1, 2) @ carried.flatten(1, 2) + self.attention.out_proj.bias
         return found
 
 

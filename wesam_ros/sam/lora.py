@@ -65,15 +65,19 @@ class LoraQkv(nn.Linear):
         self.low_rank: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = super().forward(x)
         if self.low_rank is None:
-            return qkv
+            return super().forward(x)
         a, b = self.low_rank  # (2, r, d) and (2, d, r), q before v
         zeros = torch.zeros_like(b[0])
         up = torch.cat([torch.cat([b[0], zeros], 1), torch.cat([zeros, zeros], 1), torch.cat([zeros, b[1]], 1)])  # (3d, 2r)
         if self.groups > 1:
             up = up.unflatten(0, (3, self.groups, -1)).transpose(0, 1).flatten(0, 2)
-        return qkv + functional.linear(functional.linear(x, a.flatten(0, 1)), up)
+        down = a.flatten(0, 1)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return super().forward(x) + functional.linear(functional.linear(x, down), up)
+        # The same with the products bracketed the other way: there are more tokens than channels. With gradients it would cost more,
+        # as they would go through a whole matrix of weights.
+        return functional.linear(x, torch.addmm(self.weight, up, down), self.bias)
 
 
 def prepare(sam: Sam) -> None:
