@@ -29,7 +29,8 @@ def adapter(sam: Any) -> Adapter:
     return replace(fresh, b=torch.randn(fresh.b.shape, generator=torch.Generator().manual_seed(2)) * 0.1, version=3)
 
 
-def test_layer_equals_loralib() -> None:
+@pytest.mark.parametrize("gradients", [True, False])
+def test_layer_equals_loralib(gradients: bool) -> None:
     torch.manual_seed(0)
     reference = loralib.MergedLinear(24, 72, r=4, lora_alpha=4, enable_lora=[True, False, True], merge_weights=False)
     torch.nn.init.normal_(reference.lora_B)
@@ -38,7 +39,8 @@ def test_layer_equals_loralib() -> None:
     layer = LoraQkv(base)
     layer.low_rank = (reference.lora_A.view(2, 4, 24), reference.lora_B.view(2, 24, 4))
     x = torch.randn(2, 5, 7, 24)
-    torch.testing.assert_close(layer(x), reference(x.view(2, 35, 24)).view(2, 5, 7, 72), atol=1e-5, rtol=1e-5)
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(layer(x), reference(x.view(2, 35, 24)).view(2, 5, 7, 72), atol=1e-5, rtol=1e-5)
 
 
 def test_untrained_adapter_changes_nothing_and_a_trained_one_leaves_the_base_as_it_was(sam: Any, adapter: Adapter) -> None:

@@ -128,7 +128,8 @@ def test_checkpoints_that_do_not_fit_are_explained(checkpoint: Path, random_tiny
         load_sam("vit_t", tmp_path / "wrong.safetensors")
 
 
-def test_layer_with_q_k_v_per_head_equals_the_other_layout() -> None:
+@pytest.mark.parametrize("gradients", [True, False])
+def test_layer_with_q_k_v_per_head_equals_the_other_layout(gradients: bool) -> None:
     torch.manual_seed(0)
     plain, heads = nn.Linear(24, 72), 3
     order = torch.arange(72).reshape(3, heads, 8).transpose(0, 1).flatten()  # row of the plain layout, by row of the other
@@ -137,7 +138,8 @@ def test_layer_with_q_k_v_per_head_equals_the_other_layout() -> None:
     one, other = LoraQkv(plain), LoraQkv(grouped, heads)
     one.low_rank = other.low_rank = torch.randn(2, 4, 24), torch.randn(2, 24, 4)
     x = torch.randn(2, 5, 24)
-    torch.testing.assert_close(other(x), one(x)[..., order])
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(other(x), one(x)[..., order])
 
 
 def test_adapter_spans_the_widest_block(mobile_sam: Any, adapter: Adapter) -> None:

@@ -77,7 +77,7 @@ class LoraQkv(nn.Linear):
             return super().forward(x) + functional.linear(functional.linear(x, down), up)
         # The same with the products bracketed the other way: there are more tokens than channels. With gradients it would cost more,
         # as they would go through a whole matrix of weights.
-        return functional.linear(x, torch.addmm(self.weight, up, down), self.bias)
+        return functional.linear(x, self.weight + up @ down, self.bias)
 
 
 def prepare(sam: Sam) -> None:
