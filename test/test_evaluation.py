@@ -145,6 +145,8 @@ def test_where_labels_gain_nothing_there_is_no_gap() -> None:
 
 def test_tables() -> None:
     markdown = as_markdown(ROWS)
+    summary = as_markdown(ROWS[::-1]).split("###")[1]
+    assert summary.index("| direct |") < summary.index("| ours |") < summary.index("| supervised |")  # in whatever order the rows came
     assert "| ours | 68.0 ± 2.8 | - |" in markdown
     assert "| ours | 80 | - |" in markdown
     for rows in (ROWS, [*ROWS, _row("direct", 1, 0.6)]):  # a further seed gives a domain no more weight

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wesam_ros.baselines.method import METHODS
 from wesam_ros.evaluation import charts
 from wesam_ros.evaluation.charts import Line
 
@@ -64,6 +65,12 @@ def _seen(rows: Rows, key: str) -> list[Any]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
+def _methods(rows: Rows) -> list[str]:
+    """In the order of METHODS, however the rows came; settings of one stay together."""
+    order = list(METHODS)
+    return sorted(_seen(rows, "method"), key=lambda text: order.index(text.partition(":")[0]))
+
+
 def grids(rows: Rows) -> dict[str, tuple[list[str], list[list[str]]]]:
     """The tables by title: a header and lines of cells, ready to be printed."""
     tables: dict[str, tuple[list[str], list[list[str]]]] = {}
@@ -80,7 +87,7 @@ def grids(rows: Rows) -> dict[str, tuple[list[str], list[list[str]]]]:
             ("mIoU in percent on the source domain, after adapting", lambda rows, method: _score(rows, method, "source_miou")),
             ("mIoU in percent over the stream, predicted before learnt from", lambda rows, method: _score(rows, method, "prequential")),
         ):
-            lines = [[method, *(entry(cells[place], method) for place in places)] for method in _seen(part, "method")]
+            lines = [[method, *(entry(cells[place], method) for place in places)] for method in _methods(part)]
             tables[f"{noise} prompts: {title}"] = (header, lines)
         tables[f"{noise} prompts: adapted with one kind, tested with another; mIoU in percent, mean over domains"] = _crossed(part)
     return tables
@@ -104,7 +111,7 @@ def _summary(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """
     prompts = _seen(rows, "prompt")
     lines = []
-    for method in _seen(rows, "method"):
+    for method in _methods(rows):
         line = [method]
         for prompt in prompts:
             places = dict.fromkeys((row["dataset"], row["domain"]) for row in rows)
@@ -122,7 +129,7 @@ def _summary(rows: Rows) -> tuple[list[str], list[list[str]]]:
 def _crossed(rows: Rows) -> tuple[list[str], list[list[str]]]:
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["cross"]))
     lines = []
-    for method in _seen(rows, "method"):
+    for method in _methods(rows):
         for prompt in _seen(rows, "prompt"):
             domains: dict[tuple[str, str], list[Mapping[str, float]]] = {}
             for row in _of(rows, method=method, prompt=prompt):
