@@ -164,7 +164,7 @@ def decode_together(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tens
     low_res_side = sam.prompt_encoder.mask_input_size[0]
     logits = torch.zeros(len(prompts), low_res_side, low_res_side, device=embedding.device)
     iou = torch.zeros(len(prompts), device=embedding.device)
-    for chosen, inputs in batches(prompts, sam.image_encoder.img_size, TOGETHER[embedding.device.type]):
+    for chosen, inputs in batches(prompts, sam.image_encoder.img_size, TOGETHER.get(embedding.device.type, TOGETHER["cuda"])):
         masks, scores = _DECODERS[sam](embedding, **{name: value.to(embedding.device) for name, value in inputs.items()})
         where = torch.from_numpy(chosen).to(embedding.device)
         logits, iou = logits.index_copy(0, where, masks.float()), iou.index_copy(0, where, scores.float())
