@@ -18,8 +18,9 @@ GRIDS = [(1, (9, 9)), (1, (5, 7)), (5, (4, 4))]
 
 @pytest.fixture
 def layer(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes a layer for a grid of tokens; a piece is so small that neither rows nor matrices come out even."""
+    """Makes a layer for a grid of tokens; a piece is so small that neither rows nor matrices come out even, and weights are not kept."""
     monkeypatch.setattr(attention, "PIECE", 800)
+    monkeypatch.setattr(attention, "KEPT", 0)
 
     def make(grid: tuple[int, int]) -> Any:
         torch.manual_seed(0)
@@ -39,8 +40,10 @@ def _outcome(layer: Any, kind: type[Any], x: Tensor) -> list[Tensor]:
     return [y.detach(), *torch.autograd.grad((y.float() * weights).sum(), [x, *layer.parameters()])]
 
 
+@pytest.mark.parametrize("kept", [0, 10**6])
 @pytest.mark.parametrize(("count", "grid"), GRIDS)
-def test_output_and_gradients(layer: Any, count: int, grid: tuple[int, int]) -> None:
+def test_output_and_gradients(layer: Any, count: int, grid: tuple[int, int], kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "KEPT", kept)
     made, x = layer(grid), torch.randn(count, *grid, 24, requires_grad=True)
     for found, expected in zip(_outcome(made, PiecewiseAttention, x), _outcome(made, Attention, x), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -57,7 +60,7 @@ def test_in_bfloat16_it_is_about_as_near_to_float32_as_the_released_one(layer: A
         assert (ours - true).norm() < 2 * (theirs - true).norm() + 1e-6 * true.norm()
 
 
-def test_scores_are_not_kept_for_the_gradient(layer: Any) -> None:
+def test_many_scores_are_not_kept_for_the_gradient(layer: Any) -> None:
     made, x = layer((9, 9)), torch.randn(1, 9, 9, 24, requires_grad=True)
     largest = {}
     for kind in (Attention, PiecewiseAttention):

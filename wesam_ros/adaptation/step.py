@@ -169,9 +169,10 @@ def corrected(logits: Tensor, evidence: Evidence, chosen: Tensor, reach: Tensor)
     No mask leaves its reach, covers the support surface, or shares a pixel with another: where reaches overlap, the highest logit has it.
     What rises from the surface belongs to one of those that claim it.
     """
-    within = evidence.reach.index_copy(0, chosen, reach)
-    winner = logits.masked_fill(~within, -torch.inf).argmax(0) == chosen[:, None, None]
-    return (winner & reach & ~evidence.surface & ((logits[chosen] > 0) | evidence.claims[chosen])).float()
+    within = logits.masked_fill(~evidence.reach.index_copy(0, chosen, reach), -torch.inf)
+    highest = within == within.amax(0)
+    winner = highest & (highest.cumsum(0) == 1)  # the first of equals; argmax over an axis of few is many times slower
+    return (winner[chosen] & reach & ~evidence.surface & ((logits[chosen] > 0) | evidence.claims[chosen])).float()
 
 
 def loss_terms(

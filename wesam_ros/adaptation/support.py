@@ -61,14 +61,16 @@ def find_support(
     Returns:
         None where no plane holds a third of the points near the boxes.
     """
-    points = _points(depth, camera)
-    near = points[::STEP, ::STEP][_around(boxes, (depth.shape[0], depth.shape[1]))[::STEP, ::STEP] & (depth[::STEP, ::STEP] > 0)]
-    plane = _fit_plane(near, rng)
+    known = depth > 0
+    rows, columns = np.nonzero((_around(boxes, (depth.shape[0], depth.shape[1])) & known)[::STEP, ::STEP])
+    x = (np.arange(depth.shape[1]) - camera[0, 2]) / camera[0, 0]  # a pixel's ray is (x, y, 1)
+    y = (np.arange(depth.shape[0]) - camera[1, 2]) / camera[1, 1]
+    rays = np.stack([x[::STEP][columns], y[::STEP][rows], np.ones(len(rows))], 1)
+    plane = _fit_plane(rays * depth[::STEP, ::STEP][rows, columns, None], rng)
     if plane is None:
         return None
     normal, offset = plane
-    height = _along(points, normal) - offset
-    known = depth > 0
+    height = depth * (normal[0] * x + (normal[1] * y + normal[2])[:, None]) - offset
     scale = np.maximum(depth, 0.3) ** 2  # noise of triangulated depth grows with the square of the distance
     kinds = np.zeros(depth.shape, np.int32)
     kinds[known & (height < NEAR * scale)] = 1  # what lies below, seen past the table's edge, is no object either
@@ -79,13 +81,6 @@ def find_support(
     surface, raised = (kinds == 1) & near_known, (kinds == 2) & near_known
     grid = resized_size((depth.shape[0], depth.shape[1]), low_res_side)
     return Support(*(_on_grid(mask, grid, low_res_side) for mask in (surface, raised)))
-
-
-def _points(depth: npt.NDArray[np.float32], camera: Float) -> Float:
-    """(H, W, 3) points in the camera's optical frame, metres."""
-    v, u = np.indices(depth.shape, dtype=np.float64)
-    rays = np.stack([(u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1], np.ones_like(u)], -1)
-    return np.asarray(rays * depth[..., None], np.float64)
 
 
 def _around(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -30,15 +30,16 @@ def _solarize(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _brightness_contrast(image: Pixels, rng: np.random.Generator) -> Pixels:
     gain, offset = rng.uniform(0.6, 1.4), rng.uniform(-30, 30)
-    return np.asarray(np.clip(image * gain + (offset + 128 * (1 - gain)), 0, 255), np.uint8)
+    table = np.clip(np.arange(256) * gain + (offset + 128 * (1 - gain)), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8)
 
 
 def _shadow(image: Pixels, rng: np.random.Generator) -> Pixels:
     height, width = image.shape[:2]
     corners = rng.uniform(-0.2, 1.2, (4, 2)) * (width, height)
     shade = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), cv2.convexHull(corners.astype(np.int32)), 255)
-    darkness = rng.uniform(0.3, 0.7) * (cv2.GaussianBlur(shade, (0, 0), 5)[..., None] / 255.0)
-    return (image * (1 - darkness)).astype(np.uint8)
+    light = 1 - rng.uniform(0.3, 0.7) / 255 * cv2.GaussianBlur(shade, (0, 0), 5)[..., None]
+    return (image * light.astype(np.float32)).astype(np.uint8)
 
 
 STRONG: tuple[Callable[[Pixels, np.random.Generator], Pixels], ...] = (

@@ -2,8 +2,9 @@
 
 With ViT-B at 1024 px a global block has 12 heads and 4096 tokens: 805 MB of scores, which segment_anything writes and reads again for two
 additions, the softmax and the product with the values, and keeps for the gradient. Here the scores of some rows stay in the processor's
-cache from the first product to the last one, and the backward pass computes them once more from q, k and v (as FlashAttention: Dao et al.,
-NeurIPS 2022; but rows are whole, so that the softmax needs no running maximum). The result is the same, but for rounding.
+caches from the first product to the last one, and the backward pass computes them once more from q, k and v (as FlashAttention: Dao et al.,
+NeurIPS 2022; but rows are whole, so that the softmax needs no running maximum), unless they were few. The result is the same, but for
+rounding.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from wesam_ros.sam.architectures import Attention, get_rel_pos
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-PIECE = 2**19
-"""Scores in a piece: 2 MB in float32, as much as a core's second cache holds. Of 2^16 to 2^20, this was the fastest."""
+PIECE = 2**21
+"""Scores in a piece: 8 MB in float32. Of 2^16 to 2^23 this was the fastest with two threads."""
+KEPT = 2**22
+"""Most weights of a block that are kept for the gradient: 17 MB. All of `tiny`'s are; of ViT-B's blocks each would have 46 or 805 MB."""
 
 
 def compute_in_pieces(sam: Sam, enabled: bool = True) -> None:
@@ -58,25 +61,30 @@ class _Attend(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
         found = torch.empty_like(q)
         with torch.autocast(q.device.type, enabled=False):
+            room = _Room(q)
+            kept = None
+            if any(ctx.needs_input_grad) and len(q) * q.shape[1] ** 2 <= KEPT:
+                kept = q.new_empty(len(q), q.shape[1], q.shape[1], dtype=torch.float32)
             for piece, some in _pieces(q):
-                weights = _weights(q[piece], k[some], rel_h[piece], rel_w[piece])
+                weights = room.weights(q[piece], k[some], rel_h[piece], rel_w[piece], None if kept is None else kept[piece])
                 found[piece] = weights.to(v.dtype) @ v[some]
-        ctx.save_for_backward(q, k, v, rel_h, rel_w, found)
+        ctx.save_for_backward(q, k, v, rel_h, rel_w, found, kept)
         return found
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        q, k, v, rel_h, rel_w, found = ctx.saved_tensors
+        q, k, v, rel_h, rel_w, found, kept = ctx.saved_tensors
         gradient = gradient.to(q.dtype)
         to_q, to_h, to_w = (torch.empty_like(each) for each in (q, rel_h, rel_w))
         to_k, to_v = (torch.zeros_like(each, dtype=torch.float32) for each in (k, v))
         mean = (gradient.float() * found).sum(-1, keepdim=True)  # of the weights' gradients, each row's by its weights
         with torch.autocast(q.device.type, enabled=False):
+            room = _Room(q)
             for piece, some in _pieces(q):
-                weights = _weights(q[piece], k[some], rel_h[piece], rel_w[piece])
+                weights = room.weights(q[piece], k[some], rel_h[piece], rel_w[piece]) if kept is None else kept[piece]
                 to_v[some] += weights.to(v.dtype).mT @ gradient[piece]
-                scores = (gradient[piece] @ v[some].mT).float().sub_(mean[piece]).mul_(weights)
+                scores = room.scores(gradient[piece], v[some]).float().sub_(mean[piece]).mul_(weights)
                 grid = scores.unflatten(-1, (rel_h.shape[-1], -1))
                 to_h[piece], to_w[piece] = grid.sum(-1), grid.sum(-2)
                 scores = scores.to(q.dtype)
@@ -88,15 +96,33 @@ class _Attend(torch.autograd.Function):
 def _pieces(q: Tensor) -> Iterator[tuple[tuple[slice, slice], slice]]:
     """Pieces of q (b, n, d), as indices of its first two axes, and of the first alone: whole matrices of scores, or rows of one."""
     batch, tokens, _ = q.shape
-    matrices, rows = max(1, PIECE // tokens**2), max(1, PIECE // tokens)
+    matrices, rows = _piece(q)
     for first in range(0, batch, matrices):
         some = slice(first, first + matrices)
         for row in range(0, tokens, rows):
             yield (some, slice(row, row + rows)), some
 
 
-def _weights(q: Tensor, k: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """The weights (m, r, n) float32 of n keys for r queries."""
-    scores = q @ k.mT
-    scores.unflatten(-1, (rel_h.shape[-1], -1)).add_(rel_h.unsqueeze(-1)).add_(rel_w.unsqueeze(-2))
-    return scores.softmax(-1, dtype=torch.float32)
+def _piece(q: Tensor) -> tuple[int, int]:
+    """How many matrices of scores, and how many rows of each, are in a piece of q (b, n, d)."""
+    batch, tokens, _ = q.shape
+    return min(batch, max(1, PIECE // tokens**2)), min(tokens, max(1, PIECE // tokens))
+
+
+class _Room:
+    """Memory for a piece's scores and weights that all pieces of q (b, n, d) share: new memory costs as much as the softmax."""
+
+    def __init__(self, q: Tensor) -> None:
+        matrices, rows = _piece(q)
+        self.products = q.new_empty(matrices, rows, q.shape[1])
+        self.shares = torch.empty_like(self.products, dtype=torch.float32)
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """The products (m, r, n) of r rows and n keys; until the next call."""
+        return torch.bmm(q, k.mT, out=self.products[: q.shape[0], : q.shape[1]])
+
+    def weights(self, q: Tensor, k: Tensor, rel_h: Tensor, rel_w: Tensor, out: Tensor | None = None) -> Tensor:
+        """The weights (m, r, n) float32 of n keys for r queries: in `out`, or else until the next call."""
+        scores = self.scores(q, k)
+        scores.unflatten(-1, (rel_h.shape[-1], -1)).add_(rel_h.unsqueeze(-1)).add_(rel_w.unsqueeze(-2))
+        return torch.softmax(scores, -1, torch.float32, out=self.shares[: q.shape[0], : q.shape[1]] if out is None else out)

@@ -73,7 +73,7 @@ class LoraQkv(nn.Linear):
         if self.groups > 1:
             up = up.unflatten(0, (3, self.groups, -1)).transpose(0, 1).flatten(0, 2)
         down = a.flatten(0, 1)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if (torch.is_grad_enabled() and (x.requires_grad or a.requires_grad or b.requires_grad)) or torch.compiler.is_compiling():
             return super().forward(x) + functional.linear(functional.linear(x, down), up)
         # The same with the products bracketed the other way: there are more tokens than channels. With gradients it would cost more,
         # as they would go through a whole matrix of weights.
