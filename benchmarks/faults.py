@@ -31,7 +31,6 @@ from rclpy.node import Node
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Adapter as AdapterMessage
 
-from wesam_ros.data import messages
 from wesam_ros.nodes.children import LOCAL_GRAPH, NodeProcess
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.player import Player, PlayerError, spinning
@@ -95,14 +94,7 @@ class Graph:
 
     def start(self, name: str) -> NodeProcess:
         """A node's process, new; its log is kept apart from those of the processes before."""
-        kinds = self.player.kinds
-        parameters: dict[str, Any] = {
-            "model": self.args.model,
-            "torch_threads": 1,
-            "use_depth": "depth" in kinds,
-            "image_transport": "compressed" if kinds["image"] == messages.COMPRESSED_IMAGE else "raw",
-            "depth_transport": "compressedDepth" if kinds.get("depth") == messages.COMPRESSED_IMAGE else "raw",
-        }
+        parameters: dict[str, Any] = {"model": self.args.model, "torch_threads": 1, **self.player.inputs}
         if self.args.checkpoint is not None:
             parameters["checkpoint"] = self.args.checkpoint.expanduser().resolve()
         parameters |= {"adapter": self.file if self.file.exists() else ""} if name == "segmenter" else {"save_to": self.file, **OFTEN}

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageOps
 
 Pixels = npt.NDArray[np.uint8]
+SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+"""PIL's ImageFilter.SMOOTH."""
 
 
 def _posterize(image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -21,7 +23,8 @@ def _equalize(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _sharpen(image: Pixels, rng: np.random.Generator) -> Pixels:
-    return np.asarray(ImageEnhance.Sharpness(Image.fromarray(image)).enhance(float(rng.uniform(0.2, 3.0))))
+    share = float(rng.uniform(0.2, 3.0))  # of the image itself, the rest is the smoothed one's: PIL's ImageEnhance.Sharpness
+    return np.asarray(cv2.addWeighted(image, share, cv2.filter2D(image, -1, SMOOTH), 1 - share, 0), np.uint8)
 
 
 def _solarize(image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -38,8 +41,8 @@ def _shadow(image: Pixels, rng: np.random.Generator) -> Pixels:
     height, width = image.shape[:2]
     corners = rng.uniform(-0.2, 1.2, (4, 2)) * (width, height)
     shade = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), cv2.convexHull(corners.astype(np.int32)), 255)
-    light = 1 - rng.uniform(0.3, 0.7) / 255 * cv2.GaussianBlur(shade, (0, 0), 5)[..., None]
-    return (image * light.astype(np.float32)).astype(np.uint8)
+    light = 1 - np.float32(rng.uniform(0.3, 0.7) / 255) * cv2.GaussianBlur(shade, (0, 0), 5)
+    return np.asarray(cv2.multiply(image, cv2.merge([light] * 3), dtype=cv2.CV_8U), np.uint8)
 
 
 STRONG: tuple[Callable[[Pixels, np.random.Generator], Pixels], ...] = (

@@ -113,6 +113,15 @@ class Player(Node):
             self.create_subscription(AdaptationStatus, "adapter/status", self._on_status, QUEUE)
             self.create_subscription(UInt64, "segmenter/adapter_version", self._on_version, LATCHED)
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The parameters of segmenter and adapter node that say what the recording has, and how it is transported."""
+        return {
+            "use_depth": "depth" in self.kinds,
+            "image_transport": "compressed" if self.kinds["image"] == messages.COMPRESSED_IMAGE else "raw",
+            "depth_transport": "compressedDepth" if self.kinds.get("depth") == messages.COMPRESSED_IMAGE else "raw",
+        }
+
     def frames(self) -> Iterator[FrameMessages]:
         """The recording's frames, without its true labels."""
         return read_frame_messages(self.bag, topics=self.topics, detections_required="detections" in self.kinds)

@@ -17,7 +17,6 @@ from rclpy.node import Node
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.config import Option, options, overrides
-from wesam_ros.data import messages
 from wesam_ros.data.bags import DEFAULT_TOPICS, BagError, bag_info
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
@@ -178,7 +177,6 @@ class Play:
         self.player.check = self._check_nodes
 
     def _shared_parameters(self) -> dict[str, Any]:
-        kinds = self.player.kinds
         checkpoint = str(Path(self.args.checkpoint).expanduser().resolve()) if self.args.checkpoint else ""
         return {
             "model": self.args.model,
@@ -186,10 +184,8 @@ class Play:
             "device": self.args.device,
             "max_boxes": self.args.max_boxes,
             "lock_step": self.args.lock_step,
-            "use_depth": "depth" in kinds,
+            **self.player.inputs,
             "torch_threads": len(os.sched_getaffinity(0)) if self.args.lock_step else 0,  # in lock step the nodes take turns
-            "image_transport": "compressed" if kinds["image"] == messages.COMPRESSED_IMAGE else "raw",
-            "depth_transport": "compressedDepth" if kinds.get("depth") == messages.COMPRESSED_IMAGE else "raw",
         }
 
     def _check_nodes(self) -> None:

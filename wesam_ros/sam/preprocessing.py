@@ -36,7 +36,7 @@ def normalize(image: Tensor, side: int) -> Tensor:
     """Normalises (..., 3, h, w) pixels from 0 to 255 and pads right and below with zeros to (..., 3, side, side) float32."""
     mean = torch.tensor(PIXEL_MEAN, device=image.device).view(3, 1, 1)
     std = torch.tensor(PIXEL_STD, device=image.device).view(3, 1, 1)
-    return functional.pad((image.float() - mean) / std, (0, side - image.shape[-1], 0, side - image.shape[-2]))
+    return functional.pad((image.float() - mean).div_(std), (0, side - image.shape[-1], 0, side - image.shape[-2]))
 
 
 def preprocess(image: npt.NDArray[np.uint8], side: int) -> Tensor:
