@@ -31,7 +31,7 @@ from rclpy.node import Node
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Adapter as AdapterMessage
 
-from wesam_ros.nodes.children import LOCAL_GRAPH, NodeProcess
+from wesam_ros.nodes.children import NodeProcess, enter_local_graph
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.sam.checkpoints import load_sam
@@ -159,9 +159,7 @@ def main() -> None:
     args = parser.parse_args()
     args.json = args.json.expanduser().resolve()
     rows: list[dict[str, Any]] = json.loads(args.json.read_text()) if args.json.exists() else []
-    for name, value in LOCAL_GRAPH.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    enter_local_graph()
     rclpy.init(args=[])
     graph = Graph(args)
     try:

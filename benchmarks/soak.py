@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import threading
 import time
@@ -29,7 +28,7 @@ from rclpy.node import Node
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import LOCAL_GRAPH, ChildError, NodeProcess
+from wesam_ros.nodes.children import ChildError, NodeProcess, enter_local_graph
 from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.sam.lora import write_atomically
 
@@ -157,9 +156,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("out/soak.json"), help="file to write the figures to (default: %(default)s)")
     args = parser.parse_args()
     args.json = args.json.expanduser().resolve()
-    for name, value in LOCAL_GRAPH.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    enter_local_graph()
     rclpy.init(args=[])
     with ExitStack() as stack:
         stack.callback(rclpy.try_shutdown)

@@ -151,7 +151,7 @@ def main() -> int:
             "processor": processor(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "bfloat16": len(methods) > 3,
+            "bfloat16": "ours, float32" in methods,
         }
         facts = {"model": args.model, "image_side": sam.image_encoder.img_size, "steps": count}
         result = {"machine": machine, **facts, "rows": rows, "ratios": ratios}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import threading
 import time
@@ -40,7 +39,7 @@ from wesam_ros.engines.export import random_adapter
 from wesam_ros.engines.parity import scene
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import LOCAL_GRAPH, NodeProcess
+from wesam_ros.nodes.children import NodeProcess, enter_local_graph
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.objects import mask_of
 from wesam_ros.nodes.player import spinning
@@ -194,9 +193,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("out/swaps.json"), help="file to write the figures to (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for name, value in LOCAL_GRAPH.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    enter_local_graph()
     parameters: dict[str, Any] = {
         "model": args.model,
         "engine": args.engine,

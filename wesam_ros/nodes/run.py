@@ -22,7 +22,7 @@ from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
-from wesam_ros.nodes.children import LOCAL_GRAPH, ChildError, NodeProcess
+from wesam_ros.nodes.children import ChildError, NodeProcess, enter_local_graph
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters
 from wesam_ros.nodes.player import Player, PlayerError, spinning
@@ -34,8 +34,6 @@ ADAPTER_FILE = "adapter.safetensors"
 QUIET_SECONDS = 3.0
 """Without lock step the run is over when no answer has come for so long after the last frame was sent."""
 QUEUE = 100
-EARLIEST_DOMAIN, DOMAINS = 1, 100
-"""Domain ids that are safe on every system (ROS 2 documentation, The ROS_DOMAIN_ID)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     """
     out: Path = args.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
-    _prepare_environment(args.domain_id)
+    enter_local_graph(args.domain_id)
     rclpy.init(args=[])
     try:
         play = Play(args, out)
@@ -105,15 +103,6 @@ def run(args: argparse.Namespace) -> int:
         return 130
     finally:
         rclpy.try_shutdown()
-
-
-def _prepare_environment(domain: int | None) -> None:
-    """A graph of its own on this machine, unless the environment or the arguments say otherwise; the nodes inherit it."""
-    for name, value in LOCAL_GRAPH.items():
-        os.environ.setdefault(name, value)
-    if domain is not None:
-        os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(EARLIEST_DOMAIN + os.getpid() % DOMAINS))
 
 
 @dataclass

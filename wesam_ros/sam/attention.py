@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 PIECE = 2**21
-"""Scores in a piece: 8 MB in float32. Of 2^16 to 2^23 this was the fastest with two threads."""
+"""Scores in a piece: 8 MB in float32. Of 2^17 to 2^23 about the fastest with two threads; with one, 2^19 to 2^21 are alike."""
 KEPT = 2**22
 """Most weights of a block that are kept for the gradient: 17 MB. All of `tiny`'s are; of ViT-B's blocks each would have 46 or 805 MB."""
 
