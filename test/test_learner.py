@@ -17,7 +17,8 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Adapter, Prompt, Prompts, base_hash
 
 SIZE = (60, 80)
-CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0)
+CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0, agreement=0.0, fit=0.0)
+"""Publishes soon, and learns from all objects: the masks of the random model fit no box."""
 
 
 def _frames(count: int, seed: int = 0) -> list[tuple[Frame, Prompts]]:
@@ -93,17 +94,17 @@ def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
 
 
 def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
-    """One object of each form; each form's own term is there, and moves the adapter."""
+    """One object of each form; all three are learnt from, points by a term of their own as well, and the adapter moves."""
     blob = np.zeros(SIZE, bool)
     blob[5:30, 45:75] = True
     click = Prompt(points=np.array([[20.0, 30.0], [2.0, 2.0]], np.float32), point_labels=np.array([1, 0]))
     mixed = Prompts(SIZE, (click, Prompt(mask=blob), Prompt(box=np.array([10, 40, 70, 58], np.float32))))
-    learner = Learner(sam, replace(CONFIG, agreement=0.0, fit=0.0), 0)
+    learner = Learner(sam, CONFIG, 0)
     for frame, _ in _frames(2):
         assert learner.observe(frame, mixed).accepted
         result = learner.step()
         assert result is not None and result.objects == 3
-        assert min(result.losses[term] for term in ("points", "tightness", "dice")) > 0
+        assert min(result.losses[term] for term in ("points", "dice")) > 0
     assert float(learner.low_rank[1].detach().abs().max()) > 0
 
 

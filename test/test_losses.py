@@ -15,11 +15,9 @@ from wesam_ros.adaptation.losses import (
     hard_iou,
     iou_loss,
     masked_prototypes,
-    outside_loss,
     point_loss,
-    tightness_loss,
 )
-from wesam_ros.adaptation.regions import box_extents, box_fit
+from wesam_ros.adaptation.regions import box_fit, box_pixels
 
 SURE = 30.0
 """A logit whose sigmoid is 1 in float32."""
@@ -65,42 +63,9 @@ def test_iou_of_masks_and_its_loss() -> None:
     assert iou_loss(torch.tensor([0.8, 0.1]), logits, target).tolist() == pytest.approx([0.09, 0.01])
 
 
-def test_tightness_is_zero_for_any_mask_that_touches_all_four_sides() -> None:
-    extents = box_extents(torch.tensor([[2.0, 1, 6, 5]]), (8, 8), margin=0.0)
-    diagonal = torch.full((1, 8, 8), -SURE)
-    for step in range(4):
-        diagonal[0, 1 + step, 2 + step] = SURE
-    assert tightness_loss(_logits((2, 1, 6, 5)), extents).item() == pytest.approx(0, abs=1e-5)
-    assert tightness_loss(diagonal, extents).item() == pytest.approx(0, abs=1e-5)
-
-
-def test_tightness_of_a_mask_that_fills_half_of_the_width() -> None:
-    """Columns: projection of 2 against 4, dice (2 * 2 + 1) / (2 + 4 + 1); rows fit."""
-    extents = box_extents(torch.tensor([[2.0, 1, 6, 5]]), (8, 8), margin=0.0)
-    assert tightness_loss(_logits((2, 1, 4, 5)), extents).item() == pytest.approx(1 - 5 / 7, abs=1e-5)
-
-
-def test_tightness_forgives_within_the_margin() -> None:
-    boxes = torch.tensor([[2.0, 2, 6, 6]])
-    off_by_one = _logits((3, 2, 7, 6))
-    assert tightness_loss(off_by_one, box_extents(boxes, (8, 8), margin=0.0)).item() > 0.1
-    assert tightness_loss(off_by_one, box_extents(boxes, (8, 8), margin=1.0)).item() == pytest.approx(0, abs=1e-5)
-
-
-def test_extents_share_a_pixel_that_the_box_cuts() -> None:
-    extents = box_extents(torch.tensor([[1.25, 0.0, 2.5, 4.0]]), (4, 4), margin=0.0)
-    assert extents.columns.tolist() == [[0, 0.75, 0.5, 0]]
-    assert extents.rows.tolist() == [[1, 1, 1, 1]]
-    assert extents.reach[0, 0].tolist() == [False, True, True, False]
-
-
-def test_outside_counts_what_lies_beyond_the_box_per_area_of_the_box() -> None:
-    extents = box_extents(torch.tensor([[0.0, 0, 4, 4]]), (8, 8), margin=0.0)
-    assert outside_loss(_logits((0, 0, 4, 4)), extents.reach, torch.ones(8, 8)).item() == pytest.approx(0, abs=1e-5)
-    assert outside_loss(_logits((0, 0, 8, 4)), extents.reach, torch.ones(8, 8)).item() == pytest.approx(SURE, rel=1e-5)
-    padding = torch.ones(8, 8)
-    padding[:, 4:] = 0
-    assert outside_loss(_logits((0, 0, 8, 4)), extents.reach, padding).item() == pytest.approx(0, abs=1e-5)
+def test_a_box_has_the_pixels_that_it_cuts() -> None:
+    pixels = box_pixels(torch.tensor([[1.25, 1.0, 2.5, 2.0], [3.0, 0.0, 9.0, 0.5]]), (3, 4))
+    assert pixels.int().tolist() == [[[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]]
 
 
 def test_points_by_hand() -> None:

@@ -17,7 +17,7 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Prompts
 
 SIZE = (60, 80)
-CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0)
+CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0, agreement=0.0, fit=0.0)
 
 
 def _learn(learner: Learner, stamps: range) -> None:

@@ -43,19 +43,17 @@ def test_masks_are_cut_filled_and_kept_apart() -> None:
     logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
     logits[1, :, 4] = 3
     frame = _frame(logits)
-    masks = corrected(logits, frame.evidence, torch.arange(2), frame.evidence.reach) > 0
+    masks = corrected(logits, frame.evidence) > 0
     expected = torch.zeros(2, 8, 8, dtype=torch.bool)
     expected[0, 3:6, :4] = True
     expected[1, 3:6, 4:] = True
     assert torch.equal(masks, expected)
-    only = corrected(logits, frame.evidence, torch.tensor([1]), frame.evidence.reach[1:])
-    assert torch.equal(only[0] > 0, expected[1])  # objects that were not drawn still have their share
 
 
 def test_without_depth_masks_are_only_cut_to_boxes_and_kept_apart() -> None:
     logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
     frame = _frame(logits, depth=False)
-    masks = corrected(logits, frame.evidence, torch.arange(2), frame.evidence.reach) > 0
+    masks = corrected(logits, frame.evidence) > 0
     assert torch.equal(masks[0], frame.evidence.reach[0]) and not masks[1].any()
 
 

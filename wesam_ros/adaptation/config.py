@@ -31,17 +31,13 @@ class AdaptationConfig:
     anchor: float = option(4.0, "weight of the dice loss of the student against the anchor's mask", minimum=0.0)
     contrastive: float = option(0.05, "weight of the contrastive loss between the student's and the anchor's embeddings", minimum=0.0)
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
-    tightness: float = option(0.4, "weight of the box tightness: the mask's projections against the box's", minimum=0.0)
-    outside: float = option(2.0, "weight of the penalty on mask outside the box", minimum=0.0)
     depth: float = option(
         2.0,
         "weight of what depth knows: no mask on the supporting surface, mask on what rises from it in one box only",
         minimum=0.0,
     )
     points: float = option(2.0, "weight of the points of a prompt as measurements", minimum=0.0)
-    margin: float = option(1.0, "pixels at low resolution by which a box may be wrong without cost", minimum=0.0)
 
-    neighbour: float = option(0.5, "weight of what the anchor said of the same object in the frame before", minimum=0.0, maximum=1.0)
     correct: bool = option(True, "cut the teacher's and the anchor's masks to what prompts and depth allow")
     teacher_age: int = option(50, "steps after which the teacher is asked again about a frame", minimum=1)
     cut: float = option(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.losses import logits_at
-from wesam_ros.adaptation.regions import box_extents, box_fit
+from wesam_ros.adaptation.regions import box_fit, box_pixels
 from wesam_ros.adaptation.support import Support
 from wesam_ros.sam.preprocessing import resized_size, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
@@ -88,7 +88,7 @@ def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int)
     points, labels = _points(own_points, own_labels)
     pointed = [each.mask is None and each.box is None for each in objects]  # only points tell of these
     strange, held = _things(raised, own_points, own_labels) if any(pointed) else ([], [])
-    in_box = box_extents(boxes, (grid_side, grid_side), 0.0).reach.numpy()
+    in_box = box_pixels(boxes, (grid_side, grid_side)).numpy()
     reach, core, claims = [], [], []
     for index, each in enumerate(objects):
         here, middle, mine = whole, np.zeros_like(whole), raised

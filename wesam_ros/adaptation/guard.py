@@ -41,8 +41,8 @@ class Judgement:
 
 def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
     """How well masks (n, h, w) bool of all objects of a frame fit what is known of them, (n,) in [0, 1]; see Judgement."""
-    everyone, evidence = torch.arange(len(masks), device=masks.device), frame.evidence
-    inside, surface = witnessed(evidence, everyone, evidence.reach)
+    evidence = frame.evidence
+    inside, surface = witnessed(evidence)
     overlap = (masks & inside).sum((1, 2))
     union = (inside | (masks & (surface | ~evidence.reach))).sum((1, 2))
     return torch.where(inside.flatten(1).any(1), overlap / union.clamp_min(1), prompt_fit(masks, evidence))

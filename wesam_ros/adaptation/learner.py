@@ -16,7 +16,6 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import rough_boxes
 from wesam_ros.adaptation.guard import Judgement, below_frozen, judge, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
-from wesam_ros.adaptation.neighbour import seconded
 from wesam_ros.adaptation.step import StepResult, training_step
 from wesam_ros.adaptation.support import Support, find_support
 from wesam_ros.data.frames import Frame
@@ -136,11 +135,7 @@ class Learner:
             return self._rejected("small_objects")
         prompts = prompts.select(np.flatnonzero(large))
         support = self._support(frame, prompts, self.sam.prompt_encoder.mask_input_size[0])
-        kept = with_anchor(self.sam, frame, prompts, support, self.config.precision)
-        if self.memory.last is not None and self.config.neighbour:
-            kept, count = seconded(kept, self.memory.last, self.config.neighbour)
-            self.counters["objects seen in the frame before"] += count
-        self.memory.add(kept)
+        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision))
         self.counters["accepted"] += 1
         return Verdict(True)
 

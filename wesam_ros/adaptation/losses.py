@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.adaptation.regions import Extents
-
 
 def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
     """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5, with its gamma).
@@ -46,30 +44,6 @@ def iou_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
         actual = hard_iou(logits > 0, target > 0.5)
     return (predicted - actual) ** 2
-
-
-def tightness_loss(logits: Tensor, extents: Extents) -> Tensor:
-    """The box as a measurement: the mask's projections onto both axes against the box's (BoxInst, Tian et al., CVPR 2021, eq. 2).
-
-    Within the margin of a box's side the projection may take either value: there it is its own target.
-    """
-    probability = logits.sigmoid()
-    total = logits.new_zeros(len(logits))
-    for axis, inside, unsure in ((1, extents.columns, extents.unsure_columns), (2, extents.rows, extents.unsure_rows)):
-        projection = probability.amax(axis)
-        target = torch.where(unsure, projection.detach(), inside)
-        total = total + dice_loss(projection, target)
-    return total
-
-
-def outside_loss(logits: Tensor, reach: Tensor, valid: Tensor) -> Tensor:
-    """Cross-entropy of the pixels beyond the reach (n, h, w) bool of box or coarse mask, where no mask can be, over the area in reach.
-
-    The sum is over pixels outside and the divisor the area inside, so that a small object's leak weighs as much as a large one's.
-    """
-    beyond = (~reach).float() * valid
-    area = reach.float().sum((1, 2)).clamp_min(1)
-    return (functional.softplus(logits) * beyond).sum((1, 2)) / area
 
 
 def logits_at(logits: Tensor, points: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class KeptFrame:
         pixels: (h, w, 3) uint8, the image at the model's size.
         prompts: of the n objects that may be learnt from, in the original image.
         evidence: what prompts and depth say of the objects, on the low-resolution grid.
-        anchor_logits: (n, low_res, low_res) float32, the frozen model's masks, as the frame before seconds them (neighbour.py).
+        anchor_logits: (n, low_res, low_res) float32, the frozen model's masks.
         anchor_prototypes: (n, c) float32, its prototypes of the objects, L2-normalised.
         background: (1, c) float32, its prototype of everything else.
         stamp_ns: time of the image.
@@ -57,7 +57,6 @@ class FrameMemory:
         self.frames: list[KeptFrame] = []
         self.held_back: deque[KeptFrame] = deque(maxlen=max(4, capacity // 8))
         self.newest: KeptFrame | None = None
-        self.last: KeptFrame | None = None
         self.answers: WeakKeyDictionary[KeptFrame, Answer] = WeakKeyDictionary()
         self.counts = (0, 0)  # frames seen, and those of them that may be learnt from
 
@@ -66,7 +65,6 @@ class FrameMemory:
         seen, learnable = self.counts
         hold = (seen + 1) % self.every == 0
         self.counts = (seen + 1, learnable + (not hold))
-        self.last = frame
         if hold:
             self.held_back.append(frame)
             return False

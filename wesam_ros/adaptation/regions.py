@@ -1,51 +1,21 @@
-"""Where a box lies on the decoder's grid: which pixels and which rows and columns it covers, surely or perhaps."""
+"""Boxes on the decoder's grid: which pixels they cover, and how well a mask fits one."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class Extents:
-    """n boxes on an (h, w) grid, with a margin by which each side may be wrong.
-
-    Attributes:
-        rows: (n, h) share of each row between the box's top and bottom; `columns` (n, w) likewise.
-        unsure_rows: (n, h) bool, rows within the margin of the top or bottom; `unsure_columns` (n, w) likewise.
-        reach: (n, h, w) bool, pixels in the box enlarged by the margin.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    unsure_rows: Tensor
-    unsure_columns: Tensor
-    reach: Tensor
-
-    def __getitem__(self, index: Tensor) -> Extents:
-        """The extents of some of the boxes."""
-        return Extents(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+def box_pixels(boxes: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(n, h, w) bool: the pixels of a grid (h, w) that boxes (n, 4), x0 y0 x1 y1 in pixels of the grid, cover or cut."""
+    rows, columns = (_touched(boxes[:, axis], boxes[:, axis + 2], length) for axis, length in ((1, grid[0]), (0, grid[1])))
+    return rows[:, :, None] & columns[:, None, :]
 
 
-def box_extents(boxes: Tensor, grid: tuple[int, int], margin: float) -> Extents:
-    """Extents of boxes (n, 4), x0 y0 x1 y1 in pixels of the grid, on a grid (h, w)."""
-    height, width = grid
-    columns, unsure_columns, reach_columns = _interval(boxes[:, 0], boxes[:, 2], width, margin)
-    rows, unsure_rows, reach_rows = _interval(boxes[:, 1], boxes[:, 3], height, margin)
-    return Extents(rows, columns, unsure_rows, unsure_columns, reach_rows[:, :, None] & reach_columns[:, None, :])
-
-
-def _interval(first: Tensor, last: Tensor, length: int, margin: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Of intervals (n,) on an axis of `length` pixels: covered share, whether a pixel is within the margin of an end, and the reach."""
+def _touched(first: Tensor, last: Tensor, length: int) -> Tensor:
+    """(n, length) bool: the pixels of an axis that intervals (n,) cover or cut."""
     start = torch.arange(length, device=first.device, dtype=torch.float32)[None]
-    end = start + 1
-    first, last = first[:, None], last[:, None]
-    share = (torch.minimum(end, last) - torch.maximum(start, first)).clamp(0, 1)
-    unsure = ((end > first - margin) & (start < first + margin)) | ((end > last - margin) & (start < last + margin))
-    reach = (end > first - margin) & (start < last + margin)
-    return share, unsure, reach
+    return (start + 1 > first[:, None]) & (start < last[:, None])
 
 
 def box_fit(masks: Tensor, boxes: Tensor) -> Tensor:

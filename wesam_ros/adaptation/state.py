@@ -16,7 +16,7 @@ from wesam_ros.adaptation.memory import Answer, KeptFrame
 from wesam_ros.sam.lora import Adapter, write_atomically
 from wesam_ros.sam.prompts import Prompt, Prompts
 
-FORMAT = 3
+FORMAT = 4
 """Of the state; a state of another format is refused."""
 
 
@@ -53,7 +53,7 @@ def resume(learner: Learner, path: Path) -> None:
 def pack(learner: Learner) -> dict[str, Any]:
     """The state as tensors, numbers, strings, lists and dictionaries, which torch.load takes with weights_only."""
     memory = learner.memory
-    newest = [frame for frame in (memory.newest, memory.last) if frame is not None]
+    newest = [] if memory.newest is None else [memory.newest]
     frames = list(dict.fromkeys([*memory.frames, *memory.held_back, *newest]))
     place = {frame: index for index, frame in enumerate(frames)}
     return {
@@ -69,7 +69,6 @@ def pack(learner: Learner) -> dict[str, Any]:
         "memory": [place[frame] for frame in memory.frames],
         "held_back": [place[frame] for frame in memory.held_back],
         "newest": None if memory.newest is None else place[memory.newest],
-        "last": None if memory.last is None else place[memory.last],
         "counts": memory.counts,
         "answers": [(place[frame], answer.logits.cpu(), answer.step) for frame, answer in memory.answers.items() if frame in place],
     }
@@ -101,7 +100,6 @@ def _unpack(learner: Learner, state: dict[str, Any]) -> None:
     memory.frames[:] = [frames[index] for index in state["memory"]]
     memory.held_back.extend(frames[index] for index in state["held_back"])
     memory.newest = None if state["newest"] is None else frames[state["newest"]]
-    memory.last = None if state["last"] is None else frames[state["last"]]
     memory.counts = tuple(state["counts"])
     for index, logits, step in state["answers"]:
         memory.answers[frames[index]] = Answer(logits.to(learner.sam.device), step)

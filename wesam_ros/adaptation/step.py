@@ -25,13 +25,10 @@ from wesam_ros.adaptation.losses import (
     hard_iou,
     iou_loss,
     masked_prototypes,
-    outside_loss,
     point_loss,
-    tightness_loss,
     witness_loss,
 )
 from wesam_ros.adaptation.memory import Answer, KeptFrame
-from wesam_ros.adaptation.regions import box_extents
 from wesam_ros.adaptation.views import Pixels, strong_view, weak_view
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.lora import LowRank
@@ -156,23 +153,23 @@ def gradients_from(block: int, low_rank: tuple[Tensor, Tensor]) -> LowRank:
     return a, b
 
 
-def witnessed(evidence: Evidence, chosen: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """What depth knows within the reach (n, h, w) of the chosen objects: pixels on the object, and pixels of the support surface."""
+def witnessed(evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """What depth knows within the reach of all of a frame's objects, (n, h, w) bool: pixels on the object, and of the support surface."""
     claimed = evidence.claims & evidence.reach
     alone = claimed.sum(0) == 1
-    return claimed[chosen] & reach & alone, evidence.surface & reach
+    return claimed & alone, evidence.surface & evidence.reach
 
 
-def corrected(logits: Tensor, evidence: Evidence, chosen: Tensor, reach: Tensor) -> Tensor:
-    """Masks (n, h, w) in {0, 1} of the chosen objects, from logits (all, h, w) of all of the frame's, as the measurements allow.
+def corrected(logits: Tensor, evidence: Evidence) -> Tensor:
+    """Masks (n, h, w) in {0, 1} of all of a frame's objects, from their logits, as the measurements allow.
 
     No mask leaves its reach, covers the support surface, or shares a pixel with another: where reaches overlap, the highest logit has it.
     What rises from the surface belongs to one of those that claim it.
     """
-    within = logits.masked_fill(~evidence.reach.index_copy(0, chosen, reach), -torch.inf)
+    within = logits.masked_fill(~evidence.reach, -torch.inf)
     highest = within == within.amax(0)
     winner = highest & (highest.cumsum(0) == 1)  # the first of equals; argmax over an axis of few is many times slower
-    return (winner[chosen] & reach & ~evidence.surface & ((logits[chosen] > 0) | evidence.claims[chosen])).float()
+    return (winner & evidence.reach & ~evidence.surface & ((logits > 0) | evidence.claims)).float()
 
 
 def loss_terms(
@@ -196,12 +193,9 @@ def loss_terms(
         config: the weights.
     """
     evidence, logits = frame.evidence[chosen], student.logits
-    extents = box_extents(evidence.boxes, (valid.shape[0], valid.shape[1]), config.margin)
-    reach = torch.where(evidence.boxed[:, None, None], extents.reach, evidence.reach) & (valid > 0)
-    inside, surface = witnessed(frame.evidence, chosen, reach)
+    inside, surface = (known[chosen] for known in witnessed(frame.evidence))
     anchor, pseudo = (
-        corrected(said, frame.evidence, chosen, reach) if config.correct else (said[chosen] > 0).float()
-        for said in (frame.anchor_logits, teacher)
+        (corrected(said, frame.evidence) if config.correct else (said > 0).float())[chosen] for said in (frame.anchor_logits, teacher)
     )
     # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be
     # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.
@@ -217,8 +211,6 @@ def loss_terms(
         "dice": config.dice * (dice_loss(probability, pseudo) * trusted).sum(),
         "iou": config.iou * (iou_loss(student.scores, logits, pseudo) * trusted).sum(),
         "anchor": config.anchor * (dice_loss(probability, anchor) * trusted).sum(),
-        "tightness": config.tightness * (tightness_loss(logits, extents) * everyone * evidence.boxed).sum(),
-        "outside": config.outside * (outside_loss(logits, reach, valid) * everyone).sum(),
         "depth": config.depth * (witness_loss(logits, inside, surface) * everyone).sum(),
     }
     if (evidence.point_labels >= 0).any():

@@ -22,7 +22,7 @@ from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import rough_boxes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
-from wesam_ros.adaptation.regions import box_extents
+from wesam_ros.adaptation.regions import box_pixels
 from wesam_ros.adaptation.step import Decode, Opinion, opinions
 from wesam_ros.adaptation.views import Pixels, strong_view, weak_view
 from wesam_ros.data.frames import Frame
@@ -227,4 +227,4 @@ def surroundings(frame: KeptFrame, chosen: Tensor) -> Tensor:
             boxes[row] = np.r_[places.min(0), places.max(0)] if len(places) else (0, 0, grid, grid)
     middle, half = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2 * SURROUNDINGS, CELL)
     enlarged = torch.from_numpy(np.concatenate([middle - half, middle + half], 1)).to(frame.anchor_logits.device)
-    return on_image(box_extents(enlarged, (grid, grid), 0.0).reach, frame.prompts.size)
+    return on_image(box_pixels(enlarged, (grid, grid)), frame.prompts.size)
