@@ -152,7 +152,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
 
 def test_corruption_depends_on_image_kind_and_seed_alone(tmp_path: Path, stand_in: list[tuple[int, str]]) -> None:
     root = write(tmp_path, [annotated(BOX)])
-    frames = read_coco_c(root, "snow", severity=3)
+    frames = read_coco_c(root, "snow@3")
     first, second = (frame.image for frame in frames)
     assert stand_in == [(3, "snow"), (3, "snow")]
     assert first.dtype == np.uint8
@@ -179,8 +179,8 @@ def test_what_coco_c_cannot_do_is_one_sentence(tmp_path: Path, stand_in: list[tu
     failed = r"imagecorruptions failed at fog for 000000000139 \(AttributeError.*pip install imagecorruptions-imaug"
     with pytest.raises(DatasetError, match=failed):
         read_coco_c(root, "fog")[0]
-    with pytest.raises(DatasetError, match="severity must be one of 1, 2, 3, 4, 5, but got 6"):
-        read_coco_c(root, "snow", severity=6)
+    with pytest.raises(DatasetError, match="severity must be one of 1, 2, 3, 4, 5, but got 'snow@6'"):
+        read_coco_c(root, "snow@6")
     with pytest.raises(DatasetError, match="seed must not be negative, but got -1"):
         read_coco_c(root, "snow", seed=-1)
     monkeypatch.setitem(sys.modules, "imagecorruptions", None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,10 +18,12 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.baselines.method import METHODS, method
 from wesam_ros.data import simulator
 from wesam_ros.data.codecs import decode_compressed_image
+from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.frames import Frame
+from wesam_ros.evaluation.command import _expanded, source_of
 from wesam_ros.evaluation.evaluate import Cell, run_cell
-from wesam_ros.evaluation.protocol import KINDS, Fold, draw, simulated
-from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread
+from wesam_ros.evaluation.protocol import KINDS, Fold, draw, halves, simulated
+from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread, rows_as_csv
 from wesam_ros.sam.checkpoints import load_sam
 
 SIZE = (60, 80)
@@ -152,7 +155,11 @@ def test_tables() -> None:
     for rows in (ROWS, [*ROWS, _row("direct", 1, 0.6)]):  # a further seed gives a domain no more weight
         assert "| direct | box | 55.0 | 40.0 |" in as_markdown(rows)
     assert "| ours | 68.0 | +8.0 | 80 |" in markdown
-    assert as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,direct,0,0.6,0.5,0.8")
+    assert rows_as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,direct,0,0.6,0.5,0.8")
+    table = as_csv(ROWS).split("\n\n")[1].splitlines()
+    assert table == ['"clean prompts: mIoU in percent, on frames never adapted to"', "method,dim box,camera box", *table[2:]]
+    assert table[3] == "ours,68.0 ± 2.8,-"
+    assert "| osd dim box | camera box | simulator dim box |" in as_markdown([{**ROWS[0], "dataset": "osd"}, ROWS[4], ROWS[0]])
     page = as_html([{**ROWS[0], "picture": "aGVsbG8="}, *ROWS[1:]], "a < b")
     assert page.count("data:image/jpeg;base64,aGVsbG8=") == page.count("<img") == 1
     assert as_html(ROWS, "a < b").count("<svg") == 2 and "a &lt; b" in as_html(ROWS, "a < b")
@@ -164,7 +171,7 @@ def test_a_killed_comparison_goes_on_where_it_was(
     """Of two cells one is done, and the line of the other was cut: only that one is done again. A later call adds to the files."""
     asked = []
 
-    def result(setting: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    def result(setting: Any, wanted: dict[str, Any], device: str) -> dict[str, Any]:
         asked.append(wanted["method"])
         return {**_row(wanted["method"], 0, 0.6), **wanted}
 
@@ -189,8 +196,68 @@ def test_a_killed_comparison_goes_on_where_it_was(
     assert cli.main([*words, "--steps", "7"]) == 2
     assert "steps was 180 and is now 7" in capsys.readouterr().err
     (tmp_path / "setting.json").unlink()
-    assert cli.main(words) == 2
-    assert "but setting.json is not" in capsys.readouterr().err
+    for rows in ("method.json", "rows.jsonl"):
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert rows in said and "but setting.json is not" in said
+        (tmp_path / rows).unlink(missing_ok=True)
+
+
+def test_where_a_cell_fails_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def result(setting: Any, wanted: dict[str, Any], device: str) -> dict[str, Any]:
+        if wanted["method"] == "ours":
+            raise ValueError("the disk is on fire")
+        return {**_row(wanted["method"], 0, 0.6), **wanted, "source_miou": float("nan")}  # as with --no-source
+
+    monkeypatch.setattr("wesam_ros.evaluation.command._result", result)
+    words = ["evaluate", "sim:dim", "--methods", "direct", "ours", "--prompts", "box", "--out", str(tmp_path)]
+    assert cli.main(words) == 2 and "the disk is on fire" in capsys.readouterr().err
+    assert "NaN" not in (tmp_path / "method.json").read_text()
+    assert cli.main([*words[:4], *words[5:]]) == 0  # direct is read back, and has no figure for the source domain
+    (row,) = json.loads((tmp_path / "method.json").read_text())
+    assert row["method"] == "direct" and row["source_miou"] is None
+    assert "| direct | - |" in (tmp_path / "method.md").read_text()
+
+
+def _folder(path: Path, names: Sequence[str]) -> Path:
+    labels = np.zeros(SIZE, np.uint8)
+    labels[10:30, 10:40] = 1
+    for name in names:
+        for part, pixels in (("images", np.zeros((*SIZE, 3), np.uint8)), ("masks", labels)):
+            file = path / part / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(file), pixels)
+    return path
+
+
+def test_a_data_set_is_halved_by_sequence(tmp_path: Path) -> None:
+    first, second = source_of(f"folder:{_folder(tmp_path / 'mine', ('lab/1', 'lab/2', 'hall/1', 'yard/1'))}", 128).load()
+    for fold, learnt in ((first, {"hall", "yard"}), (second, {"lab"})):
+        assert {frame.sequence for frame in fold.adapt} == learnt
+        assert {frame.sequence for frame in fold.test} == {"hall", "lab", "yard"} - learnt
+    with pytest.raises(DatasetError, match="at least 2 frames, but there are 1"):
+        source_of(f"folder:{_folder(tmp_path / 'single', ('1',))}", 128).load()
+    assert halves(["table"] * 5) == ([0, 1, 2], [3, 4])
+
+
+def test_rows_of_other_data_are_not_taken_for_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [_folder(tmp_path / day / "table", ("a/1", "b/1")) for day in ("monday", "tuesday")]
+    monkeypatch.setattr("wesam_ros.evaluation.command._result", lambda setting, wanted, device: {**_row("direct", 0, 0.6), **wanted})
+    out = ["--methods", "direct", "--out", str(tmp_path / "out")]
+    assert cli.main(["evaluate", *(f"folder:{each}" for each in folders), *out]) == 2
+    assert cli.main(["evaluate", f"folder:{folders[0]}", *out]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", f"folder:{folders[1]}", *out]) == 2
+    assert f"folder table was '{folders[0]}' and is now '{folders[1]}'" in capsys.readouterr().err
+
+
+def test_each_corruption_of_coco_is_a_data_set() -> None:
+    assert [source_of(each, 9).domain for each in _expanded("coco-c:x")][:2] == ["gaussian_noise", "shot_noise"]
+    assert _expanded("coco-c/snow@3:x") == ["coco-c/snow@3:x"] and source_of("coco-c/snow@3:x", 9).domain == "snow@3"
 
 
 def test_data_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

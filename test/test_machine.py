@@ -17,6 +17,14 @@ with worker_pool(1) as pool:
     pool.submit(time.sleep, 600).result()
 """
 
+FAILING = """
+import time
+from wesam_ros.machine import worker_pool
+with worker_pool(2) as pool:
+    running = [pool.submit(time.sleep, 600), pool.submit(int, "no number"), *(pool.submit(time.sleep, 600) for _ in range(8))]
+    running[1].result()
+"""
+
 FAULTS = """
 import resource, sys, threading
 import torch
@@ -67,3 +75,8 @@ def test_workers_end_with_a_command_that_is_killed() -> None:
     while _runs(worker) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _runs(worker)
+
+
+def test_where_one_piece_of_work_fails_the_others_are_not_waited_for() -> None:
+    run = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 1 and "no number" in run.stderr

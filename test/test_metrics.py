@@ -130,3 +130,11 @@ def test_mean_iou(images: list[list[float]], expected: float) -> None:
 )
 def test_boundary_f(predicted: np.ndarray, true: np.ndarray, tolerance: float, expected: float) -> None:
     assert metrics.boundary_f(predicted[None], true[None], tolerance).tolist() == pytest.approx([expected])
+
+
+def test_boundary_f_where_nobody_knows_the_outline() -> None:
+    """A ring of void 2 pixels wide about an object of 4 x 4, as in VOC: a mask that ends within the ring is right."""
+    true, ring = square(4, 4, 8, 8), square(2, 2, 10, 10) & ~square(4, 4, 8, 8)
+    within = square(2, 2, 10, 10)
+    assert metrics.boundary_f(within[None], true[None], 1.0, ring).tolist() == [1.0]
+    assert metrics.boundary_f(within[None], true[None], 1.0).tolist() == [0.0]

@@ -80,6 +80,9 @@ def overrides(config: type, given: Sequence[str]) -> dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or name not in known:
             raise ValueError(f"a setting is NAME=VALUE with a name of {', '.join(known)}, but got {text!r}")
-        values[name] = {"true": True, "false": False}.get(value, value) if known[name].type is bool else known[name].type(value)
+        try:
+            values[name] = {"true": True, "false": False}.get(value, value) if known[name].type is bool else known[name].type(value)
+        except ValueError:
+            raise ValueError(f"{name} must be of type {known[name].type.__name__}, but got {value!r}") from None
         known[name].check(values[name])
     return values

@@ -6,8 +6,11 @@ import ctypes
 import multiprocessing
 import os
 import platform
+import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -47,12 +50,25 @@ def keep_freed_memory() -> bool:
     return all(result == 1 for result in results)
 
 
-def worker_pool(count: int) -> ProcessPoolExecutor:
-    """A pool of fresh processes that end with this one, even if it is killed: else they would compute on for nobody."""
-    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_parent)
+@contextmanager
+def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes that end with this one, even if it is killed, and at once where the context ends by an exception, as at
+    Ctrl-C: else they would compute on for nobody.
+    """
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                if child not in others:
+                    child.kill()
+            raise
 
 
 def _end_with_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -84,10 +84,10 @@ def witness_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
 
 
 def contrastive_loss(prototypes: Tensor, anchors: Tensor, others: Tensor, temperature: float) -> Tensor:
-    """InfoNCE (n,): each object's teacher prototype against its anchor prototype, among all others (WeSAM, eq. 6).
+    """InfoNCE (n,): each object's prototype against its anchor prototype, among all others (WeSAM, eq. 6).
 
     Args:
-        prototypes: (n, c) of the teacher, L2-normalised.
+        prototypes: (n, c) of the model that learns, L2-normalised.
         anchors: (n, c) of the anchor, L2-normalised, the same objects in the same order.
         others: (m, c) further negatives, such as the background and prototypes of earlier frames; m may be 0.
         temperature: divides the cosines.

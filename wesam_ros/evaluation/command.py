@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from wesam_ros import __version__
 from wesam_ros.baselines.method import METHODS, method
+from wesam_ros.data.datasets.coco_c import KINDS as CORRUPTIONS
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.evaluation.protocol import KINDS, NOISES, OTHER_FRAMES, Fold, Source, dataset, recording, simulated, tables
 from wesam_ros.machine import processor, worker_pool
@@ -26,7 +28,11 @@ SOURCE_TABLES = range(900, 908)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
     names = ", ".join(DATASETS)
-    parser.add_argument("data", nargs="+", help=f"sim:DOMAIN, NAME:FOLDER, NAME/SPLIT:FOLDER (of {names}), or a labelled recording")
+    parser.add_argument(
+        "data",
+        nargs="+",
+        help=f"sim:DOMAIN, NAME:FOLDER, NAME/SPLIT:FOLDER (of {names}), or a labelled recording; coco-c:FOLDER is all of its 15 splits",
+    )
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -41,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=128, help="most frames of a data set's split (default: %(default)s)")
     parser.add_argument("--model", default="tiny", help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, help="of the model; tiny has its own")
+    parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: %(default)s)")
     parser.add_argument("--no-source", action="store_true", help="do not measure forgetting, which needs the simulator")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
     parser.add_argument(
@@ -49,30 +56,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder for rows.jsonl, method.json, tables and report of this call and of earlier ones",
     )
-    parser.epilog = "methods: " + "; ".join(f"{name}: {entry.text}" for name, entry in METHODS.items())
+    methods = "; ".join(f"{name}: {entry.text}" for name, entry in METHODS.items())
+    sets = "; ".join(f"{name}: {entry.description}" for name, entry in DATASETS.items())
+    parser.epilog = f"methods: {methods}. Data sets: {sets}."
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, then writes the tables of all that is done; returns the exit status."""
-    if args.steps < 1 or args.workers < 1:
-        raise ValueError(f"--steps and --workers must be at least 1, but got {args.steps} and {args.workers}")
+    if min(args.steps, args.workers, args.limit) < 1:
+        raise ValueError(f"--steps, --workers and --limit must be at least 1, but got {args.steps}, {args.workers} and {args.limit}")
     for name in args.methods:
         method(name)  # an unknown one is an error now, not in hours
+    args.data = [each for data in args.data for each in _expanded(data)]
+    sources = [source_of(data, args.limit) for data in args.data]
+    for data, source in zip(args.data, sources, strict=True):
+        if source.dataset in DATASETS:  # so is a folder that is not what it was said to be; simulating takes long, and cannot fail
+            _folds(data, args.limit)
     args.out.mkdir(parents=True, exist_ok=True)
     setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit)
-    _check_same(args.out / "setting.json", setting)
-    book = args.out / "rows.jsonl"
+    _check_same(args.out / "setting.json", setting, sources)
     done = _read(args.out)
     todo = [cell for cell in _cells(args) if _key(cell) not in done]
     print(f"{len(done)} cells are done, {len(todo)} to do", flush=True)
-    with book.open("a", encoding="utf-8") as file:
-        for count, row in enumerate(_results(setting, todo, args.workers), 1):
-            done[_key(row)] = row
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            print(f"{count}/{len(todo)}  {' '.join(map(str, _key(row)))}: mIoU {100 * row['miou']:.1f}", flush=True)
-    asked = dict.fromkeys(_key(cell) for cell in _cells(args))
-    _write(args.out, [done[key] for key in (*asked, *(key for key in done if key not in asked))])
+    try:
+        with (args.out / "rows.jsonl").open("a", encoding="utf-8") as book:
+            for count, row in enumerate(_results(setting, todo, args.workers, args.device), 1):
+                done[_key(row)] = row
+                book.write(_as_json(row) + "\n")
+                book.flush()
+                print(f"{count}/{len(todo)}  {' '.join(map(str, _key(row)))}: mIoU {100 * row['miou']:.1f}", flush=True)
+    finally:  # where a cell has failed, or Ctrl-C came, the tables are of the others
+        asked = dict.fromkeys(_key(cell) for cell in _cells(args))
+        _write(args.out, [done[key] for key in (*asked, *(key for key in done if key not in asked)) if key in done])
     return 0
 
 
@@ -87,17 +102,26 @@ class Setting:
     limit: int
 
 
-def _check_same(file: Path, setting: Setting) -> None:
-    """Notes the setting beside the rows; ValueError where the rows that are there were made with another one."""
-    now = {name: value if isinstance(value, int) else str(value) for name, value in vars(setting).items()}
-    if not file.exists():
-        if (rows := file.with_name("method.json")).exists():
-            raise ValueError(f"{rows} is there, but {file.name} is not, which says how its rows were made; put it beside them")
-        write_atomically(file, (json.dumps(now) + "\n").encode())
-    before = json.loads(file.read_text(encoding="utf-8"))
+def _check_same(file: Path, setting: Setting, sources: Sequence[Source]) -> None:
+    """Notes the setting beside the rows, and where data of one's own lie; ValueError where rows were made, or would be, of another one."""
+    now: dict[str, Any] = {name: value if isinstance(value, int) else str(value) for name, value in vars(setting).items()}
+    before = now
+    if file.exists():
+        before = _loaded(file)
+    else:
+        for rows in (file.with_name("method.json"), file.with_name("rows.jsonl")):
+            if rows.exists():
+                raise ValueError(f"{rows} is there, but {file.name} is not, which says how its rows were made; put it beside them")
+    places: dict[str, str] = dict(before.get("places", {}))
     changed = [f"{name} was {before.get(name)!r} and is now {value!r}" for name, value in now.items() if before.get(name) != value]
+    for source in sources:
+        if source.place and places.setdefault(name := f"{source.dataset} {source.domain}", source.place) != source.place:
+            changed.append(f"{name} was {places[name]!r} and is now {source.place!r}")
     if changed:
         raise ValueError(f"{file.parent} holds rows of another setting: {', '.join(changed)}; give the same, or another --out")
+    wanted = now | ({"places": places} if places else {})
+    if not file.exists() or wanted != before:
+        write_atomically(file, (json.dumps(wanted) + "\n").encode())
 
 
 KEYS = ("dataset", "domain", "fold", "prompt", "prompt_noise", "method", "seed")
@@ -123,30 +147,64 @@ def _read(out: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
     A last line that a kill has cut is left out, and done again.
     """
     table, book = out / "method.json", out / "rows.jsonl"
-    done = {_key(row): row for row in (json.loads(table.read_text(encoding="utf-8")) if table.exists() else ())}
+    done = {_key(row): row for row in map(_from_json, _loaded(table) if table.exists() else ())}
+    found = book.read_text(encoding="utf-8") if book.exists() else ""
     whole = ""
-    for line in book.read_text(encoding="utf-8").splitlines() if book.exists() else ():
+    for line in found.splitlines():
         try:
-            row = json.loads(line)
+            row = _from_json(json.loads(line))
         except json.JSONDecodeError:
             continue
         done[_key(row)] = row
         whole += line + "\n"
-    if book.exists():
-        book.write_text(whole, encoding="utf-8")
+    if whole != found:
+        write_atomically(book, whole.encode())
     return done
 
 
-def _results(setting: Setting, todo: Sequence[dict[str, Any]], workers: int) -> Iterator[dict[str, Any]]:
+def _loaded(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); put back an earlier one, or give another --out") from error
+
+
+FIGURES = ("miou", "boundary_f", "source_miou", "prequential", "prequential_last_third")
+
+
+def _as_json(row: dict[str, Any]) -> str:
+    """A row; figures of which there are none, NaN here, are null there."""
+
+    def strict(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: strict(each) for name, each in value.items()}
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(strict(row))
+
+
+def _from_json(row: dict[str, Any]) -> dict[str, Any]:
+    def number(value: float | None) -> float:
+        return math.nan if value is None else value
+
+    figures = {name: number(row[name]) for name in FIGURES}
+    return {**row, **figures, "cross": {kind: number(value) for kind, value in row["cross"].items()}}
+
+
+def _results(setting: Setting, todo: Sequence[dict[str, Any]], workers: int, device: str) -> Iterator[dict[str, Any]]:
     if workers == 1:
-        yield from (_result(setting, cell) for cell in todo)
+        yield from (_result(setting, cell, device) for cell in todo)
         return
     with worker_pool(workers) as pool:
-        for future in as_completed([pool.submit(_result, setting, cell) for cell in todo]):
-            yield future.result()
+        waiting = iter(todo)
+        running = {pool.submit(_result, setting, cell, device) for cell in islice(waiting, workers)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(_result, setting, cell, device) for cell in islice(waiting, len(finished))}
+            yield from (future.result() for future in finished)
 
 
-def _result(setting: Setting, wanted: dict[str, Any]) -> dict[str, Any]:
+def _result(setting: Setting, wanted: dict[str, Any], device: str) -> dict[str, Any]:
     """One finished row; runs in a worker, which keeps model and frames for its next cell."""
     import torch
 
@@ -156,10 +214,17 @@ def _result(setting: Setting, wanted: dict[str, Any]) -> dict[str, Any]:
     folds = _folds(wanted["data"], setting.limit)
     cell = Cell(**{name: wanted[name] for name in KEYS})
     label = " ".join(map(str, _key(wanted)))
-    sam = _model(setting.model, setting.checkpoint)
+    sam = _model(setting.model, setting.checkpoint, device)
     scenes = _scenes() if setting.forgetting else ()
     row = run_cell(sam, cell, folds[cell.fold], scenes, setting.steps, lambda text: print(f"  {label}: {text}", flush=True))
-    return {**row.flat(), "model": setting.model, "machine": processor(), "wesam_ros": __version__}
+    machine = processor() if sam.device.type == "cpu" else torch.cuda.get_device_name(sam.device)
+    return {**row.flat(), "model": setting.model, "machine": machine, "wesam_ros": __version__}
+
+
+def _expanded(data: str) -> list[str]:
+    """The data sets that an argument stands for: of COCO-C without a split, each kind of corruption."""
+    name, _, folder = data.partition(":")
+    return [f"coco-c/{kind}:{folder}" for kind in CORRUPTIONS] if name == "coco-c" and folder else [data]
 
 
 def source_of(data: str, limit: int) -> Source:
@@ -190,18 +255,19 @@ def _scenes() -> Any:
 
 
 @cache
-def _model(name: str, checkpoint: Path | None) -> Any:
+def _model(name: str, checkpoint: Path | None, device: str) -> Any:
     from wesam_ros.sam.checkpoints import load_sam
 
-    return load_sam(name, checkpoint)
+    return load_sam(name, checkpoint, device)
 
 
 def _write(out: Path, rows: Sequence[dict[str, Any]]) -> None:
-    from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown
+    from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, rows_as_csv
 
     kept = [{name: value for name, value in row.items() if name not in ("curve", "picture")} for row in rows]
     for name, text in (
-        ("method.json", json.dumps(kept, indent=1) + "\n"),
+        ("method.json", json.dumps([json.loads(_as_json(row)) for row in kept], indent=1) + "\n"),
+        ("rows.csv", rows_as_csv(rows)),
         ("method.csv", as_csv(rows)),
         ("method.md", as_markdown(rows)),
         ("method.html", as_html(rows, "Adaptation methods compared")),

@@ -147,7 +147,7 @@ def _held_out(
             masks = engine.decode(embedding, seen.prompts).masks
             ious[kind].append([float(value) for value in mask_iou(masks, seen.masks, seen.void)])
             if kind == learnt:
-                edges.append([float(value) for value in boundary_f(masks, seen.masks)])
+                edges.append([float(value) for value in boundary_f(masks, seen.masks, void=seen.void)])
                 if index == len(frames) // 2:
                     picture = _picture(frame, masks)
     return {kind: mean_iou(values) for kind, values in ious.items()}, mean_iou(edges), picture

@@ -100,14 +100,17 @@ def mean_iou(images: Iterable[Sequence[float] | Float64]) -> float:
     return float(np.mean(means)) if means else float("nan")
 
 
-def boundary_f(predicted: Bool, true: Bool, tolerance: float = 2.0) -> Float64:
+def boundary_f(predicted: Bool, true: Bool, tolerance: float = 2.0, void: Bool | None = None) -> Float64:
     """(n,) boundary F-measure of masks (n, H, W): harmonic mean of the shares of boundary pixels that lie within `tolerance` pixels of
     the other mask's boundary (Csurka et al., BMVC 2013; Perazzi et al., CVPR 2016, eq. 2).
 
     The boundary is the outermost row of pixels inside a mask; where the image ends there is none. Two masks without a boundary score 1.
+    Pixels that are True in `void` (H, W) are taken from both masks: where nobody knows, no outline is right or wrong.
     """
     if predicted.shape != true.shape or predicted.ndim != 3:
         raise ValueError(f"masks must both be (n, H, W), but got {predicted.shape} and {true.shape}")
+    if void is not None:
+        predicted, true = predicted & ~void, true & ~void
     return np.array([_boundary_f(p, t, tolerance) for p, t in zip(predicted, true, strict=True)], np.float64)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.weak_labels import coarse_mask, points_prompt
@@ -60,12 +61,20 @@ class Fold:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set by name: `dataset` and `domain` are the columns of the tables, `folds` how many `load` gives."""
+    """A data set by name.
+
+    Attributes:
+        dataset: column of the tables; `domain` likewise.
+        folds: how many `load` gives.
+        load: reads it, or as much as tells whether it is there.
+        place: where data of one's own lie, which the columns do not tell apart; "" for a published data set or the simulator.
+    """
 
     dataset: str
     domain: str
     folds: int
     load: Callable[[], list[Fold]]
+    place: str = ""
 
 
 def draw(frame: Frame, kind: str, noise: str, rng: np.random.Generator) -> Prompted:
@@ -153,8 +162,9 @@ def dataset(name: str, folder: Path, split: str, limit: int) -> Source:
     Args:
         name: of DATASETS.
         folder: where it is.
-        split: every other frame of this split to adapt to, the rest to score on, and the other way round. "": the splits train
-            and test (or val), one to adapt to and one to score on; where it has not got both, as with its default split.
+        split: every other scene of this split to adapt to, the rest to score on, and the other way round; a single one is cut in the
+            middle. "": the splits train and test (or val), one to adapt to and one to score on; where it has not got both, as with its
+            default split.
         limit: the most frames of either.
     """
     entry = DATASETS[name]
@@ -164,12 +174,35 @@ def dataset(name: str, folder: Path, split: str, limit: int) -> Source:
 
     def load() -> list[Fold]:
         if apart:
-            return [Fold(_some(entry.read(folder, earlier), limit), _some(entry.read(folder, later), limit))]
+            try:
+                return [
+                    Fold(*(_some(frames, range(len(frames)), limit) for frames in (entry.read(folder, earlier), entry.read(folder, later))))
+                ]
+            except DatasetError as error:
+                raise DatasetError(
+                    f"{error}. For halves of the split {entry.default!r} alone give {name}/{entry.default}:{folder}"
+                ) from error
         frames = entry.read(folder, split or entry.default)
-        halves = [_some(frames, 2 * limit)[first::2] for first in (0, 1)]
-        return [Fold(halves[0], halves[1]), Fold(halves[1], halves[0])]
+        first, second = (_some(frames, half, limit) for half in halves(frames.scenes))
+        return [Fold(first, second), Fold(second, first)]
 
+    if name == "folder":
+        return Source(name, folder.resolve().name, 2, load, str(folder.resolve()))
     return Source(name, split or name, 1 if apart else 2, load)
+
+
+def halves(scenes: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Indices of frames, from each one's scene: those of every other scene, and the others; of a single scene, its first half and the rest.
+
+    Raises:
+        DatasetError: there are fewer than two frames.
+    """
+    if len(scenes) < 2:
+        raise DatasetError(f"halves need at least 2 frames, but there are {len(scenes)}; give more images")
+    order = {scene: place for place, scene in enumerate(dict.fromkeys(scenes))}
+    side = [order[scene] % 2 for scene in scenes] if len(order) > 1 else [2 * index // len(scenes) for index in range(len(scenes))]
+    first, second = ([index for index, each in enumerate(side) if each == wanted] for wanted in (0, 1))
+    return first, second
 
 
 class Some(Sequence[Frame]):
@@ -187,9 +220,10 @@ class Some(Sequence[Frame]):
         return self._frames[self._indices[index]]
 
 
-def _some(frames: Any, limit: int) -> Some:
-    """At most `limit` frames, evenly spread."""
-    return Some(frames, np.unique(np.linspace(0, len(frames) - 1, min(limit, len(frames))).round().astype(int)).tolist())
+def _some(frames: Any, indices: Sequence[int], limit: int) -> Some:
+    """At most `limit` of the frames at the indices, evenly spread."""
+    taken = np.unique(np.linspace(0, len(indices) - 1, min(limit, len(indices))).round().astype(int))
+    return Some(frames, [indices[place] for place in taken])
 
 
 def recording(path: Path) -> Source:
@@ -204,4 +238,4 @@ def recording(path: Path) -> Source:
         cut = 2 * len(frames) // 3
         return [Fold(frames[:cut], frames[cut:])]
 
-    return Source("recording", path.stem, 1, load)
+    return Source("recording", path.stem, 1, load, str(path.resolve()))

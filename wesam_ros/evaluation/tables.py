@@ -22,10 +22,19 @@ COLUMNS = (
     *("miou", "boundary_f", "source_miou", "prequential", "prequential_last_third", "seconds_per_step", "steps"),
 )
 LEAST_GAP = 0.005
-COLOURS = ("frozen", "adapted", "good", "bad", "third", "fourth")
+COLOURS = ("frozen", "adapted", "good", "bad", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
 def as_csv(rows: Rows) -> str:
+    """All tables, one after another: its title, its header, its lines, and an empty one."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for title, (header, lines) in grids(rows).items():
+        writer.writerows([[title], header, *lines, []])
+    return text.getvalue()
+
+
+def rows_as_csv(rows: Rows) -> str:
     """All rows, a line each, without the curves."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -79,7 +88,11 @@ def grids(rows: Rows) -> dict[str, tuple[list[str], list[list[str]]]]:
         places = list(dict.fromkeys((row["dataset"], row["domain"], row["prompt"]) for row in part))
         cells = {place: _of(part, dataset=place[0], domain=place[1], prompt=place[2]) for place in places}
         tables[f"{noise} prompts: mean over domains, in points of mIoU; gap closed in percent, where labels gain"] = _summary(part)
-        header = ["method", *(f"{domain} {prompt}" for _, domain, prompt in places)]
+        domains = [domain for _, domain in dict.fromkeys((dataset, domain) for dataset, domain, _ in places)]
+        header = [
+            "method",
+            *(f"{domain if domains.count(domain) == 1 else f'{dataset} {domain}'} {prompt}" for dataset, domain, prompt in places),
+        ]
         for title, entry in (
             ("mIoU in percent, on frames never adapted to", _score),
             ("gap closed between direct and supervised, in percent", _gap),

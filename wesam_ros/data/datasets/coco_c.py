@@ -28,36 +28,37 @@ KINDS = (
     *("snow", "frost", "fog", "brightness"),
     *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-SEVERITIES = (1, 2, 3, 4, 5)
+SEVERITIES = ("1", "2", "3", "4", "5")
 
 
-def read_coco_c(folder: Path, split: str = "gaussian_noise", *, severity: int = 5, seed: int = 0) -> Frames[Annotated]:
+def read_coco_c(folder: Path, split: str = "gaussian_noise", *, seed: int = 0) -> Frames[Annotated]:
     """Frames of COCO's val2017 with one kind of corruption; layout and labels as for `read_coco`.
 
     Args:
         folder: COCO's.
-        split: the kind, of `KINDS`.
-        severity: 1 to 5; WeSAM's protocol takes 5.
+        split: KIND or KIND@SEVERITY, such as "snow@3": of `KINDS`, and 1 to 5; WeSAM's protocol takes 5, as does this by itself.
         seed: the same seed gives an image the same corruption, whatever was read before it.
 
     Raises:
         DatasetError: as for `read_coco`; the package `imagecorruptions` is missing or fails; a kind, severity or seed that cannot be.
     """
-    check_split(split, KINDS)
-    if severity not in SEVERITIES:
-        raise DatasetError(f"severity must be one of {', '.join(map(str, SEVERITIES))}, but got {severity}")
+    kind, at, severity = split.partition("@")
+    check_split(kind, KINDS)
+    if at and severity not in SEVERITIES:
+        raise DatasetError(f"severity must be one of {', '.join(SEVERITIES)}, but got {split!r}; give it as in snow@3")
+    strength = int(severity or 5)
     if seed < 0:
         raise DatasetError(f"seed must not be negative, but got {seed}")
     corrupt = _corrupt()
 
     def read(part: Annotated) -> Frame:
         frame = read_annotated(part)
-        with _seeded((seed, zlib.crc32(f"{split}/{part.name}".encode()))):
+        with _seeded((seed, zlib.crc32(f"{kind}/{part.name}".encode()))):
             try:
-                image = corrupt(frame.image, severity=severity, corruption_name=split)
+                image = corrupt(frame.image, severity=strength, corruption_name=kind)
             except Exception as error:  # releases that do not fit the installed NumPy or scikit-image raise many kinds
                 raise DatasetError(
-                    f"imagecorruptions failed at {split} for {part.name} ({type(error).__name__}: {error}); "
+                    f"imagecorruptions failed at {kind} for {part.name} ({type(error).__name__}: {error}); "
                     "a release of it that fits NumPy 2: pip install imagecorruptions-imaug"
                 ) from error
         return replace(frame, image=np.asarray(image, np.uint8))

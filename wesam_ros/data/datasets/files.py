@@ -39,10 +39,15 @@ class Frames(Generic[Part]):
     Args:
         parts: what is known of each frame before its files are read.
         read: makes the frame of a part; a ValueError of it becomes a DatasetError that names the part.
+        scene_of: of a part; None where each frame is of a scene of its own.
+
+    Attributes:
+        scenes: each frame's scene; where a split cuts through one, frames to learn from and frames to score on show the same things.
     """
 
-    def __init__(self, parts: Sequence[Part], read: Callable[[Part], Frame]) -> None:
+    def __init__(self, parts: Sequence[Part], read: Callable[[Part], Frame], scene_of: Callable[[Part], str] | None = None) -> None:
         self._parts, self._read = parts, read
+        self.scenes = [str(index) if scene_of is None else scene_of(part) for index, part in enumerate(parts)]
 
     def __len__(self) -> int:
         return len(self._parts)

@@ -53,7 +53,11 @@ def read_folder(folder: Path, split: str = "all", *, void: int | None = None) ->
         ids = read_ids(pair.mask, LAYOUT)
         unknown = ids == void if void is not None else None
         labels = ids if unknown is None else np.where(unknown, 0, ids).astype(np.uint16)
-        parent = Path(pair.name).parent.as_posix()
-        return Frame(image=read_image(pair.image), labels=labels, void=unknown, sequence=pair.name if parent == "." else parent)
+        return Frame(image=read_image(pair.image), labels=labels, void=unknown, sequence=_sequence(pair))
 
-    return Frames(pairs, read)
+    return Frames(pairs, read, _sequence)
+
+
+def _sequence(pair: Pair) -> str:
+    parent = Path(pair.name).parent.as_posix()
+    return pair.name if parent == "." else parent

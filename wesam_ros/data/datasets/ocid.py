@@ -56,7 +56,7 @@ def read_ocid(folder: Path, split: str = "all") -> Frames[_View]:
     chosen = sorted(_of_split(sequences, split), key=natural)
     views = [_View(each, root / each, path.name) for each in chosen for path in sorted((root / each / "rgb").glob("*.png"))]
     check_files([view.folder / part / view.file for view in views for part in ("depth", "label")], LAYOUT)
-    return Frames(views, _read)
+    return Frames(views, _read, lambda view: _scene(view.sequence))
 
 
 def _of_split(sequences: list[str], split: str) -> list[str]:

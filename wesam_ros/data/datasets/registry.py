@@ -33,7 +33,12 @@ DATASETS: dict[str, Dataset] = {
     "ocid": Dataset(ocid.read_ocid, ocid.SPLITS, "all", "Object Clutter Indoor Dataset: RGB-D, tables and floors (OCID-dataset)"),
     "osd": Dataset(osd.read_osd, osd.SPLITS, "all", "Object Segmentation Database 0.2: RGB-D, tables"),
     "coco": Dataset(coco.read_coco, coco.SPLITS, "val2017", "COCO 2017, instances without crowds"),
-    "coco-c": Dataset(coco_c.read_coco_c, coco_c.KINDS, "gaussian_noise", "COCO val2017, corrupted; its splits are the 15 kinds"),
+    "coco-c": Dataset(
+        coco_c.read_coco_c,
+        coco_c.KINDS,
+        "gaussian_noise",
+        "COCO val2017, corrupted; its splits are the 15 kinds, such as snow or snow@3 (severity 1 to 5)",
+    ),
     "voc2012": Dataset(voc.read_voc2012, voc.SPLITS, "val", "PASCAL VOC 2012, segmented objects, with void pixels (VOCdevkit)"),
     "kvasir-seg": Dataset(medical.read_kvasir_seg, medical.KVASIR_SPLITS, "all", "Kvasir-SEG: polyps in colonoscopy"),
     "isic2016": Dataset(medical.read_isic2016, medical.ISIC_SPLITS, "test", "ISIC 2016 task 1: skin lesions (ISBI2016_ISIC_Part1_*)"),
