@@ -4,7 +4,8 @@
     python benchmarks/attacks.py sim:dim --attack "wrong boxes" --attack "same frame" --frames 2000
     python benchmarks/attacks.py sim:dim,clutter,gloss,camera --attack none --frames 1024    # four domains in turn, twice
 
-A row per attack and seed; one that is in the file already is not run again. Labels are used for scoring only. The stream is the recording
+A row per attack and seed; one that is in the file already is not run again. The exit status is 1 where a row of the call is below what
+docs/reliability.md sets as the goal. Labels are used for scoring only. The stream is the recording
 again and again, or table after table of a simulated domain or of several in turn; an attack takes the middle half of it. "foreign
 adapter" is a message from someone else: weights drawn at random with the right base, which a segmenter that anyone may talk to has to
 take; of another base it is refused (test/test_lora.py).
@@ -41,6 +42,8 @@ from wesam_ros.sam.prompts import Prompts
 
 WINDOW, RECOVERED_OVER, RECOVERED_WITHIN = 100, 20, 0.01
 """Scored frames of the worst window; and the model has recovered when over so many it is less than this below frozen."""
+LEAST_WINDOW, LEAST_MEAN = -1.0, -0.5
+"""The goal, in points of mIoU against frozen: of any window, and of the frames under attack and of those after it on average."""
 FOREIGN, SCENE = "foreign adapter", "scene change"
 FOREIGN_SIZE = 0.08
 """Standard deviation of a foreign adapter's weights: the one that the demo leaves has 0.09 in `a` and 0.07 in `b`."""
@@ -162,6 +165,12 @@ def frames_to_recover(gains: np.ndarray, places: Sequence[int]) -> int | None:
     return None
 
 
+def below_goal(row: dict[str, Any]) -> list[str]:
+    """What of a row is below the goal."""
+    limits = {"worst_window": LEAST_WINDOW, "gain_under_attack": LEAST_MEAN, "gain_after": LEAST_MEAN}
+    return [f"{key} {row[key]:+.2f}" for key, least in limits.items() if row[key] is not None and row[key] < least]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="labelled recording, or sim:DOMAIN, or sim:DOMAIN,DOMAIN,...")
@@ -182,13 +191,15 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     rows: list[dict[str, Any]] = json.loads(args.json.read_text()) if args.json.exists() else []
     during = range(args.frames // 4, args.frames - args.frames // 4)
+    failed = []
     for seed in args.seed or [0]:
         for name in args.attack or NAMES:
             key = {"attack": name, "seed": seed, "source": args.source, "frames": args.frames}
             key |= {"steps_per_frame": args.steps_per_frame, "model": args.model, "set": args.set}
             if name == SCENE:
                 key["other"] = args.other
-            if any(key.items() <= row.items() for row in rows):
+            if known := [row for row in rows if key.items() <= row.items()]:
+                failed += [f"{name}, seed {seed}: {text}" for text in below_goal(known[0])]
                 continue
             began = time.monotonic()
             scores, learner = play(args, name, seed)
@@ -197,6 +208,9 @@ def main() -> None:
             rows.append(row)
             write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
             print(f"{name}, seed {seed}: " + ", ".join(f"{k} {v}" for k, v in row.items() if k not in (*key, "counters")))
+            failed += [f"{name}, seed {seed}: {text}" for text in below_goal(row)]
+    if failed:
+        sys.exit("below the goal: " + "; ".join(failed))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 At a rate at which the segmenter drops no frame, this is what ROS gives in such a time; the adapter learns from as many frames as it can.
 Every --every seconds the nodes' own figures are noted from /diagnostics. The file has them, and their medians over each tenth of the run.
 The exit status is 1 if a node ended, or if its figures grew from the second tenth to the last: threads or open files at all, memory by more
-than 5 %, the segmenter's latency by more than 25 %.
+than 5 %, the segmenter's latency or the time of a training step by more than 25 %.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.sam.lora import write_atomically
 
 NODES = ("segmenter", "adapter")
-FLAT = {"memory_mib": 1.05, "threads": 1.0, "open_files": 1.0, "latency_ms_p50": 1.25, "latency_ms_p99": 1.25}
+FLAT = {"memory_mib": 1.05, "threads": 1.0, "open_files": 1.0, "latency_ms_p50": 1.25, "latency_ms_p99": 1.25, "step_ms_p50": 1.25}
 """How many times what they were in the second tenth of a run a node's figures may be in the last one."""
+TENTHS = 10
 START_SECONDS, LAST_SECONDS = 300.0, 5.0
 """For the nodes to subscribe, and for the answers to the last frames."""
 
@@ -74,7 +75,7 @@ def sample(watcher: Watcher, began: float, sent: int) -> dict[str, Any]:
 def tenths(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
     """Medians of the nodes' figures over each tenth of the rows."""
     keys = [f"{name}.{key}" for name in NODES for key in FLAT]
-    parts = [[rows[i] for i in part] for part in np.array_split(np.arange(len(rows)), 10)]
+    parts = [[rows[i] for i in part] for part in np.array_split(np.arange(len(rows)), TENTHS)]
     return [
         {key: float(np.median([row[key] for row in part if key in row])) for key in keys if any(key in row for row in part)}
         for part in parts
@@ -126,6 +127,8 @@ def soak(args: argparse.Namespace, player: Player, watcher: Watcher, nodes: list
         print(", ".join(f"{key} {value:g}" for key, value in rows[-1].items()), flush=True)
     if failed:
         raise failed[0]
+    if len(rows) < 2 * TENTHS:
+        raise PlayerError(f"{len(rows)} rows are too few to compare tenths of; give more --frames, or fewer seconds as --every")
     seconds = time.monotonic() - began
     time.sleep(LAST_SECONDS)
     counters = {name: {key: int(text) for key, text in watcher.said.get(name, {}).items() if text.isdigit()} for name in NODES}
