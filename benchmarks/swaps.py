@@ -6,7 +6,8 @@
 One frame is sent after another, the next when the masks of the last have come. In every so many-th, an adapter is published at a random
 moment while the node works on it. Of each answer it is asked: did it come; are its masks those of the adapter whose version it carries, and
 of no other; is that version at least what the node had said to serve before the frame was sent. Latencies, from sending to masks, are
-compared between the frames in which an adapter came and the others. The exit status is 1 if an answer was missing, mixed or stale.
+compared between the frames in which an adapter came and the others. An engine other than torch is held against torch beside the frames:
+with how many of the adapters is in the figures, and what served in the end. The exit status is 1 if an answer was missing, mixed or stale.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import rclpy
 import torch
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
@@ -64,8 +66,11 @@ class Client(Node):
         self.answered = threading.Condition()
         self.answer: ObjectArray | None = None
         self.serves = 0
+        self.state: dict[str, str] = {}
+        """What /diagnostics last said of the segmenter; empty until it has said something since this was emptied."""
         self.create_subscription(ObjectArray, "segmenter/objects", self._on_answer, 10)
         self.create_subscription(UInt64, "segmenter/adapter_version", self._on_version, LATCHED)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_answer(self, message: ObjectArray) -> None:
         with self.answered:
@@ -74,6 +79,11 @@ class Client(Node):
 
     def _on_version(self, message: UInt64) -> None:
         self.serves = message.data
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == "/segmenter":
+                self.state = {each.key: each.value for each in status.values}
 
     def ask(self, number: int, jpeg: bytes, boxes: np.ndarray, timeout: float) -> ObjectArray | None:
         """The answer to frame `number`, None if none came in time."""
@@ -159,10 +169,15 @@ def measure(args: argparse.Namespace, client: Client, segmenter: NodeProcess) ->
     deadline = time.monotonic() + ANSWER_SECONDS
     while client.serves < version and time.monotonic() < deadline:
         time.sleep(0.01)
+    client.state, deadline = {}, time.monotonic() + 5  # /diagnostics comes once a second
+    while not client.state and time.monotonic() < deadline:
+        time.sleep(0.01)
     return {
         "machine": processor(),
         "model": args.model,
         "engine": args.engine,
+        "engine_at_last": client.state.get("engine", "unknown"),
+        "adapters_checked": int(client.state.get("checked.adapter", 0)),
         "boxes": len(boxes),
         "frames": args.frames,
         "swaps": version,

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent
 from launch.conditions import IfCondition
+from launch.events import matches_action
+from launch.events.process import ProcessExited, ShutdownProcess
 from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -29,7 +31,9 @@ TOPICS = {
 PATIENCE = "40"
 """Seconds that a node has to end: a training step is finished, and the adapter saved."""
 RESPAWN_DELAY = 0.5
-"""Seconds after which a node that died is started again: so that one that cannot live does not fill the log."""
+"""Seconds after which a node that died is started again."""
+WRONG_SETTINGS = 2
+"""Exit status of a node that cannot be configured (wesam_ros/nodes/process.py): it would end in the same way each time."""
 
 
 def arguments() -> list[DeclareLaunchArgument]:
@@ -74,7 +78,8 @@ def arguments() -> list[DeclareLaunchArgument]:
             "respawn",
             default_value="true",
             choices=["true", "false"],
-            description="start a node that died again; the adapter goes on from adapter_file, so give one",
+            description="start a node that died again, unless it could not be configured; the adapter node goes on from "
+            "adapter_file, so give one",
         ),
         DeclareLaunchArgument("bag", default_value="", description="recording to play: an MCAP file or a rosbag2 folder; empty plays none"),
         DeclareLaunchArgument(
@@ -90,7 +95,7 @@ def generate_launch_description() -> LaunchDescription:
     names = ("image_transport", "depth_transport", "model", "checkpoint", "device")
     common = {name: text(name) for name in names} | {"lock_step": ParameterValue(LaunchConfiguration("lock_step"), value_type=bool)}
     remappings = [(name + suffix, [LaunchConfiguration(name), suffix]) for name in TOPICS for suffix in suffixes(name)]
-    kept_alive: dict[str, Any] = {"respawn": LaunchConfiguration("respawn"), "respawn_delay": RESPAWN_DELAY}
+    kept_alive: dict[str, Any] = {"respawn": LaunchConfiguration("respawn"), "respawn_delay": RESPAWN_DELAY, "on_exit": stay_down}
     segmenter = Node(
         package="wesam_ros",
         executable="segmenter",
@@ -121,6 +126,13 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[{"bag": text("bag"), "lock_step": common["lock_step"]}],
     )
     return LaunchDescription([*arguments(), segmenter, adapter, player])
+
+
+def stay_down(event: ProcessExited, _: LaunchContext) -> list[EmitEvent]:
+    """Keeps a node from being started again where that would be of no use; called at its end."""
+    if event.returncode != WRONG_SETTINGS:
+        return []
+    return [EmitEvent(event=ShutdownProcess(process_matcher=matches_action(event.action)))]
 
 
 def text(name: str) -> ParameterValue:

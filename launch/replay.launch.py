@@ -13,14 +13,15 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
 
-PASSED_ON = ("out", "model", "checkpoint", "device", "seed")
+TOPICS = ("image_topic", "depth_topic", "camera_info_topic", "detections_topic", "prompts_topic", "labels_topic")
+PASSED_ON = ("out", "model", "checkpoint", "device", "seed", *TOPICS)
 PATIENCE = "40"
 """Seconds that it has to end: both nodes finish what they are at."""
 
 
 def arguments() -> list[DeclareLaunchArgument]:
     return [
-        DeclareLaunchArgument("bag", description="recording: an MCAP file or a rosbag2 folder with images and detections"),
+        DeclareLaunchArgument("bag", description="recording: an MCAP file or a rosbag2 folder with images, and detections or prompts"),
         DeclareLaunchArgument("out", default_value="out/run", description="folder for the adapter file, the report and the logs"),
         DeclareLaunchArgument(
             "model", default_value="tiny", choices=["tiny", "vit_t", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
@@ -38,6 +39,10 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="wait for both nodes after each frame: every frame is learnt from, and the outcome is reproducible; "
             "false plays as recorded",
         ),
+        *(
+            DeclareLaunchArgument(name, default_value="", description="of the recording; empty: found by type; none: left out")
+            for name in TOPICS
+        ),
     ]
 
 
@@ -48,7 +53,7 @@ def generate_launch_description() -> LaunchDescription:
 def replay(context: LaunchContext) -> list[ExecuteProcess]:
     """The process that does it; its options depend on what was given."""
     given = {name: LaunchConfiguration(name).perform(context) for name in (*PASSED_ON, "bag", "adapter_file", "lock_step")}
-    options = [f"--{name}={given[name]}" for name in PASSED_ON]
+    options = [f"--{name.replace('_', '-')}={given[name]}" for name in PASSED_ON]
     if given["adapter_file"]:
         options.append(f"--adapter={given['adapter_file']}")
     if given["lock_step"] == "true":

@@ -1,5 +1,6 @@
 """Recordings: what is written is read, in both storages, joined by stamp; what is missing is named."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from wesam_ros.data import bags, codecs, messages
-from wesam_ros.data.bags import BagError, BagTopics, read_bag, read_messages, write_bag
+from wesam_ros.data.bags import BagError, BagTopics, find_topics, read_bag, read_messages, write_bag
 from wesam_ros.data.frames import Detections, Frame
+from wesam_ros.data.requests import Request, boxes_to_score, requests_of
+from wesam_ros.sam.prompts import Prompt, Prompts
 
 CAMERA = np.array([[525, 0, 319.5], [0, 525, 239.5], [0, 0, 1]])
 START = 1_700_000_000_123_456_789
@@ -150,15 +153,15 @@ def test_images_do_not_wait_for_ever_for_their_boxes(tmp_path: Path, monkeypatch
 def test_missing_topics_are_named_with_those_there_are(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
     write_bag(path, [frame(0, detections=None)], labels=False)
-    with pytest.raises(BagError, match=r"no topic /detections for detections; its topics are .*/camera/color/image_raw/compressed"):
+    with pytest.raises(BagError, match=r"no topic for detections or prompts; its topics are .*/image_raw/compressed.*--prompts-topic"):
         next(read_bag(path))
-    with pytest.raises(BagError, match="no topic /ground_truth/labels"):
+    with pytest.raises(BagError, match=r"no topic for labels; .* name the right one with --labels-topic"):
         next(read_bag(path, labels=True, detections_required=False))
     with pytest.raises(BagError, match="no topic /rgb"):
         next(read_bag(path, topics=BagTopics(image="/rgb")))
     with pytest.raises(BagError, match=r"must be sensor_msgs/msg/CompressedImage .* but is sensor_msgs/msg/CameraInfo"):
-        next(read_bag(path, topics=BagTopics(image="/camera/color/camera_info", detections="")))
-    assert next(read_bag(path, topics=BagTopics(detections=""))).detections is None
+        next(read_bag(path, topics=BagTopics(image="/camera/color/camera_info")))
+    assert next(read_bag(path, topics=BagTopics(detections=""), detections_required=False)).detections is None
 
 
 def test_stamps_that_never_meet_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -185,11 +188,11 @@ def test_damaged_messages_and_files(tmp_path: Path) -> None:
     message = messages.compressed_image(START, "jpeg", codecs.encode_jpeg(frame(0).image)[:-40])
     path = write_raw(tmp_path / "bag", StoragePlugin.MCAP, [("/rgb", message, START)])
     with pytest.raises(BagError, match=rf"on /rgb with stamp {START} ns cannot be decoded: .*cut short"):
-        next(read_bag(path, topics=BagTopics(image="/rgb", detections="")))
+        next(read_bag(path, topics=BagTopics(image="/rgb"), detections_required=False))
     with Writer(tmp_path / "short", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         writer.write(writer.add_connection("/rgb", messages.IMAGE, typestore=messages.typestore()), START, b"\0\1\0\0")
     with pytest.raises(BagError, match="must begin with a header, but has 4 bytes"):
-        next(read_bag(tmp_path / "short", topics=BagTopics(image="/rgb", detections="")))
+        next(read_bag(tmp_path / "short", topics=BagTopics(image="/rgb"), detections_required=False))
 
 
 def test_messages_travel_as_they_were_serialised(tmp_path: Path) -> None:
@@ -217,3 +220,138 @@ def test_ids_from_a_detector_are_made_unique() -> None:
     read = messages.detections_of(message)
     assert read.ids == ("#0", "4", "4#2")
     assert (read.classes[0], read.scores[0]) == ("", 1.0)
+
+
+SIZE = (24, 32)
+MASK = np.zeros(SIZE, bool)
+MASK[3:9, 5:20] = True
+MASK[3, 5] = False
+
+
+def prompted() -> Request:
+    """A box, points and a coarse mask, alone and together."""
+    points, labels = np.array([[4.5, 6], [20, 3]], np.float32), np.array([1, 0])
+    box = np.array([1, 2, 12, 13], np.float32)
+    objects = (Prompt(box), Prompt(points=points, point_labels=labels), Prompt(mask=MASK), Prompt(box, points, labels, MASK))
+    boxes = np.array([box, (0, 0, 32, 24), (0, 0, 32, 24), box], np.float32)
+    found = Detections(boxes, ("7", "p", "m", "all"), ("cup", "", "", "box"), np.array([0.5, 0.25, 1, 0], np.float32))
+    return Request(Prompts(SIZE, objects), found)
+
+
+def test_prompts_are_read_back_also_where_there_are_no_detections(tmp_path: Path) -> None:
+    write_bag(tmp_path / "a.mcap", [frame(0, detections=None, prompted=prompted()), frame(1, detections=None)])
+    first, second = read_bag(tmp_path / "a.mcap")
+    assert second.prompted is None
+    ((source, got),) = requests_of(first)
+    assert (source, got.rejected) == ("prompts", ())
+    assert (got.detections.ids, got.detections.classes) == (prompted().detections.ids, prompted().detections.classes)
+    np.testing.assert_array_equal(got.detections.scores, prompted().detections.scores)
+    np.testing.assert_array_equal(got.detections.boxes, prompted().detections.boxes)
+    for each, sent in zip(got.prompts.objects, prompted().prompts.objects, strict=True):
+        for name in ("box", "points", "point_labels", "mask"):
+            np.testing.assert_array_equal(getattr(each, name), getattr(sent, name))
+
+
+def test_each_bad_prompt_of_a_recording_is_rejected_alone(tmp_path: Path) -> None:
+    message = messages.prompt_array(START, prompted())
+    box, points, mask, _ = message.prompts
+    box.box = np.full(4, np.nan, np.float32)
+    points.points = points.points[:3]
+    mask.mask.x = 30
+    sent = [("/marks", message, START), ("/rgb", raw_message(START, frame(0).image), START)]
+    (got,) = read_bag(write_raw(tmp_path / "bag", StoragePlugin.MCAP, sent))
+    assert got.prompted is not None
+    assert [reason for reason, _ in got.prompted.rejected] == ["nan", "prompt", "prompt"]
+    assert got.prompted.detections.ids == ("all",)
+
+
+def test_a_frame_with_both_has_two_requests() -> None:
+    assert [source for source, _ in requests_of(frame(0, prompted=prompted()))] == ["detections", "prompts"]
+    with pytest.raises(ValueError, match=r"prompts must be for the image's size \(24, 32\), but are for \(10, 10\)"):
+        frame(0, prompted=Request(Prompts((10, 10), ()), Detections(np.zeros((0, 4)))))
+
+
+def test_the_definitions_of_our_messages_are_those_of_the_package() -> None:
+    for name, text in messages.WESAM_MSGS.items():
+        file = Path(__file__).parents[1] / "msg" / f"{name.rpartition('/')[2]}.msg"
+        lines = [" ".join(line.partition("#")[0].split()) for line in file.read_text().splitlines()]
+        assert [line for line in lines if line] == text.splitlines()
+
+
+def test_what_a_prompt_means_is_scored() -> None:
+    labels = np.zeros(SIZE, np.uint16)
+    labels[2:12, 3:15], labels[3:9, 18:30] = 3, 5
+    background = Prompt(points=np.array([[32, 24], [20, 4]], np.float32), point_labels=np.array([1, 0]))
+    on_five = Prompt(points=np.array([[19, 4], [20, 5], [4, 4]], np.float32), point_labels=np.array([1, 1, 1]))
+    negative = Prompt(points=np.array([[4, 4]], np.float32), point_labels=np.array([0]))
+    got = boxes_to_score(Prompts(SIZE, (*prompted().prompts.objects[:3], background, on_five, negative)), labels)
+    wanted = [(1, 2, 12, 13), (3, 2, 15, 12), (5, 3, 20, 9), (0, 0, 0, 0), (18, 3, 30, 9), (0, 0, 0, 0)]
+    assert got.tolist() == [list(each) for each in wanted]
+
+
+def recorded(*topics: str) -> list[tuple[str, Any, int]]:
+    """One message of the type that a topic's name ends with, on each."""
+    pixels = raw_message(START, frame(0).image)
+    makes: dict[str, Any] = {
+        "compressed": messages.compressed_image(START, "jpeg", codecs.encode_jpeg(frame(0).image)),
+        "camera_info": messages.camera_info(START, CAMERA, SIZE),
+        "boxes": messages.detection_array(START, Detections(np.zeros((0, 4), np.float32))),
+        "marks": messages.prompt_array(START, prompted()),
+    }
+    return [(topic, makes.get(topic.rpartition("/")[2], pixels), START) for topic in topics]
+
+
+@pytest.mark.parametrize(
+    ("topics", "named", "found"),
+    [
+        ("/rgb/image", {}, {"image": "/rgb/image"}),
+        ("/rgb/image /rgb/depth /rgb/camera_info /a/boxes /b/marks", {}, None),
+        ("/camera/color/image_raw/compressed /other/image", {}, {"image": "/camera/color/image_raw/compressed"}),
+        ("/cam/color/image /cam/other/image", {}, {"image": "/cam/color/image"}),
+        ("/cam/image /cam/infra1/image /segmenter/labels /segmenter/overlay", {}, {"image": "/cam/image"}),
+        ("/a/image /b/image", {"image": "/b/image"}, {"image": "/b/image"}),
+        ("/a/image /a/depth /b/depth", {"depth": "none"}, {"image": "/a/image"}),
+        ("/a/image /truth", {"labels": "/truth"}, {"image": "/a/image", "labels": "/truth"}),
+        ("/ground_truth/labels /a/image", {}, {"image": "/a/image", "labels": "/ground_truth/labels"}),
+    ],
+)
+def test_topics_are_found(tmp_path: Path, topics: str, named: dict[str, str], found: dict[str, str] | None) -> None:
+    roles = ("image", "depth", "camera_info", "detections", "prompts")
+    wanted = found if found is not None else dict(zip(roles, topics.split(), strict=True))
+    path = write_raw(tmp_path / "bag", StoragePlugin.MCAP, recorded(*topics.split()))
+    nothing = dict.fromkeys((*roles, "labels"), "")
+    assert find_topics(path, named) == BagTopics(**{**nothing, **wanted})
+
+
+@pytest.mark.parametrize(
+    ("topics", "named", "message"),
+    [
+        ("/a/image /b/image", {}, "several topics for image: /a/image, /b/image; name one with --image-topic"),
+        ("/image /a/depth /b/depth", {}, "several topics for depth: /a/depth, /b/depth; name one with --depth-topic"),
+        ("/image /a/camera_info /b/camera_info", {}, "name one with --camera-info-topic"),
+        ("/image /a/boxes /b/boxes", {}, "several topics for detections: /a/boxes, /b/boxes; name one with --detections-topic"),
+        ("/image /a/marks /b/marks", {}, "several topics for prompts: /a/marks, /b/marks; name one with --prompts-topic"),
+        (
+            "/depth /a/boxes",
+            {},
+            r"no topic for image; its topics are /a/boxes \(.*\), /depth \(.*\); name the right one with --image-topic",
+        ),
+        ("/image", {"depth": "/deep"}, r"no topic /deep for depth; its topics are /image \(.*\); name the right one with --depth-topic"),
+        ("/image /a/boxes", {"prompts": "/a/boxes"}, "/a/boxes for prompts must be wesam_ros/msg/Prompts, but is vision_msgs"),
+        ("/image", {}, "no topic for detections or prompts; .* name the right one with --detections-topic .* or --prompts-topic"),
+    ],
+)
+def test_topics_that_cannot_be_told_apart_or_are_missing(tmp_path: Path, topics: str, named: dict[str, str], message: str) -> None:
+    path = write_raw(tmp_path / "bag", StoragePlugin.MCAP, recorded(*topics.split()))
+    with pytest.raises(BagError, match=message):
+        find_topics(path, named, detections_required=True)
+
+
+def test_topics_are_named_on_the_command_line() -> None:
+    parser = argparse.ArgumentParser()
+    bags.add_topic_options(parser)
+    args = parser.parse_args(["--image-topic", "/rgb", "--camera-info-topic=/info", "--labels-topic", "none"])
+    assert bags.named_topics(args) == {"image": "/rgb", "camera_info": "/info", "labels": "none"}
+    fewer = argparse.ArgumentParser()
+    bags.add_topic_options(fewer, ("image",))
+    assert bags.named_topics(fewer.parse_args([])) == {}

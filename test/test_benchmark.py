@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wesam_ros import cli
-from wesam_ros.benchmarking import command
+from wesam_ros.benchmarking import command, contender
 from wesam_ros.benchmarking.contender import boxes
 from wesam_ros.engines.parity import scene
 from wesam_ros.sam import Prompts
@@ -67,15 +67,17 @@ def test_boxes_are_valid_and_differ() -> None:
 
 
 def test_a_short_run(random_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Processes of their own for SamPredictor, torch, an engine that is not there, and training."""
+    """Processes of their own for SamPredictor twice, torch, an engine that is not there, and training."""
     monkeypatch.setattr(command, "CHOICES", ("auto", "torch", "abacus"))
     words = ["benchmark", "--checkpoint", str(random_tiny), "--boxes", "2", "--repeats", "1", "--threads", "1", "--training-beside"]
     assert cli.main([*words, "--json", str(tmp_path / "out" / "rows.json")]) == 0
     rows: list[dict[str, Any]] = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert [(row["engine"], row["boxes"], row["training_beside"]) for row in rows] == [
         ("SamPredictor", 2, False),
+        ("SamPredictor, memory kept", 2, False),
         ("torch", 2, False),
         ("SamPredictor", 2, True),
+        ("SamPredictor, memory kept", 2, True),
         ("torch", 2, True),
     ]
     for row in rows:
@@ -86,6 +88,17 @@ def test_a_short_run(random_tiny: Path, tmp_path: Path, monkeypatch: pytest.Monk
     shown = capfd.readouterr().out
     assert "not measured: abacus: engine must be one of" in shown
     assert "frames/s" in shown
+    assert "SamPredictor, memory kept, float32" in shown
+    assert rows[0]["ratio_to_sampredictor"] == 1
+
+
+@pytest.mark.parametrize(("name", "kept"), [("SamPredictor", False), ("SamPredictor, memory kept", True), ("torch", True)])
+def test_only_the_plain_reference_gives_memory_back(name: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(contender, "keep_freed_memory", lambda: calls.append(name))
+    words = ["--name", name, "--model", "tiny", "--device", "cpu", "--threads", "1", "--checkpoint", str(tmp_path / "none.pth")]
+    assert contender.main(words) == 0
+    assert calls == [name] * kept
 
 
 @pytest.mark.parametrize(

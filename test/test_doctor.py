@@ -6,6 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wesam_ros.engines import doctor
 
 SCRIPT = """
 import sys
@@ -38,3 +43,12 @@ def test_doctor_says_what_serves_and_why_not_the_others(tmp_path: Path) -> None:
     assert "With engine:=tensorrt serves:\n  none: tensorrt cannot be imported" in named
     assert "report all of this output" in named
     assert named.endswith("status 1\n")
+
+
+def test_an_exception_of_a_library_is_what_doctor_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_: Any) -> None:
+        raise AttributeError("no attribute 'execute_async_v3'")
+
+    monkeypatch.setattr("wesam_ros.engines.selection.create_engine", fail)
+    doctor._examine("tensorrt", object(), 1)
+    assert capsys.readouterr().out == "  does not serve: AttributeError: no attribute 'execute_async_v3'\n"

@@ -20,13 +20,14 @@ from wesam_ros.data import simulator
 from wesam_ros.data.codecs import decode_compressed_image
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.frames import Frame
-from wesam_ros.evaluation.command import _expanded, source_of
+from wesam_ros.evaluation.command import Setting, _expanded, source_of
 from wesam_ros.evaluation.evaluate import Cell, run_cell
 from wesam_ros.evaluation.protocol import KINDS, Fold, draw, halves, simulated
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread, rows_as_csv
 from wesam_ros.sam.checkpoints import load_sam
 
 SIZE = (60, 80)
+SETTING = Setting("tiny", None, steps=180, forgetting=False, limit=128)
 
 
 def _frame() -> Frame:
@@ -233,12 +234,12 @@ def _folder(path: Path, names: Sequence[str]) -> Path:
 
 
 def test_a_data_set_is_halved_by_sequence(tmp_path: Path) -> None:
-    first, second = source_of(f"folder:{_folder(tmp_path / 'mine', ('lab/1', 'lab/2', 'hall/1', 'yard/1'))}", 128).load()
+    first, second = source_of(f"folder:{_folder(tmp_path / 'mine', ('lab/1', 'lab/2', 'hall/1', 'yard/1'))}", SETTING).load()
     for fold, learnt in ((first, {"hall", "yard"}), (second, {"lab"})):
         assert {frame.sequence for frame in fold.adapt} == learnt
         assert {frame.sequence for frame in fold.test} == {"hall", "lab", "yard"} - learnt
     with pytest.raises(DatasetError, match="at least 2 frames, but there are 1"):
-        source_of(f"folder:{_folder(tmp_path / 'single', ('1',))}", 128).load()
+        source_of(f"folder:{_folder(tmp_path / 'single', ('1',))}", SETTING).load()
     assert halves(["table"] * 5) == ([0, 1, 2], [3, 4])
 
 
@@ -256,8 +257,8 @@ def test_rows_of_other_data_are_not_taken_for_these(
 
 
 def test_each_corruption_of_coco_is_a_data_set() -> None:
-    assert [source_of(each, 9).domain for each in _expanded("coco-c:x")][:2] == ["gaussian_noise", "shot_noise"]
-    assert _expanded("coco-c/snow@3:x") == ["coco-c/snow@3:x"] and source_of("coco-c/snow@3:x", 9).domain == "snow@3"
+    assert [source_of(each, SETTING).domain for each in _expanded("coco-c:x")][:2] == ["gaussian_noise", "shot_noise"]
+    assert _expanded("coco-c/snow@3:x") == ["coco-c/snow@3:x"] and source_of("coco-c/snow@3:x", SETTING).domain == "snow@3"
 
 
 def test_data_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -110,6 +113,48 @@ def test_an_export_that_differs_from_torch_is_not_written(sam: Any, cache: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("step", ["_export_graph", "compare"])
+def test_what_a_package_raises_is_one_sentence(sam: Any, cache: Path, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exceptions of onnx and onnxruntime have no base but Exception."""
+    from onnx.checker import ValidationError
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ValidationError("No Op registered for Gelu\n==> Context: Bad node spec")
+
+    monkeypatch.setattr(exporting, "_export_graph", lambda module, inputs, free, path, opset: shutil.copy(folder_of(sam) / path.name, path))
+    monkeypatch.setattr(exporting, step, fail)
+    with pytest.raises(EngineError, match=r"nothing was written; please report .* ValidationError: No Op registered for Gelu$") as caught:
+        exporting.export(sam, tmp_path / "out")
+    assert isinstance(caught.value.__cause__, ValidationError)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def broken(sam: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the export in a cache of the test's own, to spoil."""
+    shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("WESAM_CACHE", str(tmp_path))
+    return folder_of(sam)
+
+
+def test_a_whole_export_stays_unless_it_is_to_be_made_again(sam: Any, broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = broken.with_name("source")
+    shutil.copytree(broken, source)
+    made: list[str] = []
+
+    def copy(module: Any, inputs: Any, free: Any, path: Path, opset: int) -> None:
+        made.append(path.name)
+        shutil.copy(source / path.name, path)
+
+    monkeypatch.setattr(exporting, "_export_graph", copy)
+    assert exporting.export(sam, broken, again=False) is None
+    assert made == []
+    (broken / DECODER).write_bytes(b"half")
+    assert exporting.export(sam, broken, again=False) is not None
+    assert exporting.export(sam, broken) is not None
+    assert made == [ENCODER, DECODER, DECODER_WITH_MASKS] * 2
+
+
 def test_an_old_opset_is_refused(sam: Any, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="at least 18, but got 17"):
         exporting.export(sam, tmp_path / "out", opset=17)
@@ -130,6 +175,49 @@ def test_publishing_is_all_or_nothing(tmp_path: Path) -> None:
         publish(tmp_path / "out", whole(str(attempt)))
         assert (tmp_path / "out" / "file").read_text() == str(attempt)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["file", MANIFEST]
+
+
+def test_of_two_at_once_one_publishes(tmp_path: Path) -> None:
+    """The others wait for it, and take what it has made."""
+    folder, built, inside, go = tmp_path / "out", [], threading.Event(), threading.Event()
+
+    def build(into: Path) -> dict[str, Any]:
+        built.append(threading.current_thread().name)
+        inside.set()
+        assert go.wait(60)
+        return {"key": {}}
+
+    threads = [threading.Thread(target=publish, args=(folder, build, folder.exists)) for _ in range(4)]
+    for each in threads:
+        each.start()
+    assert inside.wait(60)
+    go.set()
+    for each in threads:
+        each.join(60)
+    assert len(built) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from wesam_ros.engines.store import publish
+
+def build(into):
+    (into / "half").write_text("x")
+    os._exit(3)
+
+publish(Path(sys.argv[1]), build)
+"""
+
+
+def test_what_a_killed_process_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".out.of-another").mkdir()
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "out")], check=False)
+    assert done.returncode == 3
+    assert len(list(tmp_path.iterdir())) > 1
+    publish(tmp_path / "out", lambda folder: {"key": {}})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.of-another", "out"]
 
 
 def test_command_says_what_it_wrote(

@@ -31,6 +31,7 @@ from wesam_ros.data.datasets.coco import read_coco
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Detections, Frame
+from wesam_ros.data.requests import Request
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFEST, check, key_of, publish
 from wesam_ros.sam import Adapter, AdapterError, Prompts, base_hash, load_sam
@@ -142,6 +143,7 @@ def serialised() -> dict[str, bytes]:
         messages.compressed_image(5, "jpeg", codecs.encode_jpeg(RGB)),
         messages.camera_info(5, CAMERA, SIZE),
         messages.detection_array(5, found),
+        messages.prompt_array(5, Request(Prompts(SIZE, (Prompt(np.array([1, 2, 9, 9]), mask=PLANE > 500),)), found)),
     )
     return {each.__msgtype__: messages.serialize(each) for each in sent}
 
@@ -174,10 +176,14 @@ def test_recordings(
 
 @given(data=st.data())
 def test_messages_of_a_recording(attempt: Attempt, data: st.DataObject) -> None:
-    msgtype, whole = data.draw(st.sampled_from(sorted(serialised().items())))
-    parts = FrameMessages(5, {"image": BagMessage("/image", msgtype, 5, data.draw(damaged(whole)))})
-    attempt(decode_frame, parts, refusal=BagError)
-    attempt(lambda: parts.by_role["image"].stamp_ns, refusal=BagError)
+    sent = serialised()
+    msgtype, whole = data.draw(st.sampled_from(sorted(sent.items())))
+    message = BagMessage("/image", msgtype, 5, data.draw(damaged(whole)))
+    attempt(decode_frame, FrameMessages(5, {"image": message}), refusal=BagError)
+    attempt(lambda: message.stamp_ns, refusal=BagError)
+    bad = BagMessage("/prompts", messages.PROMPTS, 5, data.draw(damaged(sent[messages.PROMPTS])))
+    image = BagMessage("/image", messages.IMAGE, 5, sent[messages.IMAGE])
+    attempt(decode_frame, FrameMessages(5, {"prompts": bad, "image": image}), refusal=BagError)
 
 
 def boxes() -> st.SearchStrategy[np.ndarray]:

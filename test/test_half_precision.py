@@ -44,6 +44,22 @@ def test_only_what_needs_it_stays_in_single_precision(small_sam: Any, cache: Pat
     assert len(half) >= sum(node.op_type == "MatMul" for node, _, _ in nodes) - 1  # the one of the points' positions
 
 
+def test_what_onnx_raises_is_one_sentence(tmp_path: Path, cache: Path, small_sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exceptions of onnx and protobuf have no base but Exception."""
+    from onnx.checker import ValidationError
+
+    (tmp_path / "garbage.onnx").write_bytes(b"not a model")
+    with pytest.raises(EngineError, match=r"garbage.onnx cannot be converted .*`wesam export --again`: DecodeError: "):
+        to_half_precision(tmp_path / "garbage.onnx", tmp_path / "half.onnx")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValidationError("Bad node spec")
+
+    monkeypatch.setattr("onnx.checker.check_model", fail)
+    with pytest.raises(EngineError, match="ValidationError: Bad node spec"):
+        to_half_precision(folder_of(small_sam) / DECODER, tmp_path / "half.onnx")
+
+
 def test_weights_that_half_precision_cannot_hold_are_refused(small_sam: Any, cache: Path, tmp_path: Path) -> None:
     import onnx
 

@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent.parent / "launch"
 TOPICS = {"image", "depth", "camera_info", "detections"}
 ARGUMENTS = {
     "adapt": TOPICS | {"model", "checkpoint", "device", "engine", "adapter_file", "bag", "image_transport", "depth_transport", "respawn"},
-    "replay": {"bag", "out", "model", "checkpoint", "device", "adapter_file", "lock_step"},
+    "replay": {"bag", "out", "model", "checkpoint", "device", "adapter_file", "lock_step", "image_topic", "prompts_topic"},
 }
 
 
@@ -85,7 +85,10 @@ def test_adapt_starts_the_nodes(given: dict[str, str], started: list[str]) -> No
     ("given", "options_of_the_command"),
     [
         ({}, {"--out=out/run", "--model=tiny", "--lock-step"}),
-        ({"lock_step": "false", "adapter_file": "a.safetensors"}, {"--out=out/run", "--model=tiny", "--adapter=a.safetensors"}),
+        (
+            {"lock_step": "false", "adapter_file": "a.safetensors", "image_topic": "/rgb"},
+            {"--out=out/run", "--model=tiny", "--adapter=a.safetensors", "--image-topic=/rgb"},
+        ),
     ],
 )
 def test_replay_runs_the_command(given: dict[str, str], options_of_the_command: set[str]) -> None:

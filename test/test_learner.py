@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.guard import Judgement, objection
+from wesam_ros.adaptation.guard import Judgement, fills_box, objection
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.memory import FrameMemory
 from wesam_ros.data.frames import Frame
@@ -132,6 +132,9 @@ def test_rollback_and_reset_give_new_versions(sam: Any, learnt: tuple[Learner, l
     learner._publish(*learnt[1][1].low_rank)
     back = learner.rollback()
     assert back.version == 3 and torch.equal(back.b, learnt[1][0].b)
+    with pytest.raises(ValueError, match="no earlier adapter than version 3"):
+        learner.rollback()
+    assert learner.adapter is back
     fresh = learner.reset()
     assert fresh.version == 4 and float(fresh.b.abs().max()) == 0
     assert learner.step() is None
@@ -161,6 +164,39 @@ def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> No
     assert memory.draw(recent=1.0) == 998
 
 
+def test_frames_of_each_source_are_held_back_where_they_take_turns() -> None:
+    memory = FrameMemory(capacity=100, held_back_every=4, rng=np.random.default_rng(0), judges=6)
+    marks: list[Any] = [(turn, robot) for turn in range(12) for robot in ("a", "b")]
+    for mark in marks:
+        memory.add(mark, source=mark[1])
+    held: list[Any] = list(memory.held_back)
+    assert held == [(turn, robot) for turn in (3, 7, 11) for robot in ("a", "b")]
+
+
+def test_no_more_frames_are_held_back_than_judge() -> None:
+    memory = FrameMemory(capacity=100, held_back_every=2, rng=np.random.default_rng(0), judges=10)
+    marks: list[Any] = list(range(40))
+    for mark in marks:
+        memory.add(mark)
+    assert len(memory.held_back) == 10
+    memory.judges = 3
+    for mark in marks[:2]:
+        memory.add(mark)
+    assert len(memory.held_back) == 3
+
+
+def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
+    learner = Learner(sam, CONFIG, 0)
+    frames = _frames(4)
+    learner.observe(*frames[0])
+    learner.config = replace(CONFIG, held_back=2, judges=1, weight_decay=0.5)
+    for frame in frames[1:]:
+        learner.observe(*frame)
+    assert [each.stamp_ns for each in learner.memory.held_back] == [3]
+    learner.step()
+    assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("candidate", "frozen", "reason"),
     [
@@ -169,12 +205,30 @@ def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> No
         (Judgement(0.795, 0.7, 9), 0.81, "below_frozen"),
         (Judgement(0.70, 0.7, 9), 0.7, "worse_fit"),
         (Judgement(0.95, 0.1, 9), 0.7, "diverged"),
-        (Judgement(float("nan"), 0.7, 9), 0.7, "not_finite"),
+        (Judgement(0.95, 0.35, 9), 0.7, "diverged"),  # half of the last good one's agreement, but not two fifths of the frozen model's
+        (Judgement(0.95, 0.7, 9, filled=0.5), 0.7, None),
+        (Judgement(0.95, 0.7, 9, filled=0.6), 0.7, "collapsed"),
     ],
 )
 def test_objections(candidate: Judgement, frozen: float, reason: str | None) -> None:
     found = objection(candidate, Judgement(0.8, 0.7, 9), Judgement(frozen, 1.0, 9), AdaptationConfig())
     assert (found or "").split(" ")[0] == (reason or "")
+
+
+def test_masks_that_fill_their_boxes_where_the_anchors_do_not() -> None:
+    """A box that is filled, a disc that stays one, a book that the anchor had whole, and points without a box."""
+    masks, anchor = torch.zeros(4, 32, 32, dtype=torch.bool), torch.zeros(4, 32, 32, dtype=torch.bool)
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    disc = (rows - 12) ** 2 + (columns - 12) ** 2 <= 64
+    masks[:, 4:20, 4:20] = True
+    masks[1] = disc
+    anchor[:] = disc
+    anchor[2, 4:20, 4:20] = True
+    anchor[3] = False
+    boxes = torch.tensor([[4.0, 4, 20, 20]] * 3 + [[0.0, 0, 0, 0]])
+    assert fills_box(masks, anchor, boxes).tolist() == [False, False, False, False]  # a disc has more than 1 / GROWN of its box
+    anchor[:2] = anchor[:2] & (columns > 6)
+    assert fills_box(masks, anchor, boxes).tolist() == [True, False, False, False]
 
 
 def test_where_the_last_good_adapter_is_below_the_frozen_model_that_is_served_again(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +267,16 @@ def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypa
     assert (refused.adapter, refused.reason) == (None, "worse_fit (0.700 after 0.800)")
     assert learner.adapter is best
 
+    monkeypatch.setattr(
+        "wesam_ros.adaptation.learner.judge",
+        lambda _, low_rank, *__: Judgement(0.8 if low_rank is None or torch.equal(low_rank[1], best.b) else 0.799, 0.9, 2),
+    )
+    learner._judged = {}
+    slightly_worse = learner.consider(replace(best, b=best.b + 0.01, version=70))
+    assert slightly_worse.reason == "worse_fit (0.799 after 0.800)"  # a candidate may be, within the tolerance
+
+    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", lambda *_: Judgement(0.8, 0.9, 2))
+    learner._judged = {}
     good = replace(best, b=best.b + 0.01, version=70)
     admitted = learner.consider(good)
     assert admitted.reason == "admitted"

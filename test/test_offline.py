@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ import torch
 from safetensors.torch import save_file
 
 from wesam_ros import cli, offline
-from wesam_ros.data.bags import write_bag
+from wesam_ros.adaptation.learner import Learner
+from wesam_ros.data import codecs
+from wesam_ros.data.bags import BagTopics, write_bag
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
+from wesam_ros.data.requests import Request
 from wesam_ros.sam.architectures import build_tiny
+from wesam_ros.sam.prompts import Prompt, Prompts
 
 FRAMES = 5
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A recording of two rectangles on noise, and a checkpoint of `tiny` with random weights."""
-    folder = tmp_path_factory.mktemp("offline")
+def recording() -> list[Frame]:
+    """Two rectangles on noise."""
     rng = np.random.default_rng(0)
     frames = []
     for i in range(FRAMES):
@@ -33,7 +36,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         frames.append(
             Frame(np.repeat(image[..., None], 3, 2), detections=Detections(boxes_of_labels(labels)[1]), labels=labels, stamp_ns=i + 1)
         )
-    write_bag(folder / "bag.mcap", frames)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The recording, and a checkpoint of `tiny` with random weights."""
+    folder = tmp_path_factory.mktemp("offline")
+    write_bag(folder / "bag.mcap", recording())
     torch.manual_seed(0)
     save_file({name: value.contiguous() for name, value in build_tiny().state_dict().items()}, folder / "tiny.safetensors")
     return folder / "bag.mcap", folder / "tiny.safetensors"
@@ -95,3 +105,125 @@ def test_a_state_of_another_run_is_refused(
     (tmp_path / "state.pt").write_bytes(b"garbage")
     assert _adapt(files, tmp_path) == 2
     assert "remove it to start anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [{"format": 4, "seed": 0}, [1, 2], None, {"setting": 3}])
+def test_a_state_of_another_kind_is_refused(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any
+) -> None:
+    torch.save(content, tmp_path / "state.pt")
+    assert _adapt(files, tmp_path) == 2
+    assert "holds something else than `wesam adapt` saves there" in capsys.readouterr().err
+
+
+def test_what_took_long_is_saved_before_the_next_save_is_due(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = offline.Adaptation._take
+
+    def killed(self: Any, frame: Frame) -> None:
+        if self._seen == 3:
+            raise RuntimeError("killed")
+        take(self, frame)
+
+    monkeypatch.setattr(offline.Adaptation, "_take", killed)
+    monkeypatch.setattr(offline, "SAVE_SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match="killed"):
+        _adapt(files, tmp_path, "--save-every", "50")
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["seen"] == 3
+
+
+def test_a_recording_that_is_damaged_further_on_costs_nothing_that_was_learnt(
+    files: tuple[Path, Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encode, count = codecs.encode_jpeg, 0
+
+    def cut(*args: Any) -> bytes:
+        nonlocal count
+        count += 1
+        return encode(*args)[: -40 if count == 4 else None]
+
+    bag = tmp_path / "bag.mcap"
+    with monkeypatch.context() as patch:
+        patch.setattr(codecs, "encode_jpeg", cut)
+        write_bag(bag, recording())
+    assert _adapt((bag, files[1]), tmp_path, "--save-every", "50") == 2
+    assert "what was learnt from the 3 frames before is saved" in capsys.readouterr().err
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["seen"] == 3
+    write_bag(bag, recording())
+    assert _adapt((bag, files[1]), tmp_path) == 0
+    assert (tmp_path / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+
+
+def test_topics_by_other_names(files: tuple[Path, Path], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag = tmp_path / "bag.mcap"
+    write_bag(bag, recording(), topics=BagTopics(image="/rgb/compressed", detections="/boxes", labels="/truth"))
+    assert _adapt((bag, files[1]), tmp_path / "a", "--labels-topic", "/truth") == 0
+    for name in ("adapter.safetensors", "summary.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (whole / name).read_bytes()
+    assert _adapt((bag, files[1]), tmp_path / "a") == 2
+    assert "several topics for image: /rgb/compressed, /truth; name one with --image-topic" in capsys.readouterr().err
+    assert _adapt((bag, files[1]), tmp_path / "a", "--labels-topic", "/truth", "--depth-topic", "none") == 2
+    assert "of a run with other topics" in capsys.readouterr().err
+    assert _adapt((bag, files[1]), tmp_path / "b", "--image-topic", "/rgb/compressed", "--detections-topic", "none") == 2
+    assert "no topic for detections or prompts" in capsys.readouterr().err
+
+
+def prompted(frame: Frame, *bad: Prompt) -> Request:
+    """Points of the first object, a coarse mask of the second, and objects that cannot be used."""
+    assert frame.labels is not None
+    points = np.argwhere(frame.labels == 1)[[30, 300, 500], ::-1].astype(np.float32)
+    objects = (Prompt(points=points, point_labels=np.ones(3, np.int64)), Prompt(mask=frame.labels == 2))
+    request = Request(Prompts(frame.size, objects), Detections(np.tile(np.array([0, 0, 80, 60], np.float32), (2, 1))))
+    for each in bad:  # behind the checks, as another's node would send them
+        object.__setattr__(request.prompts, "objects", (*request.prompts.objects, each))
+        object.__setattr__(request, "detections", Detections(np.zeros((len(request.prompts.objects), 4), np.float32)))
+    return request
+
+
+def test_recorded_prompts_are_learnt_from_and_bad_ones_counted(files: tuple[Path, Path], tmp_path: Path) -> None:
+    outside = Prompt(np.array([200, 200, 210, 210], np.float32))
+    frames = [replace(each, detections=None, prompted=prompted(each, outside)) for each in recording()]
+    frames[1] = replace(frames[1], prompted=None)
+    write_bag(tmp_path / "bag.mcap", frames, topics=BagTopics(prompts="/marks"))
+    assert _adapt((tmp_path / "bag.mcap", files[1]), tmp_path) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames"] == summary["frames_accepted"] == FRAMES - 1
+    assert (summary["instances_scored"], summary["false_boxes"]) == (2 * (FRAMES - 1), 0)
+    assert summary["adapter_versions"] >= 1
+    assert f"{FRAMES - 1} prompts.outside" in (tmp_path / "report.html").read_text()
+
+
+def test_detections_and_prompts_of_one_frame_are_learnt_from_one_after_the_other(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    observe, step = Learner.observe, Learner.step
+
+    def observed(self: Learner, frame: Frame, prompts: Prompts, source: str) -> Any:
+        seen.append(source + ":" + "".join(" box" if each.box is not None else " other" for each in prompts.objects))
+        return observe(self, frame, prompts, source)
+
+    def stepped(self: Learner) -> Any:
+        seen.append("step")
+        return step(self)
+
+    monkeypatch.setattr(Learner, "observe", observed)
+    monkeypatch.setattr(Learner, "step", stepped)
+    write_bag(tmp_path / "bag.mcap", [replace(each, prompted=prompted(each)) for each in recording()])
+    assert _adapt((tmp_path / "bag.mcap", files[1]), tmp_path) == 0
+    assert seen == ["detections: box box", "step", "prompts: other other", "step"] * FRAMES
+    assert json.loads((tmp_path / "summary.json").read_text())["frames_accepted"] == 2 * FRAMES
+
+
+def test_only_frames_that_something_is_asked_for_in_count(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = recording()[:2]
+    bag, nothing = tmp_path / "bag.mcap", Detections(np.zeros((0, 4), np.float32))
+    write_bag(bag, [replace(first, detections=None), replace(second, detections=nothing)])
+    assert _adapt((bag, files[1]), tmp_path / "a") == 0
+    assert json.loads((tmp_path / "a" / "summary.json").read_text())["frames_rejected"] == {"no_prompts": 1}
+    monkeypatch.setattr(offline, "requests_of", lambda frame: ())
+    assert _adapt((bag, files[1]), tmp_path / "b") == 2
+    assert "no image has detections or prompts of its stamp" in capsys.readouterr().err

@@ -61,6 +61,24 @@ def test_a_newer_adapter_is_gone_on_from_with_the_frames_of_the_state(sam: Any, 
     assert again.adapter.version == 10
 
 
+def test_its_own_adapter_is_gone_on_from_where_that_is_asked_for(sam: Any, saved: tuple[Learner, Path]) -> None:
+    learner, path = saved
+    again = Learner(sam, CONFIG, 0)
+    resume(again, path, own_adapter=True)
+    assert again.adapter.to_bytes() == learner.adapter.to_bytes()
+
+
+def test_a_smaller_memory_takes_some_of_the_frames(sam: Any, saved: tuple[Learner, Path]) -> None:
+    learner, path = saved
+    assert len(learner.memory) == 3
+    again = Learner(sam, replace(CONFIG, memory=2), 0, learner.adapter)
+    resume(again, path)
+    stamps = [each.stamp_ns for each in again.memory.frames]
+    assert len(stamps) == 2 and set(stamps) < {each.stamp_ns for each in learner.memory.frames}
+    _learn(again, range(4, 12))
+    assert len(again.memory) == 2
+
+
 @pytest.mark.parametrize("damage", ["cut short", "of another seed", "of something else"])
 def test_a_state_that_cannot_be_used_is_refused_with_a_sentence(sam: Any, saved: tuple[Learner, Path], damage: str) -> None:
     _, path = saved

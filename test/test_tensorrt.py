@@ -143,7 +143,8 @@ def test_our_calls_give_the_masks_of_torch(small_sam: Any, trt: Double) -> None:
     np.testing.assert_allclose(other.scores, masks.scores, atol=0.02 * abs(masks.scores).max())
     assert agreement(masks, other).iou.min() >= MIN_IOU["float16"]
     assert engine.capabilities.precision == "float16"
-    assert check_parity(engine, reference).iou.min() >= MIN_IOU["float16"]
+    for adapter in adapters[:2]:
+        assert check_parity(engine, reference, adapter).iou.min() >= MIN_IOU["float16"]
     with pytest.raises(AdapterError, match="belongs to a model with hash"):
         engine.encode(image, replace(random_adapter(small_sam, 4, 0), base="0" * 64))
     engine.close()
@@ -286,6 +287,10 @@ def test_on_a_gpu_auto_takes_tensorrt_once_its_plans_are_built(small_sam: Any, t
     assert isinstance(after.engine, TensorRtEngine)
     assert after.refused == ()
     assert len(trt.built) == 3
+    monkeypatch.delattr(Double, "Runtime")  # as bindings of a version that nobody here knows
+    last = create_engine(sam, "auto", [].append)
+    assert isinstance(last.engine, TorchEngine)
+    assert "AttributeError: 'Double' object has no attribute 'Runtime'" in last.refused[0]
 
 
 @pytest.mark.parametrize(("version", "sentence"), [("8.6.1", "TensorRT 8.6.1 is too old"), (None, "without a version is too old")])

@@ -149,6 +149,9 @@ def test_reset_rollback_and_save(adapter: AdapterUnderTest, sam: Any) -> None:
     assert fresh.version == before + 2
     assert not fresh.b.any()
     adapter.graph.until(lambda: adapter.graph.versions[-1] == fresh.version, "the segmenter's taking the reset adapter")
+    again = adapter.call("rollback")
+    assert not again.success
+    assert f"no earlier adapter than version {fresh.version}" in again.message
     assert str(adapter.saved) in adapter.call("save").message
 
 

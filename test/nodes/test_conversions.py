@@ -17,10 +17,11 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray
 from wesam_ros.msg import Mask, Prompt, Prompts
 
-from wesam_ros.data import codecs
+from wesam_ros.data import codecs, messages
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Detections
-from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of, request_of_detections
+from wesam_ros.data.requests import request_of_detections
+from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of
 from wesam_ros.nodes.geometry import Located
 from wesam_ros.nodes.objects import CLOUD_TYPE, cloud_message, image_message, mask_message, mask_of, object_messages
 from wesam_ros.sam.masks import Masks
@@ -110,7 +111,7 @@ def test_of_too_many_boxes_the_best_scored_are_taken_in_their_order() -> None:
     found = Detections(
         np.array([(i, 0, i + 5, 5) for i in range(6)], np.float32), scores=np.array([0.1, 0.9, 0.3, 0.8, NAN, 0.7], np.float32)
     )
-    request = request_of_detections(found, SIZE, limit=3)
+    request = request_of_detections(found, SIZE).best(3)
     assert request.detections.ids == ("1", "3", "5")
     assert [reason for reason, _ in request.rejected] == ["over_limit"] * 3
 
@@ -134,6 +135,12 @@ def test_prompts_of_every_form() -> None:
     assert second.point_labels.tolist() == [0]
     assert request.detections.ids == ("all", "#1")
     assert request.detections.boxes[1].tolist() == [0, 0, 40, 30]
+    recorded = deserialize_message(messages.serialize(messages.prompt_array(5, request)), Prompts)
+    again = request_of(recorded, SIZE, limit=100)
+    assert (recorded.header.stamp.nanosec, again.detections.ids) == (5, request.detections.ids)
+    for one, other in zip(again.prompts.objects, request.prompts.objects, strict=True):
+        for name in ("box", "points", "point_labels", "mask"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,16 @@ def robots(graph: Any, random_tiny: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_both_are_learnt_from_and_both_get_the_adapters(graph: Any, robots: list[Robot]) -> None:
-    published = 0
+    published, learnable = 0, []
     for turn in range(10):
         status = robots[turn % 2].status()
         assert status.accepted
+        learnable.append(status.memory_frames)
         published = status.version
         if published and turn >= 3:
             break
     assert published
+    assert learnable[:4] == [1, 2, 2, 2]  # the second frame of each robot is held back
     for robot in robots:
         graph.until(lambda robot=robot: robot.versions and robot.versions[-1] == published, "the segmenter's taking the newest adapter")
     for name in ("/robot1", "/robot2"):

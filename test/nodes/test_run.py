@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import UInt64
 from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import AdaptationStatus, ObjectArray
+from wesam_ros.msg import Prompts as PromptsMessage
 
-from wesam_ros.data.bags import BagError, write_bag
+from wesam_ros import cli
+from wesam_ros.data.bags import BagTopics, write_bag
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
+from wesam_ros.data.requests import Request
 from wesam_ros.nodes.children import NodeProcess
+from wesam_ros.nodes.conversions import request_of
 from wesam_ros.nodes.inputs import LATCHED
-from wesam_ros.nodes.player import find_topics
+from wesam_ros.sam.prompts import Prompt, Prompts
 
 FRAMES = 4
 SIZE = (120, 160)
@@ -45,14 +50,24 @@ def frames() -> Iterator[Frame]:
         yield Frame(image, depth, camera, Detections(boxes, tuple(map(str, ids))), labels, stamp_ns=10**9 + i * 10**8)
 
 
+def prompted(frame: Frame) -> Request:
+    """A point on the first rectangle and a coarse mask of the second."""
+    assert frame.labels is not None
+    (y, x), *_ = np.argwhere(frame.labels == 1) + 10
+    point = Prompt(points=np.array([[x, y]], np.float32), point_labels=np.ones(1, np.int64))
+    whole = np.tile(np.array([0, 0, SIZE[1], SIZE[0]], np.float32), (2, 1))
+    return Request(Prompts(SIZE, (point, Prompt(mask=frame.labels == 2))), Detections(whole, ("p", "m")))
+
+
+METHOD = [word for setting in ("publish_every=1", "held_back=2", "judges=1", "tolerance=1.0") for word in ("--set", setting)]
+
+
 def run(bag: Path, checkpoint: Path, out: Path) -> dict[str, Any]:
     """Plays a bag in a graph of its own; the summary."""
     domain = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 50) % 100
     command = [sys.executable, "-m", "wesam_ros.cli", "run", str(bag), "--lock-step", "--out", str(out), "--domain-id", str(domain)]
     command += ["--checkpoint", str(checkpoint), "--steps-per-frame", "1", "--seed", "3", "--timeout", "90"]
-    for setting in ("publish_every=1", "held_back=2", "judges=1", "tolerance=1.0"):
-        command += ["--set", setting]
-    done = subprocess.run(command, cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*command, *METHOD], cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads((out / "summary.json").read_text()))
 
@@ -71,6 +86,50 @@ def test_lock_step_is_deterministic_and_labels_do_not_reach_it(random_tiny: Path
     assert 0 <= scored["miou_adapted"] <= 1
     assert unscored["miou_adapted"] is None
     assert "<svg" in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_recorded_detections_and_prompts_are_both_learnt_from_and_offline_as_in_the_nodes(random_tiny: Path, tmp_path: Path) -> None:
+    made = [replace(each, prompted=prompted(each)) for each in frames()]
+    made[1] = replace(made[1], detections=None, prompted=None)
+    made[2] = replace(made[2], detections=None)
+    bag = tmp_path / "bag.mcap"
+    write_bag(bag, made, topics=BagTopics(image="/rgb/compressed", depth="/depth", prompts="/marks"))
+    summary = run(bag, random_tiny, tmp_path / "run")
+    assert (summary["frames"], summary["frames_accepted"], summary["instances_scored"]) == (5, 5, 10)
+    command = ["adapt", str(bag), "--checkpoint", str(random_tiny), "--out", str(tmp_path / "adapt"), "--steps-per-frame", "1"]
+    assert cli.main([*command, "--seed", "3", "--threads", str(len(os.sched_getaffinity(0))), *METHOD]) == 0
+    adapters = [(tmp_path / out / "adapter.safetensors").read_bytes() for out in ("run", "adapt")]
+    assert adapters[0] == adapters[1]
+
+
+def test_a_player_finds_prompts_and_leaves_out_frames_that_nothing_is_asked_for_in(graph: Any, tmp_path: Path) -> None:
+    made = [replace(each, detections=None, prompted=prompted(each)) for each in frames()]
+    write_bag(tmp_path / "bag.mcap", [replace(made[0], prompted=None), *made[1:]], topics=BagTopics(prompts="/marks"))
+    node = graph.node
+    sent: list[PromptsMessage] = []
+    images: list[CompressedImage] = []
+    objects = node.create_publisher(ObjectArray, "segmenter/objects", 10)
+    statuses = node.create_publisher(AdaptationStatus, "adapter/status", 10)
+    versions = node.create_publisher(UInt64, "segmenter/adapter_version", LATCHED)
+
+    def answer(message: PromptsMessage) -> None:
+        sent.append(message)
+        objects.publish(ObjectArray(header=message.header))
+        statuses.publish(AdaptationStatus(header=message.header))
+
+    listeners = [node.create_subscription(CompressedImage, "image/compressed", images.append, 10)]
+    listeners += [node.create_subscription(PromptsMessage, "prompts", each, 10) for each in (lambda _: None, answer)]
+    player = NodeProcess("player", {"bag": tmp_path / "bag.mcap", "lock_step": True, "timeout": 30.0}, tmp_path / "player.log", {})
+    try:
+        assert player.process.wait(60) == 0, player.log_end()
+        assert len(sent) == len(images) == FRAMES - 1
+        assert request_of(sent[0], SIZE, 100).detections.ids == ("p", "m")
+    finally:
+        player.stop()
+        for listener in listeners:
+            node.destroy_subscription(listener)
+        for each in (objects, statuses, versions):
+            node.destroy_publisher(each)
 
 
 def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -> None:
@@ -112,13 +171,3 @@ def test_lock_step_goes_on_when_the_adapter_is_taken_also_by_a_segmenter_that_us
             node.destroy_subscription(listener)
         for each in (objects, statuses, versions):
             node.destroy_publisher(each)
-
-
-def test_find_topics_takes_what_was_named_and_says_what_there_is(tmp_path: Path) -> None:
-    bag = tmp_path / "bag.mcap"
-    write_bag(bag, frames())
-    found = find_topics(bag, {})
-    assert (found.image, found.detections, found.labels) == ("/camera/color/image_raw/compressed", "/detections", "")
-    assert find_topics(bag, {"detections": "/other"}).detections == "/other"
-    with pytest.raises(BagError, match="does not exist"):
-        find_topics(tmp_path / "none.mcap", {})

@@ -54,16 +54,19 @@ class AdaptationConfig:
     fit: float = option(
         0.6, "least IoU of the pseudo-mask's own box with the prompted box for an object to be learnt from", minimum=0.0, maximum=1.0
     )
-    held_back: int = option(8, "every so many-th accepted frame is not learnt from but judges candidates", minimum=2)
+    held_back: int = option(8, "every so many-th accepted frame of a source is not learnt from but judges candidates", minimum=2)
     least_side: float = option(8.0, "least side of a box, in pixels of the image, to be learnt from", minimum=0.0)
     publish_every: int = option(6, "steps between two candidate adapters", minimum=1)
     tolerance: float = option(
         0.01, "how much lower than the last good adapter's a candidate's mean fit on the held-back frames may be", minimum=0.0
     )
     patience: int = option(5, "refused candidates in a row after which training goes back to the last good adapter", minimum=1)
-    judges: int = option(4, "most held-back frames that judge a candidate, the newest ones", minimum=1)
+    judges: int = option(4, "held-back frames that are kept, the newest ones: they judge each candidate", minimum=1)
     divergence: float = option(
-        0.4, "least mean IoU with the anchor's masks on held-back frames, as a share of the last good one's", minimum=0.0
+        0.4,
+        "least mean IoU with the anchor's masks on held-back frames, as a share of the frozen model's (about 1), or of the last good "
+        "adapter's if that is higher",
+        minimum=0.0,
     )
 
     def __post_init__(self) -> None:

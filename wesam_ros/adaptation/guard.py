@@ -14,6 +14,7 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import prompt_fit
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
+from wesam_ros.adaptation.regions import box_pixels
 from wesam_ros.adaptation.step import autocast, witnessed
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.predictor import embed_images
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 
+FILLED, GROWN, MOST = 0.95, 1.3, 0.5
+"""A mask of more than this share of its box's pixels, and of more than so many times the anchor's area, fills its box; more than this share
+of all objects that do are a collapse. A book may fill its box, and the frozen model may have missed half of it, but not of most objects."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What held-back frames say of one adapter, as means over their objects.
@@ -30,13 +36,16 @@ class Judgement:
     Attributes:
         fit: IoU of mask and object over the pixels that are known: those that rise in its box alone are on it, those of the support surface
             or beyond the box are not. Where depth knows nothing of an object, IoU of the mask's own box with the prompted box.
-        agreement: IoU with the anchor's mask: what a collapse to full boxes or to speckles lowers.
+        agreement: IoU with the anchor's mask: what a collapse to speckles lowers.
         objects: how many objects were judged.
+        filled: share of masks that fill their box where the anchor's does not: a collapse that fits every box, and that agrees with masks
+            of which each has much of its box.
     """
 
     fit: float
     agreement: float
     objects: int
+    filled: float = 0.0
 
 
 def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
@@ -54,15 +63,29 @@ def judge(sam: Sam, low_rank: tuple[Tensor, Tensor] | None, frame: KeptFrame, pr
     pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
     with autocast(sam, precision):
         logits, _ = decode_together(sam, embed_images(sam, normalize(pixels, sam.image_encoder.img_size), low_rank), frame.prompts)
-    masks = logits > 0
-    return Judgement(float(known_fit(masks, frame).mean()), float(hard_iou(masks, frame.anchor_logits > 0).mean()), len(masks))
+    masks, anchor = logits > 0, frame.anchor_logits > 0
+    return Judgement(
+        fit=float(known_fit(masks, frame).mean()),
+        agreement=float(hard_iou(masks, anchor).mean()),
+        objects=len(masks),
+        filled=float(fills_box(masks, anchor, frame.evidence.boxes).float().mean()),
+    )
+
+
+def fills_box(masks: Tensor, anchor: Tensor, boxes: Tensor) -> Tensor:
+    """Which masks (n, h, w) bool fill their boxes (n, 4) in pixels of the grid, where the anchor's do not: (n,) bool; see FILLED."""
+    within = box_pixels(boxes, (masks.shape[-2], masks.shape[-1]))
+    filled = (masks & within).sum((1, 2)) > FILLED * within.sum((1, 2))  # never where there is no box: that has no pixels
+    return filled & (masks.sum((1, 2)) > GROWN * anchor.sum((1, 2)))
 
 
 def together(judgements: Sequence[Judgement]) -> Judgement:
     """The judgement over the objects of several frames."""
     objects = [each.objects for each in judgements]
-    fit, agreement = (float(np.average([getattr(each, name) for each in judgements], weights=objects)) for name in ("fit", "agreement"))
-    return Judgement(fit, agreement, sum(objects))
+    fit, agreement, filled = (
+        float(np.average([getattr(each, name) for each in judgements], weights=objects)) for name in ("fit", "agreement", "filled")
+    )
+    return Judgement(fit, agreement, sum(objects), filled)
 
 
 def below_frozen(adapted: Judgement, frozen: Judgement, config: AdaptationConfig) -> str | None:
@@ -75,14 +98,15 @@ def below_frozen(adapted: Judgement, frozen: Judgement, config: AdaptationConfig
 def objection(candidate: Judgement, good: Judgement, frozen: Judgement, config: AdaptationConfig) -> str | None:
     """Why a candidate may not replace the last good adapter, all judged on the same frames; None if it may.
 
-    The last good one alone would not do: with a tolerance each time, a row of candidates could creep below the model they started from.
+    The last good one alone would not do: with a tolerance each time, a row of candidates could creep below the model they started from,
+    and away from its masks.
     """
-    if not np.isfinite(candidate.fit):
-        return "not_finite"
     if candidate.fit < good.fit - config.tolerance:
         return f"worse_fit ({candidate.fit:.3f} after {good.fit:.3f})"
     if (reason := below_frozen(candidate, frozen, config)) is not None:
         return reason
-    if candidate.agreement < config.divergence * good.agreement:
-        return f"diverged ({candidate.agreement:.3f} after {good.agreement:.3f})"
+    if candidate.agreement < config.divergence * max(good.agreement, frozen.agreement):
+        return f"diverged ({candidate.agreement:.3f} after {good.agreement:.3f}, frozen {frozen.agreement:.3f})"
+    if candidate.filled > MOST:
+        return f"collapsed ({candidate.filled:.3f} of the masks fill their boxes)"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -73,7 +73,7 @@ class Learner:
 
     def _begin(self, adapter: Adapter) -> None:
         """Trains on from `adapter`, with a fresh optimizer and an empty memory."""
-        self.memory = FrameMemory(self.config.memory, self.config.held_back, self.rng)
+        self.memory = FrameMemory(self.config.memory, self.config.held_back, self.rng, self.config.judges)
         self._restore(adapter)
         self._since_proposal = 0
 
@@ -120,12 +120,13 @@ class Learner:
         a, b = (tensor.detach() for tensor in self.low_rank)
         return a, b * self.config.strength
 
-    def observe(self, frame: Frame, prompts: Prompts) -> Verdict:
+    def observe(self, frame: Frame, prompts: Prompts, source: str = "") -> Verdict:
         """Takes a frame into the memory, if there is something to learn from it.
 
         Args:
             frame: its image is used, its labels never are.
             prompts: of its objects, in pixels of the image.
+            source: where it comes from, such as one of several robots: frames of each are held back.
         """
         self.counters["frames"] += 1
         if not len(prompts):
@@ -135,7 +136,8 @@ class Learner:
             return self._rejected("small_objects")
         prompts = prompts.select(np.flatnonzero(large))
         support = self._support(frame, prompts, self.sam.prompt_encoder.mask_input_size[0])
-        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision))
+        self.memory.every, self.memory.judges = self.config.held_back, self.config.judges
+        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision), source)
         self.counters["accepted"] += 1
         return Verdict(True)
 
@@ -159,6 +161,7 @@ class Learner:
         self._steps_since_restore += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, self._steps_since_restore / self.config.warm_up)
+            group["weight_decay"] = self.config.weight_decay
         others = [kept.anchor_prototypes for kept in self.memory.frames if kept is not frame]
         bank = torch.cat([frame.anchor_prototypes[:0], *others])[-BANK:]
         result = training_step(
@@ -182,7 +185,7 @@ class Learner:
         if not self.memory.held_back:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
-        reason, fallen, candidate = self._judge(self.candidate)
+        reason, fallen, candidate = self._judge(self.candidate, self.config)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
@@ -199,13 +202,14 @@ class Learner:
         return Proposal(adapter, "admitted")
 
     def consider(self, adapter: Adapter) -> Proposal:
-        """Judges an adapter from elsewhere beside the last good one, and if it is not worse publishes it and trains on from there.
+        """Judges an adapter from elsewhere beside the last good one, and if it fits at least as well publishes it and trains on from there.
 
         It has to be of this model. Where no frame has been held back yet it is taken unjudged; the proposal's reason says so.
         """
         candidate: dict[KeptFrame, Judgement] = {}
         if self.memory.held_back:
-            reason, _, candidate = self._judge(self._on_device(adapter))
+            # Training may dip a little on its way; another adapter is taken only for being better.
+            reason, _, candidate = self._judge(self._on_device(adapter), replace(self.config, tolerance=0.0))
             if reason is not None:
                 self.counters[f"refused: {reason.split(' ')[0]}"] += 1
                 return Proposal(None, reason)
@@ -215,10 +219,12 @@ class Learner:
         self._judged = candidate
         return Proposal(adapter, "admitted" if candidate else "no_held_back_frames")
 
-    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[str | None, str | None, dict[KeptFrame, Judgement]]:
+    def _judge(
+        self, low_rank: tuple[Tensor, Tensor], config: AdaptationConfig
+    ) -> tuple[str | None, str | None, dict[KeptFrame, Judgement]]:
         """Why the newest held-back frames object to an adapter's tensors, and to the last good one's; and what each says of the former."""
-        frames = list(self.memory.held_back)[-self.config.judges :]
-        last, precision = self._on_device(self.adapter), self.config.precision
+        frames = list(self.memory.held_back)[-config.judges :]
+        last, precision = self._on_device(self.adapter), config.precision
         good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
         candidate = {frame: judge(self.sam, low_rank, frame, precision) for frame in frames}
         for frame in frames:
@@ -226,7 +232,7 @@ class Learner:
                 self._frozen[frame] = judge(self.sam, None, frame, precision)
         self._judged = good
         ours, best, frozen = (together([*each.values()]) for each in (candidate, good, {frame: self._frozen[frame] for frame in frames}))
-        return objection(ours, best, frozen, self.config), below_frozen(best, frozen, self.config), candidate
+        return objection(ours, best, frozen, config), below_frozen(best, frozen, config), candidate
 
     def _untrained(self) -> Adapter:
         """An adapter that leaves the frozen model as it is."""
@@ -245,9 +251,16 @@ class Learner:
         return self.adapter
 
     def rollback(self) -> Adapter:
-        """Publishes the adapter before the last good one again, under a new version, and trains on from there."""
-        if len(self.good) > 1:
-            self.good.pop()
+        """Publishes the adapter before the last good one again, under a new version, and trains on from there.
+
+        Raises:
+            ValueError: none before it is known.
+        """
+        if len(self.good) < 2:
+            raise ValueError(
+                f"there is no earlier adapter than version {self.adapter.version}; call ~/reset to start anew, or segmenter/use_frozen"
+            )
+        self.good.pop()
         back = self.good.pop()
         self._restore(back)
         return self._publish(back.a, back.b)

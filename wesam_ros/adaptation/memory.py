@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -52,27 +52,41 @@ class FrameMemory:
     from; a share of the steps (`recent`) takes the newest frame, which is what keeps up with a changing table.
     """
 
-    def __init__(self, capacity: int, held_back_every: int, rng: np.random.Generator) -> None:
-        self.capacity, self.every, self.rng = capacity, held_back_every, rng
+    def __init__(self, capacity: int, held_back_every: int, rng: np.random.Generator, judges: int = 4) -> None:
+        """Starts empty.
+
+        Args:
+            capacity: frames in the reservoir.
+            held_back_every: every so many-th frame of a source is held back; may be changed later.
+            rng: draws what the reservoir keeps, and what is learnt from.
+            judges: most frames that are held back at a time, the newest ones; may be changed later.
+        """
+        self.capacity, self.every, self.rng, self.judges = capacity, held_back_every, rng, judges
         self.frames: list[KeptFrame] = []
-        self.held_back: deque[KeptFrame] = deque(maxlen=max(4, capacity // 8))
+        self.held_back: deque[KeptFrame] = deque()
         self.newest: KeptFrame | None = None
         self.answers: WeakKeyDictionary[KeptFrame, Answer] = WeakKeyDictionary()
-        self.counts = (0, 0)  # frames seen, and those of them that may be learnt from
+        self.seen: Counter[str] = Counter()  # frames of each source
+        self.learnable = 0  # frames that were to be learnt from
 
-    def add(self, frame: KeptFrame) -> bool:
-        """Keeps a frame; True if it is to be learnt from, False if it is held back."""
-        seen, learnable = self.counts
-        hold = (seen + 1) % self.every == 0
-        self.counts = (seen + 1, learnable + (not hold))
-        if hold:
+    def add(self, frame: KeptFrame, source: str = "") -> bool:
+        """Keeps a frame; True if it is to be learnt from, False if it is held back.
+
+        Each source, such as a robot, is counted by itself: where several take turns, every so many-th frame of all may always be of the
+        same one.
+        """
+        self.seen[source] += 1
+        if self.seen[source] % self.every == 0:
             self.held_back.append(frame)
+            while len(self.held_back) > self.judges:
+                self.held_back.popleft()
             return False
+        self.learnable += 1
         self.newest = frame
         if len(self.frames) < self.capacity:
             self.frames.append(frame)
         else:
-            place = int(self.rng.integers(learnable + 1))
+            place = int(self.rng.integers(self.learnable))
             if place < self.capacity:
                 self.frames[place] = frame
         return True

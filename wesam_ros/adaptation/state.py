@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from wesam_ros.adaptation.evidence import Evidence
@@ -32,11 +33,12 @@ def write(values: dict[str, Any], path: Path) -> None:
     write_atomically(path, data.getvalue())
 
 
-def resume(learner: Learner, path: Path) -> None:
+def resume(learner: Learner, path: Path, *, own_adapter: bool = False) -> None:
     """Puts a new learner where the saved one was, but for the adapter, which stays the one that it was made with.
 
     Where that is the saved state's own, training goes on exactly as if there had been no end. Where it is another, because the process was
     killed between a publication and the next save, training goes on from it with a fresh optimizer and with the frames of the state.
+    With `own_adapter` it is the state's in any case.
 
     Raises:
         ValueError: the state cannot be read, or is of another model or seed. The learner is then to be made anew.
@@ -46,7 +48,7 @@ def resume(learner: Learner, path: Path) -> None:
         unpack(learner, torch.load(path, weights_only=True))
     except Exception as error:  # torch raises many kinds for a damaged file, and a state of another kind lacks keys
         raise ValueError(f"{path} cannot be resumed ({type(error).__name__}: {error})") from error
-    if started.to_bytes() != learner.adapter.to_bytes():
+    if not own_adapter and started.to_bytes() != learner.adapter.to_bytes():
         learner.go_on_from(started)
 
 
@@ -69,7 +71,8 @@ def pack(learner: Learner) -> dict[str, Any]:
         "memory": [place[frame] for frame in memory.frames],
         "held_back": [place[frame] for frame in memory.held_back],
         "newest": None if memory.newest is None else place[memory.newest],
-        "counts": memory.counts,
+        "seen": dict(memory.seen),
+        "learnable": memory.learnable,
         "answers": [(place[frame], answer.logits.cpu(), answer.step) for frame, answer in memory.answers.items() if frame in place],
     }
 
@@ -97,10 +100,13 @@ def _unpack(learner: Learner, state: dict[str, Any]) -> None:
     learner.good[:] = [Adapter(*values) for values in state["good"]]
     learner.go_on(tuple(state["low_rank"]), state["optimizer"], state["progress"])
     memory = learner.memory
-    memory.frames[:] = [frames[index] for index in state["memory"]]
+    kept = [frames[index] for index in state["memory"]]
+    if len(kept) > memory.capacity:  # it is smaller now; a sample of a sample of the stream is one, too
+        kept = [kept[index] for index in np.sort(learner.rng.choice(len(kept), memory.capacity, replace=False))]
+    memory.frames[:] = kept
     memory.held_back.extend(frames[index] for index in state["held_back"])
     memory.newest = None if state["newest"] is None else frames[state["newest"]]
-    memory.counts = tuple(state["counts"])
+    memory.seen, memory.learnable = Counter({source: int(n) for source, n in state["seen"].items()}), int(state["learnable"])
     for index, logits, step in state["answers"]:
         memory.answers[frames[index]] = Answer(logits.to(learner.sam.device), step)
 

@@ -6,8 +6,8 @@
     L_con           1 - cosine of student and teacher feature
     L_div           minus the entropy of the student's mean prediction
 
-The teacher is a moving average (0.99) on a weak view and fills the bank; the student sees a strong view. The bank is asked with the teacher's
-features, not as in the official code with the student's on the weak view, which would be one more pass.
+The teacher is a moving average (0.99) on a weak view and fills the bank; the student sees a strong view. The bank is asked with the
+teacher's features, not as in the official code with the student's on the weak view, which would be one more pass.
 
 What DePT is named after, visual prompt tokens in the encoder as the only trained parameters, does not exist here: the LoRA tensors train
 instead, as in all methods, and the consistency of those tokens on several levels goes with them. What remains is DePT's

@@ -1,5 +1,6 @@
 """`wesam benchmark`: every engine that is present against segment_anything.SamPredictor, with the same weights and in the same run.
 
+SamPredictor is there as it comes, which all ratios are to, and once more with freed memory kept, as the segmenter node keeps it.
 Each has a process of its own, all of them stay alive, and they take turns frame by frame: whatever else the machine does meets all alike.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wesam_ros.benchmarking.contender import REFERENCE
+from wesam_ros.benchmarking.contender import REFERENCE, REFERENCE_KEPT
 from wesam_ros.engines import CHOICES
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.machine import cores, processor
@@ -113,8 +114,8 @@ class Contender:
 
 
 def _contenders(stack: ExitStack, words: Sequence[str]) -> list[Contender]:
-    """SamPredictor first, and every engine that is present; those that are not are named."""
-    found = [Contender(REFERENCE, words, stack)]
+    """SamPredictor first, as it comes and with memory kept, and every engine that is present; those that are not are named."""
+    found = [Contender(name, words, stack) for name in (REFERENCE, REFERENCE_KEPT)]
     for name in CHOICES:
         if name != "auto":
             try:
@@ -142,7 +143,7 @@ def _measure(contenders: Sequence[Contender], count: int, repeats: int, beside: 
 
 
 def _rows(times: dict[Contender, list[tuple[float, float]]], common: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row per contender; the ratio is SamPredictor's median by its own: how many times as fast it is."""
+    """A row per contender; the ratio is the median of SamPredictor as it comes by its own: how many times as fast it is."""
     reference = float(np.median([ms for ms, _ in next(iter(times.values()))]))
     rows = []
     for each, values in times.items():
@@ -169,13 +170,13 @@ def _rows(times: dict[Contender, list[tuple[float, float]]], common: dict[str, A
 def _table(rows: Sequence[dict[str, Any]], times: dict[Contender, list[tuple[float, float]]]) -> str:
     """Rows of one number of boxes as text, with frames per second (one after another) beside what they hold."""
     training = " with training beside" if rows[0]["training_beside"] else ""
-    head = f"\n{str(rows[0]['boxes']) + ' boxes' + training:32}" + "".join(f"{name:>10}" for name in _COLUMNS)
+    head = f"\n{str(rows[0]['boxes']) + ' boxes' + training:36}" + "".join(f"{name:>10}" for name in _COLUMNS)
     lines = [head]
     for row, values in zip(rows, times.values(), strict=True):
         rate = 1e3 / float(np.mean([ms for ms, _ in values]))
         cells = (row["ms_p50"], row["ms_p95"], row["ms_p99"], rate, row["ratio_to_sampredictor"], row["peak_mb"])
         name = f"{row['engine']}, {row['precision']}"
-        lines.append(f"{name:32}" + "".join(f"{cell:10.2f}" for cell in cells))
+        lines.append(f"{name:36}" + "".join(f"{cell:10.2f}" for cell in cells))
     return "\n".join(lines)
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 REFERENCE = "SamPredictor"
+REFERENCE_KEPT = "SamPredictor, memory kept"
+"""The same in a process that keeps freed memory, as ours do: what is left of a ratio is not glibc's."""
 Segment = Callable[[npt.NDArray[np.float32]], Any]
 """From boxes (n, 4) in the frame to their masks in the frame, on the CPU."""
 
@@ -94,7 +96,12 @@ def engine(sam: Sam, name: str) -> tuple[Segment, dict[str, str]]:
 
 
 class Memory:
-    """The most memory taken since the last `again`, in MB: of this process, or of the GPU where the model is on one."""
+    """The most memory taken since the last `again`, in MB: of this process, or of the GPU where the model is on one.
+
+    A GPU is asked for what is taken on all of it, since torch knows nothing of what TensorRT takes, and process ids that the driver
+    gives are not those within a container. What was taken when this process began is subtracted, but what processes take that began
+    later is not: the figure of a contender contains those of the contenders after it, and that of the last one is its own.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -129,14 +136,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, required=True)
     args = parser.parse_args(words)
     if args.name != REFERENCE:
-        keep_freed_memory()  # as the segmenter does
+        keep_freed_memory()  # as the segmenter node does
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     memory = Memory(device)
     try:
         sam = load_sam(args.model, args.checkpoint, args.device)
-        if args.name == REFERENCE:
-            segment, about = sam_predictor(sam), {"engine": REFERENCE, "version": torch.__version__, "precision": "float32"}
+        if args.name in (REFERENCE, REFERENCE_KEPT):
+            segment, about = sam_predictor(sam), {"engine": args.name, "version": torch.__version__, "precision": "float32"}
         else:
             segment, about = engine(sam, args.name)
     except (ValueError, OSError) as error:  # engines and checkpoints that cannot be used

@@ -5,14 +5,17 @@ A frame's messages are joined by the exact stamp in their headers; the time at w
 
 from __future__ import annotations
 
+import argparse
 import logging
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
@@ -20,7 +23,13 @@ from rosbags.typesys import get_types_from_msg
 from wesam_ros.data import codecs, messages
 from wesam_ros.data.frames import Frame
 
+if TYPE_CHECKING:
+    from wesam_ros.data.requests import Request
+
 log = logging.getLogger(__name__)
+
+NO_TOPIC = "none"
+"""Given in place of a topic's name: the recording is read as if it had no such topic."""
 
 # A frame whose depth or boxes come late is held back until this many newer images have been seen.
 JOIN_WINDOW = 64
@@ -38,6 +47,7 @@ class BagTopics:
     depth: str = "/camera/depth/image_raw/compressedDepth"
     camera_info: str = "/camera/color/camera_info"
     detections: str = "/detections"
+    prompts: str = "/prompts"
     labels: str = "/ground_truth/labels"
 
 
@@ -48,8 +58,12 @@ TYPES_OF_ROLE = {
     "depth": (messages.COMPRESSED_IMAGE, messages.IMAGE),
     "camera_info": (messages.CAMERA_INFO,),
     "detections": (messages.DETECTIONS,),
+    "prompts": (messages.PROMPTS,),
     "labels": (messages.COMPRESSED_IMAGE, messages.IMAGE),
 }
+
+REQUESTS = ("detections", "prompts")
+"""The roles that say what to segment; a recording needs one of them to be learnt from."""
 
 
 class BagMessage(NamedTuple):
@@ -121,40 +135,126 @@ def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator
             yield BagMessage(connection.topic, connection.msgtype, time_ns, bytes(data))
 
 
+def add_topic_options(parser: argparse.ArgumentParser, roles: Collection[str] = tuple(TYPES_OF_ROLE)) -> None:
+    """Adds an option for each role of BagTopics, such as --image-topic, to the parser of a command that reads these of a recording."""
+    text = f"found by their types; name one where several may be meant, or {NO_TOPIC} to leave it out"
+    group = parser.add_argument_group("topics of the recordings", text)
+    for role in roles:
+        usual = getattr(DEFAULT_TOPICS, role)
+        default = f"{usual}, if there" if role == "labels" else f"{usual}, else the only one that there is"
+        group.add_argument(f"--{role.replace('_', '-')}-topic", default="", metavar="TOPIC", help=f"default: {default}")
+
+
+def named_topics(args: argparse.Namespace) -> dict[str, str]:
+    """What `add_topic_options` got from the command line, by role; roles without a name are left out."""
+    return {role: topic for role in TYPES_OF_ROLE if (topic := getattr(args, f"{role}_topic", ""))}
+
+
+def _missing(path: Path, there: Mapping[str, tuple[str, int]], *roles: str, topic: str = "") -> BagError:
+    """The error where no topic, or not the one that was named, has any of some roles."""
+    listing = ", ".join(f"{each} ({msgtype})" for each, (msgtype, _) in there.items()) or "none"
+    text = f"bag {path} has no topic {topic + ' ' if topic else ''}for {' or '.join(roles)}; its topics are {listing}"
+    return BagError(f"{text}; name the right one with {' or '.join(map(_option, roles))}")
+
+
+def _option(role: str) -> str:
+    return f"--{role.replace('_', '-')}-topic (of the player: {role}_topic)"
+
+
+def find_topics(path: Path, named: Mapping[str, str] | None = None, *, detections_required: bool = False) -> BagTopics:
+    """The topics of a bag: those named, else the usual ones, else the only ones that may be meant by type and name; "" where there is none.
+
+    Args:
+        path: the bag.
+        named: topic by role, NO_TOPIC where there is to be none.
+        detections_required: whether a bag with neither detections nor prompts is an error.
+
+    Raises:
+        BagError: no bag, no such topic or of another type, no image, or several topics that may be meant; the message lists them and says
+            how to name one.
+    """
+    there, named = bag_info(path), named or {}
+    found = {role: _find(path, there, role, named) for role in TYPES_OF_ROLE}
+    if not found["image"]:
+        raise _missing(path, there, "image")
+    if detections_required and not any(found[role] for role in REQUESTS):
+        raise _missing(path, there, *REQUESTS)
+    return BagTopics(**found)
+
+
+def _find(path: Path, there: Mapping[str, tuple[str, int]], role: str, named: Mapping[str, str]) -> str:
+    usual, name = getattr(DEFAULT_TOPICS, role), named.get(role, "")
+    if name == NO_TOPIC:
+        return ""
+    if name and name not in there:
+        raise _missing(path, there, role, topic=name)
+    if name or usual in there:
+        _check_type(path, there, role, name or usual)
+        return name or str(usual)
+    fits = [each for each in _candidates(there, role) if each not in named.values()]
+    if len(fits) > 1:
+        raise BagError(f"bag {path} has several topics for {role}: {', '.join(fits)}; name one with {_option(role)}")
+    return fits[0] if fits else ""
+
+
+def _check_type(path: Path, there: Mapping[str, tuple[str, int]], role: str, topic: str) -> None:
+    if there[topic][0] not in TYPES_OF_ROLE[role]:
+        raise BagError(f"topic {topic} for {role} must be {' or '.join(TYPES_OF_ROLE[role])}, but is {there[topic][0]} in bag {path}")
+
+
+def _candidates(there: Mapping[str, tuple[str, int]], role: str) -> list[str]:
+    """Topics with messages whose type and name speak for a role; one for colour that says so is preferred.
+
+    True labels are never guessed: a label image by another name may be what some model, such as our segmenter, made of the recording.
+    """
+    fits = [topic for topic, (msgtype, count) in there.items() if count and msgtype in TYPES_OF_ROLE[role] and role != "labels"]
+    if role in REQUESTS:
+        return fits
+    strange = ("label", "mask", "overlay", "infra", "/ir/")
+    fits = [each for each in fits if not any(word in each for word in strange) and ("depth" in each.lower()) == (role == "depth")]
+    colour = [each for each in fits if "color" in each and role != "depth"]
+    return colour if len(colour) == 1 else fits
+
+
 def _roles(path: Path, topics: BagTopics, required: Collection[str], wanted: Collection[str]) -> dict[str, str]:
-    """Role of each topic that is in the bag; BagError where a required one is missing or has another type."""
+    """Role of each topic that is in the bag; BagError where a required one is missing or one has another type."""
     there = bag_info(path)
-    listing = ", ".join(f"{topic} ({msgtype})" for topic, (msgtype, _) in there.items()) or "none"
     roles: dict[str, str] = {}
     for role in wanted:
         topic = getattr(topics, role)
-        if not topic:
-            continue
         if topic not in there:
             if role in required:
-                raise BagError(f"bag {path} has no topic {topic} for {role}; its topics are {listing}; name the right one")
-            log.info("bag %s has no topic %s: frames come without %s", path, topic, role)
+                raise _missing(path, there, role, topic=topic)
+            if topic:
+                log.info("bag %s has no topic %s: frames come without %s", path, topic, role)
             continue
-        if there[topic][0] not in TYPES_OF_ROLE[role]:
-            raise BagError(f"topic {topic} for {role} must be {' or '.join(TYPES_OF_ROLE[role])}, but is {there[topic][0]} in bag {path}")
+        _check_type(path, there, role, topic)
         roles[topic] = role
     return roles
 
 
 def read_frame_messages(
-    path: Path, *, topics: BagTopics = DEFAULT_TOPICS, labels: bool = False, detections_required: bool = True
+    path: Path, *, topics: BagTopics | None = None, labels: bool = False, detections_required: bool = True
 ) -> Iterator[FrameMessages]:
     """The messages of each image, joined by exact stamp, still serialised, in the order of the images.
 
     An image waits for its partners for `JOIN_WINDOW` newer images; then it comes without them. For an image without a camera info of its
     stamp the last one seen is taken, as it seldom changes. Without `labels` the topic of true labels is not read at all.
 
+    Args:
+        path: the bag.
+        topics: where it has what; None = as `find_topics` finds them.
+        labels: whether to read the true labels; then their topic is required.
+        detections_required: whether a bag with neither detections nor prompts is an error.
+
     Raises:
-        BagError: no such bag, damaged, no image topic, no detections topic where required, no label topic though asked for.
+        BagError: no such bag, damaged, no image topic, no topic of detections or prompts or of labels where required.
     """
+    topics = find_topics(path) if topics is None else topics
     wanted = [f.name for f in fields(BagTopics) if labels or f.name != "labels"]
-    required = {"image"} | ({"detections"} if detections_required else set()) | ({"labels"} if labels else set())
-    roles = _roles(path, topics, required, wanted)
+    roles = _roles(path, topics, {"image", "labels"}, wanted)
+    if detections_required and not any(role in REQUESTS for role in roles.values()):
+        raise _missing(path, bag_info(path), *REQUESTS)
     expected = set(roles.values())
     joined: set[str] = set()
     early: dict[int, dict[str, BagMessage]] = {}  # partners that came before their image
@@ -189,10 +289,11 @@ def read_frame_messages(
             log.warning("bag %s: no message on %s has the stamp of an image; is the %s synchronised with the camera?", path, topic, role)
 
 
-def read_bag(path: Path, *, topics: BagTopics = DEFAULT_TOPICS, labels: bool = False, detections_required: bool = True) -> Iterator[Frame]:
+def read_bag(path: Path, *, topics: BagTopics | None = None, labels: bool = False, detections_required: bool = True) -> Iterator[Frame]:
     """Frames of a bag in the order of its images, decoded one at a time; `sequence` is the bag's name.
 
-    What a bag or a stamp does not have (depth, camera info, detections) is None in the frame; labels are None unless asked for.
+    Arguments as of `read_frame_messages`. What a bag or a stamp does not have (depth, camera info, detections, prompts) is None in the
+    frame; labels are None unless asked for.
 
     Raises:
         BagError: as `read_frame_messages`, and for messages that cannot be decoded.
@@ -212,10 +313,11 @@ def decode_frame(parts: FrameMessages, sequence: str = "") -> Frame:
         "depth": messages.depth_of,
         "camera_info": messages.camera_of,
         "detections": messages.detections_of,
+        "prompts": lambda message: _prompts_of(message, values["image"]),
         "labels": messages.labels_of,
     }
     values: dict[str, Any] = {}
-    for role, message in parts.by_role.items():
+    for role, message in sorted(parts.by_role.items(), key=lambda item: item[0] != "image"):  # prompts need the image's size
         try:
             values[role] = readers[role](messages.deserialize(message.data, message.msgtype))
         except Exception as error:  # rosbags raises many kinds for damaged bytes
@@ -226,12 +328,19 @@ def decode_frame(parts: FrameMessages, sequence: str = "") -> Frame:
             depth=values.get("depth"),
             camera=values.get("camera_info"),
             detections=values.get("detections"),
+            prompted=values.get("prompts"),
             labels=values.get("labels"),
             stamp_ns=parts.stamp_ns,
             sequence=sequence,
         )
     except ValueError as error:
         raise BagError(f"messages with stamp {parts.stamp_ns} ns do not belong together: {error}") from error
+
+
+def _prompts_of(message: Any, image: npt.NDArray[np.uint8]) -> Request:
+    from wesam_ros.data.requests import request_of_prompts  # it loads torch, which `wesam bag` does without
+
+    return request_of_prompts(message, (image.shape[0], image.shape[1]))
 
 
 @contextmanager
@@ -258,7 +367,7 @@ def write_bag(
     jpeg_quality: int = 85,
     labels: bool = True,
 ) -> int:
-    """Write frames as an MCAP file: JPEG colour, compressedDepth (16UC1 PNG, millimetres), camera info, detections, labels (16-bit PNG).
+    """Write frames as an MCAP file: JPEG colour, compressedDepth (16UC1 PNG, mm), camera info, detections, prompts, labels (16-bit PNG).
 
     The same frames give the same bytes. The file appears when it is complete; an older one is replaced. What a frame does not have is
     left out, and with `labels=False` the labels are, too. `void` has no place in a recording: its pixels become background.
@@ -296,6 +405,8 @@ def _messages_of(frame: Frame, jpeg_quality: int, labels: bool) -> Iterator[tupl
         yield "depth", messages.compressed_image(stamp, *codecs.encode_compressed_depth(frame.depth))
     if frame.detections is not None:
         yield "detections", messages.detection_array(stamp, frame.detections)
+    if frame.prompted is not None:
+        yield "prompts", messages.prompt_array(stamp, frame.prompted)
     if labels and frame.labels is not None:
         yield "labels", messages.compressed_image(stamp, "16UC1; png compressed ", codecs.encode_png(frame.labels))
     jpeg = codecs.encode_jpeg(frame.image, jpeg_quality)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from wesam_ros.data.requests import Request
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Frame:
         labels: (H, W) uint16 true instance ids, 0 = background. For scoring only: nothing that learns may read it.
         stamp_ns: time of the image in nanoseconds.
         sequence: the name of the recording that the frame is from; data is split by it.
+        prompted: what a wesam_ros/Prompts message asked for in this image: points, coarse masks, boxes; None where there was none.
         void: (H, W) bool, pixels of which nobody knows what they are; labels are 0 there, and scoring leaves them out. None = no pixel.
     """
 
@@ -64,6 +69,7 @@ class Frame:
     labels: npt.NDArray[np.uint16] | None = None
     stamp_ns: int = 0
     sequence: str = ""
+    prompted: Request | None = None
     void: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
@@ -73,6 +79,8 @@ class Frame:
             plane = getattr(self, name)
             if plane is not None and plane.shape != self.image.shape[:2]:
                 raise ValueError(f"{name} must have the image's size {self.image.shape[:2]}, but got shape {plane.shape}")
+        if self.prompted is not None and self.prompted.prompts.size != self.size:
+            raise ValueError(f"prompts must be for the image's size {self.size}, but are for {self.prompted.prompts.size}")
         if self.void is not None and self.void.dtype != np.bool_:
             raise ValueError(f"void must be bool, but got {self.void.dtype}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,14 @@ from rosbags.typesys.store import Typestore
 from wesam_ros.data import codecs
 from wesam_ros.data.frames import Detections
 
+if TYPE_CHECKING:
+    from wesam_ros.data.requests import Request
+
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 IMAGE = "sensor_msgs/msg/Image"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DETECTIONS = "vision_msgs/msg/Detection2DArray"
+PROMPTS = "wesam_ros/msg/Prompts"
 
 CAMERA_FRAME = "camera_color_optical_frame"
 STAMP_BYTES = 12  # CDR encapsulation, seconds, nanoseconds
@@ -34,12 +38,22 @@ VISION_MSGS = {
     "vision_msgs/msg/Detection2DArray": "std_msgs/Header header\nvision_msgs/Detection2D[] detections",
 }
 
+# As in msg/, which only the ROS package has; a test holds them together
+WESAM_MSGS = {
+    "wesam_ros/msg/Mask": "uint32 x\nuint32 y\nuint32 width\nuint32 height\nuint8[] data",
+    "wesam_ros/msg/Prompt": (
+        "string id\nstring class_id\nfloat32 score\nbool has_box\nfloat32[4] box\n"
+        "float32[] points\nuint8[] point_labels\nwesam_ros/Mask mask"
+    ),
+    "wesam_ros/msg/Prompts": "std_msgs/Header header\nwesam_ros/Prompt[] prompts",
+}
+
 
 @lru_cache(maxsize=1)
 def typestore() -> Typestore:
-    """The messages of ROS 2 Jazzy and those of vision_msgs that detections need."""
+    """The messages of ROS 2 Jazzy, those of vision_msgs that detections need, and our own prompts."""
     store = get_typestore(Stores.ROS2_JAZZY)
-    for name, text in VISION_MSGS.items():
+    for name, text in {**VISION_MSGS, **WESAM_MSGS}.items():
         store.register(get_types_from_msg(text, name))
     return store
 
@@ -104,6 +118,36 @@ def detection_array(stamp_ns: int, detections: Detections) -> Any:
         results = [_make("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis=hypothesis, pose=nowhere)]
         boxes.append(_make("vision_msgs/msg/Detection2D", header=header(stamp_ns), results=results, bbox=box, id=detections.ids[row]))
     return _make(DETECTIONS, header=header(stamp_ns), detections=boxes)
+
+
+def prompt_array(stamp_ns: int, request: Request) -> Any:
+    """wesam_ros/Prompts of what a request asks for."""
+    found = request.detections
+    prompts = [
+        _make(
+            "wesam_ros/msg/Prompt",
+            id=found.ids[row],
+            class_id=found.classes[row],
+            score=float(found.scores[row]),
+            has_box=each.box is not None,
+            box=each.box if each.box is not None else np.zeros(4, np.float32),
+            points=each.points.ravel(),
+            point_labels=each.point_labels.astype(np.uint8),
+            mask=_mask(each.mask),
+        )
+        for row, each in enumerate(request.prompts.objects)
+    ]
+    return _make(PROMPTS, header=header(stamp_ns), prompts=prompts)
+
+
+def _mask(mask: npt.NDArray[np.bool_] | None) -> Any:
+    """wesam_ros/Mask of an (H, W) mask with at least one pixel, cut out to the rectangle that holds it; width 0 for None."""
+    if mask is None:
+        return _make("wesam_ros/msg/Mask", x=0, y=0, width=0, height=0, data=np.zeros(0, np.uint8))
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    crop = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    data = np.where(crop, np.uint8(255), np.uint8(0)).ravel()
+    return _make("wesam_ros/msg/Mask", x=int(xs[0]), y=int(ys[0]), width=crop.shape[1], height=crop.shape[0], data=data)
 
 
 def serialize(message: Any) -> bytes:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wesam_ros.engines.store import MANIFEST, OPSET
-
-if TYPE_CHECKING:
-    from segment_anything.modeling import Sam
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +31,13 @@ def run(args: argparse.Namespace) -> int:
 
     sam = load_sam(args.model, args.checkpoint.expanduser() if args.checkpoint else None)
     folder = args.out.expanduser() if args.out else folder_of(sam, args.opset)
-    if not args.again and _has_it(folder, sam, args.opset):
-        print(f"{folder} has it already; --again exports it anew")
-        return 0
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise EngineError(f"{folder} has other files in it; name a new folder with --out")
     tolerance = TOLERANCE if args.tolerance is None else args.tolerance
-    errors = export(sam, folder, opset=args.opset, tolerance=tolerance, say=_say)
+    errors = export(sam, folder, opset=args.opset, tolerance=tolerance, again=args.again, say=_say)
+    if errors is None:
+        print(f"{folder} has it already; --again exports it anew")
+        return 0
     for path in sorted(folder.iterdir()):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     print(
@@ -53,14 +49,3 @@ def run(args: argparse.Namespace) -> int:
 
 def _say(sentence: str) -> None:
     print(sentence, flush=True)
-
-
-def _has_it(folder: Path, sam: Sam, opset: int) -> bool:
-    """Whether the folder has a whole export of this model, made by the packages that are installed now."""
-    from wesam_ros.engines.engine import EngineError
-    from wesam_ros.engines.store import check, key_of
-
-    try:
-        return bool(check(folder, sam)["key"] == key_of(sam, opset))
-    except EngineError:
-        return False

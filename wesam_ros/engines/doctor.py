@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from wesam_ros.engines.engine import Engine
 
 PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
-KNOWN = (ValueError, RuntimeError, OSError)
-"""What an engine raises that cannot serve here; RuntimeError is what CUDA's errors are for torch."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
         for sentence in selection.refused:
             print(f"  not {sentence}")
         selection.engine.close()
-    except KNOWN as error:
-        print(f"  none: {error}")
+    except Exception as error:  # torch's and CUDA's among them
+        print(f"  none: {_text(error)}")
         print("If that sentence does not help, report all of this output, with the command, as an issue of wesam_ros.")
         return 1
     print("If masks or speed are not what they should be, report all of this output, with the command, as an issue of wesam_ros.")
@@ -102,15 +100,23 @@ def _gpu(index: int) -> str:
 
 
 def _examine(name: str, sam: Sam, runs: int) -> None:
+    from wesam_ros.engines.engine import give_up
     from wesam_ros.engines.selection import create_engine
 
     try:
         selection = create_engine(sam, name, _say)
-        p50, p95 = np.percentile(_time(selection.engine, runs), (50, 95))
-        selection.engine.close()
+        try:
+            p50, p95 = np.percentile(_time(selection.engine, runs), (50, 95))
+        finally:
+            give_up(selection.engine)
         _say(f"{p50:.1f} ms from the image to all masks (median of {runs}; 95 %: {p95:.1f} ms)")
-    except KNOWN as error:
-        _say(f"does not serve: {error}")
+    except Exception as error:  # the next engine may serve all the same
+        _say(f"does not serve: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    """An error's text, with its type where the text is not a sentence of ours."""
+    return str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
 
 
 def _time(engine: Engine, runs: int) -> npt.NDArray[np.float64]:

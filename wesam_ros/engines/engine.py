@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,15 +18,31 @@ from wesam_ros.sam.checkpoints import base_hash
 from wesam_ros.sam.lora import Adapter, AdapterError
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.preprocessing import preprocess
-from wesam_ros.sam.prompts import Prompts
+from wesam_ros.sam.prompts import PromptError, Prompts
 from wesam_ros.sam.upscaling import masks_from_logits
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
+_log = logging.getLogger(__name__)
+
 
 class EngineError(ValueError):
     """An engine that cannot be made or used here: the message says what, which value and what to do."""
+
+
+@contextmanager
+def as_engine_error(what: str) -> Iterator[None]:
+    """Makes an EngineError of whatever is raised within, but for OSError: "`what`: its type: its first line".
+
+    The exceptions of onnx, onnxruntime, protobuf and TensorRT's bindings have nothing in common but Exception.
+    """
+    try:
+        yield
+    except (EngineError, OSError):
+        raise
+    except Exception as error:
+        raise EngineError(f"{what}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class Capabilities:
         name: as the parameter `engine` names it.
         version: of the library that computes.
         device: what it computes on, such as "cpu" or "cuda:0".
-        precision: "float32", "float16" or "int8"; decides how closely its masks have to agree with torch.
+        precision: "float32" or "float16"; decides how closely its masks have to agree with torch.
     """
 
     name: str
@@ -107,10 +126,10 @@ class Engine(ABC):
         """Masks of the prompted objects in the original image.
 
         Raises:
-            ValueError: the prompts are for an image of another size.
+            PromptError: the prompts are for an image of another size.
         """
         if prompts.size != embedding.size:
-            raise ValueError(
+            raise PromptError(
                 f"the prompts are for an image of {prompts.size}, but the embedding is of one of {embedding.size} (height, width)"
             )
         if not len(prompts):
@@ -132,3 +151,11 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Frees what the engine holds; it is not used again."""
+
+
+def give_up(engine: Engine) -> None:
+    """Closes an engine that may have failed. Where it cannot even do that, as after an error of CUDA, the log says so."""
+    try:
+        engine.close()
+    except Exception as error:
+        _log.warning("%s does not close: %s: %s", engine.capabilities, type(error).__name__, error)

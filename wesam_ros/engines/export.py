@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wesam_ros.engines.engine import EngineError
+from wesam_ros.engines.engine import EngineError, as_engine_error
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
-from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, OPSET, key_of, publish
+from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, OPSET, has, key_of, publish
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam.checkpoints import base_hash
 from wesam_ros.sam.decoder import Decoder
@@ -55,18 +55,30 @@ class Errors:
         return float(np.max([self.embedding, self.logits, self.iou]))
 
 
-def export(sam: Sam, folder: Path, *, opset: int = OPSET, tolerance: float = TOLERANCE, say: Callable[[str], object] = print) -> Errors:
+def export(
+    sam: Sam,
+    folder: Path,
+    *,
+    opset: int = OPSET,
+    tolerance: float = TOLERANCE,
+    again: bool = True,
+    say: Callable[[str], object] = print,
+) -> Errors | None:
     """Writes a model from load_sam into `folder`, once the files have been checked by onnx and run against torch.
 
     Args:
         sam: the model; it is left as it is.
-        folder: appears, or is replaced, as a whole.
+        folder: appears, or is replaced, as a whole. Where another process writes it too, this one waits for that.
         opset: 18 or later.
         tolerance: the largest error allowed.
+        again: replace also a whole export of this model by the same packages.
         say: told what is being done, since it takes from half a minute to some minutes.
 
+    Returns:
+        How far the files are from torch; None where they were there and stay.
+
     Raises:
-        EngineError: a package is missing, or the files do not agree with torch; then nothing is written.
+        EngineError: a package is missing or fails, or the files do not agree with torch; then nothing is written.
         OSError: the folder cannot be written to.
     """
     if opset < 18:
@@ -77,21 +89,24 @@ def export(sam: Sam, folder: Path, *, opset: int = OPSET, tolerance: float = TOL
     found: list[Errors] = []
 
     def build(into: Path) -> dict[str, Any]:
+        report = f"please report this with the versions {key_of(sam, opset)}"
         for name, module, inputs, free in _graphs(sam):
             say(f"exporting {name}")
-            _export_graph(module, inputs, free, into / name, opset)
+            with as_engine_error(f"{name} cannot be exported, and nothing was written; {report}"):
+                _export_graph(module, inputs, free, into / name, opset)
         say("running the files against torch")
-        errors = compare(sam, OnnxRuntimeEngine(sam, into), seed=0)
+        with as_engine_error(f"the exported {sam.weights_name} does not run, and nothing was written; {report}"):
+            errors = compare(sam, OnnxRuntimeEngine(sam, into), seed=0)
         if not errors.largest <= tolerance:  # written so that NaN fails
             raise EngineError(
                 f"the exported {sam.weights_name} differs from torch by {errors.largest:.1e} of its largest value, but {tolerance:.1e} is "
-                f"allowed ({errors}); nothing was written. Please report this with the versions {key_of(sam, opset)}"
+                f"allowed ({errors}); nothing was written, {report}"
             )
         found.append(errors)
         return {"key": key_of(sam, opset), "largest_error": errors.largest}
 
-    publish(folder, build)
-    return found[0]
+    publish(folder, build, unless=lambda: not again and has(folder, sam, opset))
+    return found[0] if found else None
 
 
 def compare(sam: Sam, engine: OnnxRuntimeEngine, seed: int) -> Errors:

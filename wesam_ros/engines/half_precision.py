@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wesam_ros.engines.engine import EngineError
+from wesam_ros.engines.engine import EngineError, as_engine_error
 from wesam_ros.engines.export import SINGLE_FILE_BYTES
 
 SINGLE = frozenset({"LayerNormalization", "Softmax", "Sin", "Cos", "ReduceMean", "Pow", "Sqrt"})
@@ -29,7 +29,7 @@ def to_half_precision(source: Path, target: Path) -> None:
         target: the file to write; weights of large models go beside it, into target.name + ".data".
 
     Raises:
-        EngineError: the graph is not one of ours, or a weight is too large for half precision.
+        EngineError: the file cannot be parsed, the graph is not one of ours, or a weight is too large for half precision.
         OSError: a file cannot be read or written.
     """
     try:
@@ -37,11 +37,12 @@ def to_half_precision(source: Path, target: Path) -> None:
     except ImportError as error:
         raise EngineError(f"onnx cannot be imported ({error}); install the extra: pip install 'wesam_ros[onnx]'") from error
 
-    model = onnx.load(source)
-    _Conversion(model.graph).run()
-    size = sum(len(each.raw_data) for each in model.graph.initializer)
-    onnx.save(model, target, save_as_external_data=size > SINGLE_FILE_BYTES, location=f"{target.name}.data")
-    onnx.checker.check_model(str(target), full_check=True)
+    with as_engine_error(f"{source} cannot be converted to half precision; export the model again with `wesam export --again`"):
+        model = onnx.load(source)
+        _Conversion(model.graph).run()
+        size = sum(len(each.raw_data) for each in model.graph.initializer)
+        onnx.save(model, target, save_as_external_data=size > SINGLE_FILE_BYTES, location=f"{target.name}.data")
+        onnx.checker.check_model(str(target), full_check=True)
 
 
 class _Conversion:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,29 +62,65 @@ def folder_for(kind: str, model: str, key: dict[str, str]) -> Path:
     return cache_folder() / kind / f"{model}-{digest[:16]}"
 
 
-def publish(folder: Path, build: Callable[[Path], dict[str, Any]]) -> None:
+def publish(folder: Path, build: Callable[[Path], dict[str, Any]], unless: Callable[[], bool] = lambda: False) -> None:
     """Makes `folder` as a whole: it appears when everything is in it, and nothing is left of one that fails.
+
+    One process at a time does so; the others wait. What one left that was killed is removed by the next.
 
     Args:
         folder: replaced where it exists.
         build: writes the files into the folder that it is given, and returns what the manifest is to say besides their checksums.
+        unless: asked when no other process is at it; where true, such as where another has made it meanwhile, the folder is left as it is.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    made, old = temporary / "new", temporary / "old"
+    with _alone(folder):
+        for path in folder.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(folder.name)}\.\w{{8}}{_UNFINISHED}", path.name):
+                shutil.rmtree(path, ignore_errors=True)
+        if unless():
+            return
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=_UNFINISHED))
+        made, old = temporary / "new", temporary / "old"
+        try:
+            made.mkdir()
+            manifest = build(made)
+            files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(made.iterdir())}
+            write_atomically(made / MANIFEST, (json.dumps({**manifest, "files": files}, indent=2) + "\n").encode())
+            if folder.exists():
+                folder.rename(old)
+            made.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+_UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process, or thread, is within for this folder. Who is killed lets go of it."""
+    path = folder.with_name(f".{folder.name}.lock")
+    while True:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat())):
+                continue  # whoever had the lock has removed the file
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def has(folder: Path, sam: Sam, opset: int = OPSET) -> bool:
+    """Whether the folder has a whole export of this model, made by the packages that are installed now."""
     try:
-        made.mkdir()
-        manifest = build(made)
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(made.iterdir())}
-        write_atomically(made / MANIFEST, (json.dumps({**manifest, "files": files}, indent=2) + "\n").encode())
-        if folder.exists():
-            folder.rename(old)
-        made.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        return bool(check(folder, sam)["key"] == key_of(sam, opset))
+    except EngineError:
+        return False
 
 
 def check(folder: Path, sam: Sam) -> dict[str, Any]:

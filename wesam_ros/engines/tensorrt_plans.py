@@ -177,21 +177,29 @@ def plans_of(
     key = key_of_plans(platform, check(exported, sam))
     folder = folder_for("tensorrt", str(sam.weights_name), key)
     if folder.exists() and not again:
-        try:
-            whole(folder, "its plans are built again")
+        sentence = _damage(folder)
+        if sentence is None:
             return folder
-        except EngineError as error:
-            say(str(error))
+        say(sentence)
     elif not (build or again):
         raise EngineError(
             f"no plans have been built for TensorRT {platform.version} on {platform.name}; build them with "
             f"`wesam doctor --model {sam.weights_name} --device {platform.device}`"
         )
-    _build_plans(exported, folder, platform, key, say)
+    _build_plans(exported, folder, platform, key, again, say)
     return folder
 
 
-def _build_plans(exported: Path, folder: Path, platform: Platform, key: dict[str, str], say: Callable[[str], object]) -> None:
+def _damage(folder: Path) -> str | None:
+    """A sentence that says what is wrong with a folder of plans; None where it is whole."""
+    try:
+        whole(folder, "its plans are built again")
+    except EngineError as error:
+        return str(error)
+    return None
+
+
+def _build_plans(exported: Path, folder: Path, platform: Platform, key: dict[str, str], again: bool, say: Callable[[str], object]) -> None:
     timings = folder.parent / f"timings-{platform.version}-{platform.capability}.cache"
 
     def build(into: Path) -> dict[str, Any]:
@@ -203,7 +211,7 @@ def _build_plans(exported: Path, folder: Path, platform: Platform, key: dict[str
                 (into / plan_file(name)).write_bytes(build_plan(platform, half, timings))
         return {"key": key}
 
-    publish(folder, build)
+    publish(folder, build, unless=lambda: not again and _damage(folder) is None)
 
 
 def plan_file(name: str) -> str:

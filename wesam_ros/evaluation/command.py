@@ -15,6 +15,7 @@ from typing import Any
 
 from wesam_ros import __version__
 from wesam_ros.baselines.method import METHODS, method
+from wesam_ros.data.bags import add_topic_options, named_topics
 from wesam_ros.data.datasets.coco_c import KINDS as CORRUPTIONS
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.evaluation.protocol import KINDS, NOISES, OTHER_FRAMES, Fold, Source, dataset, recording, simulated, tables
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=128, help="most frames of a data set's split (default: %(default)s)")
     parser.add_argument("--model", default="tiny", help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, help="of the model; tiny has its own")
+    add_topic_options(parser, ("image", "depth", "camera_info", "labels"))
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: %(default)s)")
     parser.add_argument("--no-source", action="store_true", help="do not measure forgetting, which needs the simulator")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
@@ -68,15 +70,16 @@ def run(args: argparse.Namespace) -> int:
     for name in args.methods:
         method(name)  # an unknown one is an error now, not in hours
     args.data = [each for data in args.data for each in _expanded(data)]
-    sources = [source_of(data, args.limit) for data in args.data]
+    topics = tuple(named_topics(args).items())
+    setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit, topics)
+    sources = [source_of(data, setting) for data in args.data]
     for data, source in zip(args.data, sources, strict=True):
         if source.dataset in DATASETS:  # so is a folder that is not what it was said to be; simulating takes long, and cannot fail
-            _folds(data, args.limit)
+            _folds(data, setting)
     args.out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit)
     _check_same(args.out / "setting.json", setting, sources)
     done = _read(args.out)
-    todo = [cell for cell in _cells(args) if _key(cell) not in done]
+    todo = [cell for cell in _cells(args, setting) if _key(cell) not in done]
     print(f"{len(done)} cells are done, {len(todo)} to do", flush=True)
     try:
         with (args.out / "rows.jsonl").open("a", encoding="utf-8") as book:
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 book.flush()
                 print(f"{count}/{len(todo)}  {' '.join(map(str, _key(row)))}: mIoU {100 * row['miou']:.1f}", flush=True)
     finally:  # where a cell has failed, or Ctrl-C came, the tables are of the others
-        asked = dict.fromkeys(_key(cell) for cell in _cells(args))
+        asked = dict.fromkeys(_key(cell) for cell in _cells(args, setting))
         _write(args.out, [done[key] for key in (*asked, *(key for key in done if key not in asked)) if key in done])
     return 0
 
@@ -100,14 +103,16 @@ class Setting:
     steps: int
     forgetting: bool
     limit: int
+    topics: tuple[tuple[str, str], ...] = ()  # of recordings, those that were named, by role
 
 
 def _check_same(file: Path, setting: Setting, sources: Sequence[Source]) -> None:
     """Notes the setting beside the rows, and where data of one's own lie; ValueError where rows were made, or would be, of another one."""
     now: dict[str, Any] = {name: value if isinstance(value, int) else str(value) for name, value in vars(setting).items()}
+    now["topics"] = dict(setting.topics)
     before = now
     if file.exists():
-        before = _loaded(file)
+        before = {"topics": {}} | _loaded(file)
     else:
         for rows in (file.with_name("method.json"), file.with_name("rows.jsonl")):
             if rows.exists():
@@ -132,10 +137,10 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in KEYS)
 
 
-def _cells(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _cells(args: argparse.Namespace, setting: Setting) -> Iterator[dict[str, Any]]:
     """Cells in the order of the tables; a data set's folds are known before it is read."""
     for data in args.data:
-        source = source_of(data, args.limit)
+        source = source_of(data, setting)
         for fold, noise, prompt, name, seed in product(range(source.folds), args.noise, args.prompts, args.methods, args.seeds):
             key = (source.dataset, source.domain, fold, prompt, noise, name, seed)
             yield {"data": data, **dict(zip(KEYS, key, strict=True))}
@@ -211,7 +216,7 @@ def _result(setting: Setting, wanted: dict[str, Any], device: str) -> dict[str, 
     from wesam_ros.evaluation.evaluate import Cell, run_cell
 
     torch.set_num_threads(1)
-    folds = _folds(wanted["data"], setting.limit)
+    folds = _folds(wanted["data"], setting)
     cell = Cell(**{name: wanted[name] for name in KEYS})
     label = " ".join(map(str, _key(wanted)))
     sam = _model(setting.model, setting.checkpoint, device)
@@ -227,7 +232,7 @@ def _expanded(data: str) -> list[str]:
     return [f"coco-c/{kind}:{folder}" for kind in CORRUPTIONS] if name == "coco-c" and folder else [data]
 
 
-def source_of(data: str, limit: int) -> Source:
+def source_of(data: str, setting: Setting) -> Source:
     """The data set that an argument names.
 
     Raises:
@@ -238,15 +243,15 @@ def source_of(data: str, limit: int) -> Source:
     if kind == "sim":
         return simulated(rest)
     if name in DATASETS and rest:
-        return dataset(name, Path(rest), split, limit)
+        return dataset(name, Path(rest), split, setting.limit)
     if Path(data).exists():
-        return recording(Path(data))
+        return recording(Path(data), dict(setting.topics))
     raise ValueError(f"data must be sim:DOMAIN, NAME:FOLDER with a name of {', '.join(DATASETS)}, or a recording, but got {data!r}")
 
 
 @lru_cache(maxsize=1)  # frames are large
-def _folds(data: str, limit: int) -> list[Fold]:
-    return source_of(data, limit).load()
+def _folds(data: str, setting: Setting) -> list[Fold]:
+    return source_of(data, setting).load()
 
 
 @cache

@@ -6,7 +6,7 @@ supervised ceiling is handed true masks as well. Adaptation and scoring never sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Prompted:
     """A frame as a method sees it, and what it is scored against.
 
     Attributes:
-        frame: without labels and detections.
+        frame: without labels, detections and recorded prompts.
         prompts: of n objects.
         masks: (n, H, W) bool, true masks; empty where a prompt is false.
         void: (H, W) bool, pixels that are not scored, or None.
@@ -104,7 +104,9 @@ def draw(frame: Frame, kind: str, noise: str, rng: np.random.Generator) -> Promp
             masks.append(mask)
     size = (labels.shape[0], labels.shape[1])
     stack = np.stack(masks) if masks else np.zeros((0, *size), bool)
-    return Prompted(replace(frame, labels=None, detections=None, void=None), Prompts(size, tuple(objects)), stack, frame.void)
+    return Prompted(
+        replace(frame, labels=None, detections=None, prompted=None, void=None), Prompts(size, tuple(objects)), stack, frame.void
+    )
 
 
 def _prompt(mask: Bool, kind: str, rng: np.random.Generator, jitter: float) -> Prompt:
@@ -226,13 +228,18 @@ def _some(frames: Any, indices: Sequence[int], limit: int) -> Some:
     return Some(frames, [indices[place] for place in taken])
 
 
-def recording(path: Path) -> Source:
-    """A labelled recording: its first two thirds to adapt to, the rest to score on. One table, so scores are of the table learnt from."""
+def recording(path: Path, topics: Mapping[str, str]) -> Source:
+    """A labelled recording: its first two thirds to adapt to, the rest to score on. One table, so scores are of the table learnt from.
+
+    `topics` are those to be read, by role; others are found by their types (find_topics).
+    """
 
     def load() -> list[Fold]:
-        from wesam_ros.data.bags import read_bag
+        from wesam_ros.data.bags import NO_TOPIC, find_topics, read_bag
 
-        frames = tuple(frame for frame in read_bag(path, labels=True, detections_required=False) if frame.labels is not None)
+        found = find_topics(path, {**topics, "detections": NO_TOPIC, "prompts": NO_TOPIC})
+        messages = read_bag(path, topics=found, labels=True, detections_required=False)
+        frames = tuple(frame for frame in messages if frame.labels is not None)
         if not frames:
             raise ValueError(f"{path} has no frame with true labels; only labelled recordings can be scored")
         cut = 2 * len(frames) // 3

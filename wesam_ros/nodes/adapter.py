@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,11 @@ PREFIX = "adaptation."
 ADMITTED = "admitted"
 NO_CANDIDATE = ("not_due", "no_held_back_frames")
 """Reasons of a proposal that say that there was no candidate to judge."""
+STALE_STEPS = 200
+"""After so many steps without a new frame there is none until the next: with the detector dead, the old ones would be learnt by heart, at
+the price of a processor's core. They are about three for each frame of a full memory."""
+RESTORED = "restored: "
+"""The learner's counters of goings back begin with it."""
 
 
 class AdapterNode(FrameNode[AdapterParameters]):
@@ -55,6 +60,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
         path = Path(self.parameters.save_to).expanduser() if self.parameters.save_to else None
         self._files = LearnerFiles(path, self.diagnostics, self.get_logger())
         self._paused = False
+        self._stale_steps = 0
+        self._last_refusal = ""
         self._error = ""
         self._last_header = Header()
         self._version = 0
@@ -80,8 +87,11 @@ class AdapterNode(FrameNode[AdapterParameters]):
         self._learner = None
 
     def started(self) -> None:
-        if self._version:
-            self._publish(self._running().adapter)
+        # Also one that changes nothing: a segmenter may have one of a process that was killed, and has not saved it.
+        adapter = self._running().adapter
+        if adapter.version != self._files.saved_version:
+            self._files.keep(adapter)
+        self._send(adapter)
 
     def stopped(self, ended: bool) -> None:
         if self._learner is not None and ended:  # in the middle of a step there is no state to save; what was published is saved
@@ -96,7 +106,9 @@ class AdapterNode(FrameNode[AdapterParameters]):
             "save_to": self.parameters.save_to,
             "saved_version": str(self._files.saved_version),
         }
-        return values | ({"error": self._error} if self._error else {})
+        refused = str(self._files.refused or "")
+        told = {"last_refusal": self._last_refusal, "refused_file": refused, "error": self._error}
+        return values | {name: text for name, text in told.items() if text}
 
     def process(self, work: FrameRequest, began: float) -> None:
         status = AdaptationStatus(header=work.joined.image.header)
@@ -130,11 +142,23 @@ class AdapterNode(FrameNode[AdapterParameters]):
         """Shows the learner a frame, lets it train, and publishes its proposal if there is one."""
         learner = self._running()
         learner.config = self._adaptation.value
-        verdict = learner.observe(work.frame, work.request.prompts)
+        before = dict(learner.counters)
+        source = self.worker.source if self.worker is not None else ""
+        verdict = learner.observe(work.frame, work.request.prompts, source)
         status.accepted, status.reason = verdict.accepted, verdict.reason
         self.diagnostics.count("frames_accepted" if verdict.accepted else f"frames_rejected.{verdict.reason}")
-        if not self._train(learner, status):
+        if verdict.accepted:
+            self._stale_steps = 0
+        elif self._stale_steps >= STALE_STEPS:
+            status.reason += ", nothing_new"
+            self.diagnostics.count("nothing_new")
             return
+        if self._train(learner, status):
+            self._propose(learner, status)
+        self._tell_restores(learner, before, status)
+
+    def _propose(self, learner: Learner, status: AdaptationStatus) -> None:
+        """Has the guard judge what was learnt, if that is due, and publishes what it lets through."""
         proposal = learner.propose()
         if proposal.adapter is not None:
             before = self._version
@@ -148,10 +172,25 @@ class AdapterNode(FrameNode[AdapterParameters]):
                 )
         if proposal.reason not in (*NO_CANDIDATE, ADMITTED):
             self.diagnostics.count("candidates_refused")
+            self._last_refusal = proposal.reason
         status.proposal_reason = "" if proposal.reason in NO_CANDIDATE else proposal.reason
 
+    def _tell_restores(self, learner: Learner, before: Mapping[str, int], status: AdaptationStatus) -> None:
+        """Says where training went back since the learner's counters were as `before`; a withdrawn adapter has been told of."""
+        good = learner.adapter.version
+        sentences = {
+            "not_finite": f"a weight became NaN or infinite; training starts again from version {good}; if it happens again, lower "
+            "adaptation.lr",
+            "refused": f"{learner.config.patience} candidates in a row were refused, the last one {status.proposal_reason}; "
+            f"training starts again from version {good}",
+        }
+        for why, sentence in sentences.items():
+            if times := learner.counters[RESTORED + why] - before.get(RESTORED + why, 0):
+                self.diagnostics.problem(f"restored.{why}", sentence, times)
+                status.proposal_reason = ", ".join(filter(None, (status.proposal_reason, f"restored.{why}")))
+
     def _train(self, learner: Learner, status: AdaptationStatus) -> bool:
-        """Takes the steps of one frame; False if there were none, or if the node is to stop."""
+        """Takes the steps of one frame; False if there were none, or if the node is to stop or to pause."""
         count = self.parameters.steps_per_frame
         began = time.monotonic()
         for _ in range(count):
@@ -159,11 +198,14 @@ class AdapterNode(FrameNode[AdapterParameters]):
             if result is None:
                 return False
             self.diagnostics.count("steps")
+            self._stale_steps += 1
             status.loss_names, status.losses = list(result.losses), list(result.losses.values())
             if self.worker is not None:
                 self.worker.run_calls()
                 if self.worker.stopping:
                     return False
+            if self._paused:
+                return False
         if not count:
             return False
         status.step_seconds = (time.monotonic() - began) / count
@@ -185,14 +227,19 @@ class AdapterNode(FrameNode[AdapterParameters]):
     def _publish(self, adapter: Adapter) -> None:
         """Saves an adapter, then publishes it: what a segmenter uses can be gone on from, unless it cannot be written, which is counted."""
         self._files.keep(adapter)
+        self._send(adapter)
+        self.diagnostics.count("publications")
+
+    def _send(self, adapter: Adapter) -> None:
         data = array("B", adapter.to_bytes())
         self._version = adapter.version
         self._adapters.publish(AdapterMessage(header=self._last_header, version=adapter.version, base_hash=adapter.base, data=data))
-        self.diagnostics.count("publications")
 
-    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+    async def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._paused = request.data
         response.success, response.message = True, "paused" if request.data else "learning"
+        if request.data and self.worker is not None:  # answered after the step or publication at hand: nothing follows
+            await self._answer(lambda: "paused", response)
         return response
 
     def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -220,9 +267,11 @@ class AdapterNode(FrameNode[AdapterParameters]):
             response.success, response.message = False, str(error)
 
     def _reset(self) -> str:
+        self._files.forget()  # first: a kill, or a full disk, must not bring the forgotten frames back
         self._publish(self._running().reset())
+        self._stale_steps = 0
         if self.parameters.save_minutes:
-            self._files.keep_state(self._running())  # the frames that it has forgotten must not come back after a kill
+            self._files.keep_state(self._running())
         return f"starts anew; version {self._version} equals the frozen model"
 
     def _roll_back(self) -> str:

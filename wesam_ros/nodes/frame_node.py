@@ -20,7 +20,8 @@ from rclpy.task import Future
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
-from wesam_ros.nodes.conversions import Request, camera_of, depth_of, image_of, request_of
+from wesam_ros.data.requests import Request
+from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of
 from wesam_ros.nodes.diagnostics import Diagnostics
 from wesam_ros.nodes.inputs import Inputs, explain_qos
 from wesam_ros.nodes.joining import Joined
@@ -74,7 +75,7 @@ class FrameNode(LifecycleNode, Generic[P]):
         return [""]
 
     def prepare(self, sam: Sam) -> None:
-        """Makes what the node needs of the model. ValueError and OSError fail the configuration with their text."""
+        """Makes what the node needs of the model. What it raises fails the configuration, after `discard`."""
         raise NotImplementedError
 
     def process(self, work: FrameRequest, began: float) -> None:
@@ -105,8 +106,10 @@ class FrameNode(LifecycleNode, Generic[P]):
         try:
             checkpoint = Path(parameters.checkpoint).expanduser() if parameters.checkpoint else None
             self.prepare(load_sam(parameters.model, checkpoint, parameters.device))
-        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that torch does not have
-            self.get_logger().error(f"cannot configure: {error}")
+        except Exception as error:  # rclpy would take it for an error without a word
+            ours = isinstance(error, (ValueError, OSError, RuntimeError))  # RuntimeError: a device that torch does not have
+            self.get_logger().error(f"cannot configure: {error}" if ours else f"cannot configure: {type(error).__name__}: {error}")
+            self.discard()
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
 

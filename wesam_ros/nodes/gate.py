@@ -6,6 +6,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from wesam_ros.engines.engine import Engine, EngineError
 from wesam_ros.engines.parity import check_parity
@@ -13,6 +17,10 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.nodes.worker import Worker
 from wesam_ros.sam.lora import Adapter
 from wesam_ros.sam.masks import Masks
+from wesam_ros.sam.prompts import Prompts
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
 
 NICENESS = 5
 """Of the gate's thread (0 is normal, 19 the least urgent), and of those that torch starts in it."""
@@ -21,7 +29,7 @@ NICENESS = 5
 class AdapterGate:
     """Holds an engine against torch with each adapter that it is offered, in a thread of its own; where several wait, the newest.
 
-    It computes with the model in torch, so that nothing else may do so while it lives. After a refusal it checks no more.
+    It computes with the model in torch, so that nothing else may do so until its `end`. After a refusal it has ended.
 
     Args:
         engine: the one that serves, which is not torch.
@@ -37,10 +45,9 @@ class AdapterGate:
         checked: Callable[[Adapter, str | None], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._engine, self._reference = engine, TorchEngine(engine.sam)
+        self._engine, self._reference = engine, _Reference(engine.sam)
         self._between_frames = between_frames
         self._checked = checked
-        self._over = False
         self._worker = Worker("gate", self._check, failed, lambda source: None)
         self._worker.call(_be_patient)
 
@@ -48,20 +55,52 @@ class AdapterGate:
         """Leaves an adapter to be checked, in place of one that still waits."""
         self._worker.offer("adapter", adapter)
 
+    def end(self) -> None:
+        """Has it check no more, and give no verdict. When this returns, it does not compute with the model in torch, and never will.
+
+        It may be called in the thread that serves: it waits for torch alone, and for no check that itself waits for that thread.
+        """
+        self._reference.end()
+
     def stop(self, timeout: float) -> bool:
         """Ends the gate after the check at hand; False if that did not end within `timeout` seconds."""
         return self._worker.stop(timeout)
 
     def _check(self, adapter: Adapter) -> None:
-        if self._over:
-            return
         refusal = None
         try:
             check_parity(self._engine, self._reference, adapter, None if self._engine.concurrent else self._between_frames)
+        except _EndedError:
+            return
         except EngineError as error:
             refusal = f"with adapter version {adapter.version}, {error}"
-            self._over = True
-        self._checked(adapter, refusal)
+        if not self._reference.ended:  # else the engine may have been closed under the check
+            if refusal is not None:
+                self.end()
+            self._checked(adapter, refusal)
+
+
+class _EndedError(Exception):
+    """The gate has ended."""
+
+
+class _Reference(TorchEngine):
+    """Torch, until it ends."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__(sam)
+        self.ended = False
+        self._free = threading.Lock()
+
+    def segment(self, image: npt.NDArray[np.uint8], prompts: Prompts, adapter: Adapter | None = None) -> Masks:
+        with self._free:
+            if self.ended:
+                raise _EndedError
+            return super().segment(image, prompts, adapter)
+
+    def end(self) -> None:
+        with self._free:
+            self.ended = True
 
 
 def _be_patient() -> None:

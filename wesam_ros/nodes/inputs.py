@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,8 @@ from wesam_ros.nodes.parameters import Declared, InputParameters
 LOCK_STEP_WAIT = 10.0
 """In lock step a frame waits so long for its parts, in seconds: the player sends all of them."""
 EXPIRE_PERIOD = 0.05
+QOS_PERIOD = 1.0
+"""So often, in seconds, it is checked whether an input that is best effort may be reliable again."""
 SILENT_SECONDS = 10.0
 """An input from which nothing has come for so long is named in /diagnostics."""
 
@@ -53,7 +56,7 @@ class Inputs:
 
     Subscriptions are reliable at first: raw images are larger than a socket's buffer, and best effort loses every one of them on many
     machines. Where a publisher turns out to be best effort, as camera drivers may be, that topic is subscribed to anew as best effort,
-    which hears both kinds.
+    which hears both kinds, until all such publishers have gone.
 
     Args:
         node: whose subscriptions they are.
@@ -76,6 +79,7 @@ class Inputs:
         self._topics: dict[str, str] = {}
         self._subscriptions: dict[str, Subscription[Any]] = {}
         self._unheard: list[str] = []
+        self._best_effort: dict[str, float] = {}  # kinds that are subscribed to as such, and when that was last looked at
         self._heard: dict[str, float] = {"image": time.monotonic()}
         self._types: dict[str, Any] = {}
         # The requests come last: a publisher that sees them matched knows that the others are there.
@@ -99,14 +103,23 @@ class Inputs:
     def missing(self) -> str:
         """Which inputs do not come, and why as far as that can be seen; "" if none is missed."""
         sentences = []
-        if time.monotonic() - self._heard["image"] > SILENT_SECONDS:
+        if self._silent("image"):
             topic = self._topics["image"]
             why = "it has a publisher, which is silent or cannot be heard" if self._node.count_publishers(topic) else "nobody publishes it"
             sentences.append(f"nothing comes on {topic}: {why}")
+        elif self._silent("depth"):  # an old camera_info serves
+            sentences.append(f"nothing comes on {self._topics['depth']} any more: no 3D output")
         requests = [self._topics[kind] for kind in REQUESTS]
-        if not any(self._node.count_publishers(topic) for topic in requests):  # one that is silent may have nothing to say
+        heard = [kind for kind in REQUESTS if kind in self._heard]
+        if not any(self._node.count_publishers(topic) for topic in requests):
             sentences.append(f"nobody publishes {' or '.join(requests)}")
+        elif not sentences and heard and all(map(self._silent, heard)):  # one that was never heard may have nothing to say yet
+            sentences.append(f"nothing comes on {' or '.join(self._topics[kind] for kind in heard)} any more: nothing is segmented")
         return "; ".join(sentences)
+
+    def _silent(self, kind: str) -> bool:
+        """Whether an input has been heard, but not for SILENT_SECONDS."""
+        return time.monotonic() - self._heard.get(kind, math.inf) > SILENT_SECONDS
 
     def close(self) -> None:
         """Ends the subscriptions."""
@@ -145,12 +158,29 @@ class Inputs:
         while self._unheard:  # not in the event's own callback: that belongs to the subscription
             kind = self._unheard.pop()
             self._node.get_logger().info(f"a publisher on {self._topics[kind]} is best effort: subscribing as best effort")
-            self._node.destroy_subscription(self._subscriptions[kind])
-            self._subscribe(kind, ReliabilityPolicy.BEST_EFFORT)
+            self._best_effort[kind] = time.monotonic()
+            self._resubscribe(kind, ReliabilityPolicy.BEST_EFFORT)
+        self._restore_reliability()
         parameters: InputParameters = self._declared.value
         wait = LOCK_STEP_WAIT if parameters.lock_step else parameters.join_wait
         for joined in self._joiner.expire(time.monotonic(), wait, self._expected()):
             self._complete(joined)
+
+    def _restore_reliability(self) -> None:
+        """Subscribes as reliable again where no publisher is best effort any more."""
+        for kind, looked in list(self._best_effort.items()):
+            if time.monotonic() - looked < QOS_PERIOD:
+                continue
+            self._best_effort[kind] = time.monotonic()
+            publishers = self._node.get_publishers_info_by_topic(self._topics[kind])
+            if not any(each.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for each in publishers):
+                self._node.get_logger().info(f"no publisher on {self._topics[kind]} is best effort any more: subscribing as reliable")
+                del self._best_effort[kind]
+                self._resubscribe(kind, ReliabilityPolicy.RELIABLE)
+
+    def _resubscribe(self, kind: str, reliability: ReliabilityPolicy) -> None:
+        self._node.destroy_subscription(self._subscriptions[kind])
+        self._subscribe(kind, reliability)
 
     def _give_up(self, name: str) -> None:
         if name.startswith("unused."):

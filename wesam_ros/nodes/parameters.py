@@ -121,12 +121,13 @@ class PlayerParameters:
     timeout: float = option(
         120.0, "seconds to wait for the nodes to subscribe, and in lock step for each answer", minimum=0.1, maximum=86400.0, read_only=True
     )
-    image_topic: str = option("", "the recording's colour image; empty takes the only one there is, or a topic named color", read_only=True)
-    depth_topic: str = option("", "the recording's depth image; empty takes the only one there is", read_only=True)
+    image_topic: str = option("", "the recording's colour image; empty takes the only one there is, or the one named color", read_only=True)
+    depth_topic: str = option("", "the recording's depth image; empty takes the only one there is; none sends none", read_only=True)
     camera_info_topic: str = option(
-        "", "the recording's camera_info; empty takes the only one there is, or a topic named color", read_only=True
+        "", "the recording's camera_info; empty takes the only one there is, or the one named color", read_only=True
     )
-    detections_topic: str = option("", "the recording's vision_msgs/Detection2DArray; empty takes the only one there is", read_only=True)
+    detections_topic: str = option("", "the recording's vision_msgs/Detection2DArray; empty and none as above", read_only=True)
+    prompts_topic: str = option("", "the recording's wesam_ros/Prompts; empty and none as above", read_only=True)
 
     def __post_init__(self) -> None:
         validate(self)

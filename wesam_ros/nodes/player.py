@@ -20,19 +20,20 @@ from std_msgs.msg import UInt64
 from vision_msgs.msg import Detection2DArray
 
 from wesam_ros.data import messages
-from wesam_ros.data.bags import DEFAULT_TOPICS, BagError, BagTopics, FrameMessages, bag_info, read_frame_messages
-from wesam_ros.msg import AdaptationStatus, ObjectArray
+from wesam_ros.data.bags import REQUESTS, BagError, FrameMessages, bag_info, find_topics, read_frame_messages
+from wesam_ros.msg import AdaptationStatus, ObjectArray, Prompts
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.parameters import PlayerParameters, declare
 
-ROLES = ("camera_info", "depth", "image", "detections")
-"""In the order of sending. Detections come last, and so does their publisher: who hears them hears the others."""
+ROLES = ("camera_info", "depth", "image", *REQUESTS)
+"""In the order of sending. What says what to segment comes last, and so do its publishers: who hears them hears the others."""
 CLASSES: dict[str, Any] = {
     messages.COMPRESSED_IMAGE: CompressedImage,
     messages.IMAGE: Image,
     messages.CAMERA_INFO: CameraInfo,
     messages.DETECTIONS: Detection2DArray,
+    messages.PROMPTS: Prompts,
 }
 SUFFIXES = {("image", messages.COMPRESSED_IMAGE): "/compressed", ("depth", messages.COMPRESSED_IMAGE): "/compressedDepth"}
 QUEUE = 10
@@ -44,42 +45,8 @@ class PlayerError(RuntimeError):
     """The graph did not do what the player waited for; the message says who did not answer what, and where to look."""
 
 
-def find_topics(bag: Path, named: dict[str, str]) -> BagTopics:
-    """The topics of a bag to play: those named (role to topic, "" = find it), else the usual ones, else the only ones of their type.
-
-    Raises:
-        BagError: no bag, no image, or several topics that might be meant; the message lists them.
-    """
-    there = bag_info(bag)
-    found: dict[str, str] = {"labels": ""}
-    for role in ROLES:
-        usual = getattr(DEFAULT_TOPICS, role)
-        if named.get(role):
-            found[role] = named[role]
-        elif usual in there:
-            found[role] = usual
-        else:
-            types = {"camera_info": (messages.CAMERA_INFO,), "detections": (messages.DETECTIONS,)}.get(
-                role, (messages.IMAGE, messages.COMPRESSED_IMAGE)
-            )
-            fits = [topic for topic, (kind, _) in there.items() if kind in types and _may_be(role, topic)]
-            if len(fits) > 1:
-                raise BagError(f"bag {bag} has several topics for {role}: {', '.join(fits)}; name one with {role}_topic")
-            found[role] = fits[0] if fits else ""
-    if not found["image"]:
-        raise BagError(f"bag {bag} has no colour image; its topics are {', '.join(there) or 'none'}; name it with image_topic")
-    return BagTopics(**found)
-
-
-def _may_be(role: str, topic: str) -> bool:
-    """Whether the name of a topic of the right type speaks for a role; label images and infrared are never meant."""
-    if any(word in topic for word in ("label", "mask", "infra", "/ir/")):
-        return False
-    return role == "detections" or ("depth" in topic) == (role == "depth")
-
-
 class Player(Node):
-    """Publishes the frames of a recording on image, depth, camera_info and detections, and waits for answers in lock step.
+    """Publishes the frames of a recording on image, depth, camera_info, detections and prompts, and waits for answers in lock step.
 
     Compressed images are published on image/compressed and depth/compressedDepth. Messages go out as the bytes that were recorded.
     Something else must spin the node (see `play`).
@@ -102,6 +69,8 @@ class Player(Node):
             for role in ROLES
             if role in self.kinds
         }
+        self.asked = 0
+        """Detections and prompts messages that were sent."""
         self._changed = threading.Condition()
         self._objects: set[int] = set()
         self._statuses: dict[int, tuple[bool, int]] = {}
@@ -124,7 +93,7 @@ class Player(Node):
 
     def frames(self) -> Iterator[FrameMessages]:
         """The recording's frames, without its true labels."""
-        return read_frame_messages(self.bag, topics=self.topics, detections_required="detections" in self.kinds)
+        return read_frame_messages(self.bag, topics=self.topics, detections_required=False)
 
     def play(self, progress: Callable[[int], None] = lambda sent: None) -> int:
         """Plays the recording, while another thread spins the node; returns how many frames were sent.
@@ -141,10 +110,7 @@ class Player(Node):
                     period = 1 / self.parameters.rate if self.parameters.rate else max((parts.stamp_ns - last_stamp) / 1e9, 0.0)
                     due += period if last_stamp else 0.0
                     self._sleep_until(due)
-                announcements = self._announcements
                 self._send(parts)
-                if self.parameters.lock_step:
-                    self._wait_for_answers(parts.stamp_ns, announcements)
                 sent, last_stamp = sent + 1, parts.stamp_ns
                 progress(sent)
             if not self.parameters.loop:
@@ -153,10 +119,17 @@ class Player(Node):
         return sent
 
     def _send(self, parts: FrameMessages) -> None:
-        for role in ROLES:
-            message = parts.by_role.get(role)
-            if message is not None:
-                self._publishers_of[role].publish(message.data)
+        """Sends a frame; in lock step one that asks for something, and waits for the answers to its detections, then to its prompts."""
+        there = [role for role in ROLES if role in parts.by_role]
+        if self.parameters.lock_step and not any(role in REQUESTS for role in there):
+            return  # nothing would answer
+        for role in there:
+            announcements = self._announcements
+            self._publishers_of[role].publish(parts.by_role[role].data)
+            if role in REQUESTS:
+                self.asked += 1
+                if self.parameters.lock_step:
+                    self._wait_for_answers(parts.stamp_ns, announcements)
 
     def _sleep_until(self, due: float) -> None:
         wait = due - time.monotonic()
@@ -164,10 +137,10 @@ class Player(Node):
             time.sleep(wait)
 
     def _wait_for_listeners(self) -> None:
-        """Both nodes must hear detections in lock step; else one listener to the images will do."""
-        role = "detections" if self.parameters.lock_step else "image"
-        if role not in self._publishers_of:
-            raise PlayerError(f"bag {self.bag} has no detections, so there is nothing to answer in lock step; play it without")
+        """Both nodes must hear what asks for something in lock step; else one listener to the images will do."""
+        role = next((each for each in reversed(REQUESTS) if each in self.kinds), "") if self.parameters.lock_step else "image"
+        if not role:
+            raise PlayerError(f"bag {self.bag} has no detections or prompts, so there is nothing to answer in lock step; play it without")
         publisher = self._publishers_of[role]
         needed = 2 if self.parameters.lock_step else 1
         answers = ("segmenter/objects", "adapter/status", "segmenter/adapter_version") if self.parameters.lock_step else ()

@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rclpy.node import Node
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.config import Option, options, overrides
-from wesam_ros.data.bags import DEFAULT_TOPICS, BagError, bag_info
+from wesam_ros.data.bags import add_topic_options, bag_info, find_topics, named_topics
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
@@ -25,11 +26,10 @@ from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.nodes.children import ChildError, NodeProcess, enter_local_graph
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters
-from wesam_ros.nodes.player import Player, PlayerError, spinning
-from wesam_ros.nodes.scoring import compare, pictures_of, record_of
+from wesam_ros.nodes.player import ROLES, Player, PlayerError, spinning
+from wesam_ros.nodes.scoring import Compared, compare, pictures_of, record_of
 from wesam_ros.sam.checkpoints import load_sam
 
-LABELS = DEFAULT_TOPICS.labels
 ADAPTER_FILE = "adapter.safetensors"
 QUIET_SECONDS = 3.0
 """Without lock step the run is over when no answer has come for so long after the last frame was sent."""
@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help=f"an option of the method, may be repeated: {names}"
     )
+    add_topic_options(parser)
 
 
 def _passed_on() -> list[Option]:
@@ -107,10 +108,10 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass
 class Recorder:
-    """Keeps what the nodes answer, by stamp."""
+    """Keeps what the nodes answer, by stamp: to an image with detections and prompts twice."""
 
-    objects: dict[int, ObjectArray] = field(default_factory=dict)
-    statuses: dict[int, AdaptationStatus] = field(default_factory=dict)
+    objects: dict[int, list[ObjectArray]] = field(default_factory=dict)
+    statuses: dict[int, list[AdaptationStatus]] = field(default_factory=dict)
     newest: float = 0.0
 
     def listen(self, node: Node) -> None:
@@ -118,8 +119,8 @@ class Recorder:
         node.create_subscription(ObjectArray, "segmenter/objects", lambda message: self._keep(self.objects, message), QUEUE)
         node.create_subscription(AdaptationStatus, "adapter/status", lambda message: self._keep(self.statuses, message), QUEUE)
 
-    def _keep(self, kept: dict[int, Any], message: Any) -> None:
-        kept[stamp_of(message.header)] = message
+    def _keep(self, kept: dict[int, list[Any]], message: Any) -> None:
+        kept.setdefault(stamp_of(message.header), []).append(message)
         self.newest = time.monotonic()
 
 
@@ -128,11 +129,11 @@ class Play:
 
     def __init__(self, args: argparse.Namespace, out: Path) -> None:
         self.args, self.out = args, out
-        self.player = Player(bag=str(args.bag.expanduser().resolve()), rate=args.rate, lock_step=args.lock_step, timeout=args.timeout)
-        if "detections" not in self.player.kinds:
-            raise BagError(f"bag {self.player.bag} has no detections (vision_msgs/Detection2DArray): there is nothing to segment")
-        self.total = bag_info(self.player.bag)[self.player.topics.image][1]
-        self.labels = LABELS in bag_info(self.player.bag)
+        bag, named = args.bag.expanduser().resolve(), named_topics(args)
+        self.topics = find_topics(bag, named, detections_required=True)
+        topics = {f"{role}_topic": named.get(role, "") for role in ROLES}
+        self.player = Player(bag=str(bag), rate=args.rate, lock_step=args.lock_step, timeout=args.timeout, **topics)
+        self.total = bag_info(bag)[self.topics.image][1]
         self.recorder = Recorder()
         self.recorder.listen(self.player)
         self.nodes: list[NodeProcess] = []
@@ -196,7 +197,7 @@ class Play:
 
     def _progress_text(self) -> str:
         answer = next(reversed(self.recorder.objects.values()), None)
-        return f"adapter version {answer.adapter_version}, latency {answer.latency_ms:.0f} ms" if answer is not None else ""
+        return f"adapter version {answer[-1].adapter_version}, latency {answer[-1].latency_ms:.0f} ms" if answer is not None else ""
 
     def _report(self, sent: int, seconds: float) -> int:
         answers, statuses = self.recorder.objects, self.recorder.statuses
@@ -204,14 +205,13 @@ class Play:
         # The segmenter's engine, so that adapted and frozen masks differ by the adapter only.
         engine = create_engine(load_sam(self.args.model, checkpoint, self.args.device), self.args.engine).engine
 
-        def compared() -> Any:
-            topics = replace(self.player.topics, labels=LABELS)  # the player never reads them
-            return compare(self.player.bag, topics, answers, engine, self.args.max_boxes, labels=self.labels)
+        def compared() -> Iterator[Compared]:
+            return compare(self.player.bag, self.topics, answers, statuses, engine, self.args.max_boxes)
 
-        progress = Progress("frames compared with the frozen model", len(answers))
+        progress = Progress("frames compared with the frozen model", sum(map(len, answers.values())))
         records: list[FrameRecord] = []
         for each in compared():
-            records.append(record_of(each, answers[each.frame.stamp_ns], statuses.get(each.frame.stamp_ns)))
+            records.append(record_of(each))
             progress.show(len(records), "")
         progress.done()
         pictures = pictures_of(records, compared) if records else []
@@ -219,7 +219,7 @@ class Play:
         for name, value in write_report(record, self.out).items():
             print(f"  {name}: {value}")
         print(f"report: {self.out / 'report.html'}")
-        return self._verdict(sent, len(records))
+        return self._verdict(self.player.asked, len(records))
 
     def _facts(self, sent: int, seconds: float, engine: Engine) -> dict[str, str]:
         speed = "lock step" if self.args.lock_step else (f"{self.args.rate:g} frames per second" if self.args.rate else "as recorded")
@@ -234,10 +234,10 @@ class Play:
             "Options of the method": ", ".join(self.args.set) or "defaults",
         }
 
-    def _verdict(self, sent: int, answered: int) -> int:
-        if answered == sent:
+    def _verdict(self, asked: int, answered: int) -> int:
+        if answered == asked:
             return 0
-        print(f"{sent - answered} of {sent} frames have no masks", file=sys.stderr)
+        print(f"{asked - answered} of {asked} frames with detections or prompts have no masks", file=sys.stderr)
         if not self.args.lock_step and answered:
             print("they were dropped: the machine is slower than the recording; use --lock-step or a lower --rate", file=sys.stderr)
             return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from wesam_ros.adaptation import state
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.nodes.diagnostics import Diagnostics
-from wesam_ros.sam.lora import Adapter, remove_leftovers
+from wesam_ros.sam.lora import Adapter, AdapterError, remove_leftovers
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -27,14 +28,19 @@ class LearnerFiles:
 
     Args:
         adapter: file of the adapter; None keeps nothing.
-        diagnostics: counts "failed.save".
+        diagnostics: counts "failed.save", "failed.resume" and "refused.adapter_file".
         log: where it says what it goes on from.
+
+    Attributes:
+        saved_version: of the adapter in the file.
+        refused: where an adapter file was put that could not be used; None if there was none.
     """
 
     def __init__(self, adapter: Path | None, diagnostics: Diagnostics, log: RcutilsLogger) -> None:
         self.adapter = adapter
         self.state = adapter.with_name(adapter.name + ".state") if adapter is not None else None
         self.saved_version = 0
+        self.refused: Path | None = None
         self._diagnostics, self._log = diagnostics, log
         self._unsaved: Adapter | None = None
         self._retry_at = 0.0
@@ -43,29 +49,52 @@ class LearnerFiles:
     def learner(self, sam: Sam, config: AdaptationConfig, seed: int, *, resume: bool) -> Learner:
         """A learner that goes on from the files, as far as there are any.
 
+        An adapter file that is damaged, or of another model, is put aside, and the newest good adapter of the saved state taken: a process
+        that ended with an error would be started again and again.
+
         Raises:
-            AdapterError, OSError: there is an adapter file, but it cannot be used.
+            AdapterError: the adapter's path is that of a folder or a device.
+            OSError: a file cannot be read.
         """
         if self.adapter is None or self.state is None:
             return Learner(sam, config, seed)
         self.adapter.parent.mkdir(parents=True, exist_ok=True)
         for each in (self.adapter, self.state):
             remove_leftovers(each)
-        adapter = Adapter.load(self.adapter, for_sam=sam) if self.adapter.exists() else None
+        self.saved_version, self.refused = 0, None
+        adapter = self._load(self.adapter, sam) if self.adapter.exists() else None
         if adapter is not None:
             self.saved_version = adapter.version
             self._log.info(f"goes on from adapter version {adapter.version} in {self.adapter}")
-        else:
+        elif self.refused is None:
             self._log.info(f"starts anew: there is no {self.adapter} yet")
-        learner = Learner(sam, config, seed, adapter)
-        if not resume or not self.state.exists():
-            return learner
+        learner = self._resumed(self.state, sam, config, seed, adapter) if resume and self.state.exists() else None
+        if self.refused is not None:
+            instead = "anew" if learner is None else f"from version {learner.adapter.version} of the saved state"
+            self._diagnostics.problem("refused.adapter_file", f"the adapter file is now {self.refused}; training goes on {instead}")
+        return learner or Learner(sam, config, seed, adapter)
+
+    def _load(self, path: Path, sam: Sam) -> Adapter | None:
+        """The adapter in a file; None, and the file renamed, where it cannot be used."""
         try:
-            state.resume(learner, self.state)
+            return Adapter.load(path, for_sam=sam)
+        except AdapterError as error:
+            if not path.is_file():
+                raise
+            names = (path.with_name(f"{path.name}.refused{number or ''}") for number in count())
+            self.refused = path.rename(next(each for each in names if not each.exists()))  # rename would replace an older one
+            self._log.error(f"{path} is refused: {error}; it is kept as {self.refused}")
+            return None
+
+    def _resumed(self, path: Path, sam: Sam, config: AdaptationConfig, seed: int, adapter: Adapter | None) -> Learner | None:
+        """A learner that goes on from a saved state and `adapter`, the state's own where that was refused; None where it cannot."""
+        learner = Learner(sam, config, seed, adapter)
+        try:
+            state.resume(learner, path, own_adapter=self.refused is not None)
         except ValueError as error:
             self._diagnostics.problem("failed.resume", f"{error}; training goes on without its frames and optimizer")
-            return Learner(sam, config, seed, adapter)
-        self._log.info(f"resumes training with {len(learner.memory)} frames from {self.state}")
+            return None
+        self._log.info(f"resumes training with {len(learner.memory)} frames from {path}")
         return learner
 
     def keep(self, adapter: Adapter) -> None:
@@ -96,6 +125,11 @@ class LearnerFiles:
             state.save(learner, self.state)
             self._state_saved = time.monotonic()
         return f"version {self.saved_version} saved to {self.adapter}"
+
+    def forget(self) -> None:
+        """Removes the saved state. OSError where it cannot be."""
+        if self.state is not None:
+            self.state.unlink(missing_ok=True)
 
     def keep_state(self, learner: Learner) -> None:
         """Saves the state of the training."""

@@ -2,59 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from wesam_ros.data.bags import BagTopics, read_bag
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.requests import boxes_to_score, requests_of
 from wesam_ros.engines.engine import Engine
 from wesam_ros.evaluation.metrics import score_frame
 from wesam_ros.evaluation.report import FrameRecord, Picture, chosen_frames
 from wesam_ros.msg import AdaptationStatus, ObjectArray
-from wesam_ros.nodes.conversions import request_of_detections
 from wesam_ros.nodes.objects import mask_of
 from wesam_ros.nodes.segmentation import segment
 from wesam_ros.sam.masks import Masks
+from wesam_ros.sam.prompts import Prompts
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The masks of one frame from the graph and from the frozen model, for the same boxes (n, 4)."""
+    """The masks of one request from the graph and from the frozen model, for the same prompts of n objects; `answer` is the graph's."""
 
     frame: Frame
-    boxes: npt.NDArray[np.float32]
+    prompts: Prompts
+    answer: ObjectArray
+    status: AdaptationStatus | None
     adapted: Masks
     frozen: Masks
 
 
 def compare(
-    bag: Path, topics: BagTopics, answers: dict[int, ObjectArray], engine: Engine, limit: int, *, labels: bool
+    bag: Path,
+    topics: BagTopics,
+    answers: Mapping[int, Sequence[ObjectArray]],
+    statuses: Mapping[int, Sequence[AdaptationStatus]],
+    engine: Engine,
+    limit: int,
 ) -> Iterator[Compared]:
-    """For each frame of the recording that was answered: its masks, and those of the same engine without an adapter.
+    """For each request of the recording that was answered: its masks, and those of the same engine without an adapter.
 
     Args:
         bag: the recording.
-        topics: its topics.
-        answers: what the segmenter published, by stamp in nanoseconds.
+        topics: its topics; true labels are read if it has a topic for them.
+        answers: what the segmenter published, by stamp in nanoseconds, in the order in which it came.
+        statuses: what the adapter node published, likewise.
         engine: with the model that the segmenter has.
         limit: the segmenter's max_boxes.
-        labels: whether to read the true labels.
 
     Raises:
         ValueError: the graph answered with other objects than the recording asks for.
     """
-    for frame in read_bag(bag, topics=topics, labels=labels):
-        answer = answers.get(frame.stamp_ns)
-        if answer is None or frame.detections is None:
-            continue
-        request = request_of_detections(frame.detections, frame.size, limit)
-        if tuple(each.id for each in answer.objects) != request.detections.ids:
-            raise ValueError(f"the answer to the frame with stamp {frame.stamp_ns} ns has other objects than its detections")
-        yield Compared(frame, request.detections.boxes, masks_of(answer, frame.size), segment(engine, frame.image, request.prompts, None))
+    for frame in read_bag(bag, topics=topics, labels=bool(topics.labels)):
+        left = list(answers.get(frame.stamp_ns, ()))
+        said = list(statuses.get(frame.stamp_ns, ()))
+        for _, request in requests_of(frame):
+            request = request.best(limit)
+            place = next((i for i, each in enumerate(left) if tuple(o.id for o in each.objects) == request.detections.ids), None)
+            status = said.pop(0) if said else None  # of detections and prompts for one image they come in this order, unless one was lost
+            if place is not None:
+                frozen = segment(engine, frame.image, request.prompts, None)
+                answer = left.pop(place)
+                yield Compared(frame, request.prompts, answer, status, masks_of(answer, frame.size), frozen)
+        if left:
+            raise ValueError(f"an answer to the frame with stamp {frame.stamp_ns} ns has other objects than the recording asks for")
 
 
 def masks_of(answer: ObjectArray, size: tuple[int, int]) -> Masks:
@@ -65,12 +77,16 @@ def masks_of(answer: ObjectArray, size: tuple[int, int]) -> Masks:
     return Masks(masks, np.array([each.score for each in answer.objects], np.float32), np.zeros((len(masks), 0, 0), np.float32))
 
 
-def record_of(compared: Compared, answer: ObjectArray, status: AdaptationStatus | None) -> FrameRecord:
-    """The report's row for one frame; without true labels its IoU is empty."""
+def record_of(compared: Compared) -> FrameRecord:
+    """The report's row for one request; without true labels its IoU is empty."""
+    answer, status = compared.answer, compared.status
     losses = dict(zip(status.loss_names, status.losses, strict=True)) if status is not None else {}
     labels = compared.frame.labels
-    adapted = score_frame(compared.adapted.masks, compared.boxes, labels) if labels is not None else None
-    frozen = score_frame(compared.frozen.masks, compared.boxes, labels) if labels is not None else None
+    boxes = boxes_to_score(compared.prompts, labels) if labels is not None else None
+    adapted, frozen = (
+        score_frame(each.masks, boxes, labels) if labels is not None and boxes is not None else None
+        for each in (compared.adapted, compared.frozen)
+    )
     return FrameRecord(
         stamp_ns=compared.frame.stamp_ns,
         iou_frozen=frozen.iou.tolist() if frozen is not None else (),

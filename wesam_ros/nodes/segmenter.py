@@ -6,9 +6,11 @@ Lifecycle: configure loads the model, activate serves. A new adapter takes effec
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,7 @@ from std_srvs.srv import SetBool
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Detections
-from wesam_ros.engines.engine import Engine
+from wesam_ros.engines.engine import Engine, give_up
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.overlay import draw_labels
@@ -44,6 +46,7 @@ from wesam_ros.nodes.segmentation import segment
 from wesam_ros.nodes.transforms import TransformBuffer, TransformError
 from wesam_ros.sam.lora import Adapter, AdapterError
 from wesam_ros.sam.masks import Masks
+from wesam_ros.sam.prompts import PromptError
 from wesam_ros.srv import Segment
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 Float = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,23 +92,25 @@ class Segmenter(FrameNode[SegmenterParameters]):
         self._transforms = self._listen_to_tf() if self.parameters.target_frame else None
 
     def prepare(self, sam: Sam) -> None:
-        selection = create_engine(sam, self.parameters.engine, self.get_logger().info)
-        self._engine, self._refused = selection.engine, selection.refused
         if self.parameters.adapter:
             path = Path(self.parameters.adapter).expanduser()
             self._adapter = Adapter.load(path, for_sam=sam)
             self.get_logger().info(f"starts with adapter version {self._adapter.version} from {path}")
+        selection = create_engine(sam, self.parameters.engine, self.get_logger().info, adapter=self._adapter)
+        self._engine, self._refused = selection.engine, selection.refused
+        self._compute(lambda engine: engine.warm_up())
 
     def discard(self) -> None:
         if self._engine is not None:
-            self._engine.close()
+            give_up(self._engine)
         self._engine = self._adapter = None
 
     def started(self) -> None:
         engine = self._running()
         if self.worker is not None and not isinstance(engine, TorchEngine):
             worker = self.worker
-            self._gate = AdapterGate(engine, lambda call: worker.call(call).result(), self._on_checked, self._gate_failed)
+            checked = partial(self._on_checked, engine)
+            self._gate = AdapterGate(engine, lambda call: worker.call(call).result(), checked, self._gate_failed)
             if self._adapter is not None:
                 self._gate.offer(self._adapter)
         explain = explain_qos(self, self.diagnostics, "adapter", LATCHED, "publisher")
@@ -139,7 +145,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         header = work.joined.image.header
         frame, prompts = work.frame, work.request.prompts
         before = time.monotonic()
-        masks = segment(self._running(), frame.image, prompts, adapter)
+        masks = self._compute(lambda engine: segment(engine, frame.image, prompts, adapter))
         model = time.monotonic() - before
         found = self._locate(masks, frame.depth, frame.camera, header)
         message = self._array(header, found, work.request.detections, adapter)
@@ -158,6 +164,20 @@ class Segmenter(FrameNode[SegmenterParameters]):
         if self._engine is None:
             raise RuntimeError("the segmenter is not configured; configure it first")
         return self._engine
+
+    def _compute(self, function: Callable[[Engine], T]) -> T:
+        """What a function computes with the engine; where another than torch fails, it is refused, and torch computes the same again."""
+        engine = self._running()
+        try:
+            return function(engine)
+        except (AdapterError, PromptError):  # no fault of the engine
+            raise
+        except Exception as error:
+            if isinstance(engine, TorchEngine):
+                raise
+            refusal = f"{engine.capabilities} fails: {type(error).__name__}: {error}"
+        self._refuse(engine, refusal)
+        return function(self._running())
 
     def _in_use(self) -> Adapter | None:
         return None if self.parameters.use_frozen else self._adapter
@@ -252,20 +272,25 @@ class Segmenter(FrameNode[SegmenterParameters]):
         if self._gate is not None:
             self._gate.offer(adapter)
 
-    def _on_checked(self, adapter: Adapter, refusal: str | None) -> None:
-        """What the gate says, in its thread. It waits for the swap: until then, torch may be used there only, and afterwards here only."""
+    def _on_checked(self, engine: Engine, adapter: Adapter, refusal: str | None) -> None:
+        """What the gate says of an engine, in its own thread."""
         self.diagnostics.count("checked.adapter")
         if refusal is not None and self.worker is not None:
-            self.worker.call(lambda: self._refuse(refusal)).result()
-            self.diagnostics.problem("refused.engine", f"{refusal}; torch serves from the next frame on")
+            self.worker.call(lambda: self._refuse(engine, refusal)).result()
 
-    def _refuse(self, refusal: str) -> None:
+    def _refuse(self, engine: Engine, refusal: str) -> None:
         """Has torch serve, in the worker thread: it agrees with itself, and another engine would have to be loaded and checked first."""
-        engine = self._running()
+        if engine is not self._engine:
+            return  # refused already, for another reason
+        if self._gate is not None:
+            self._gate.end()  # it would compute with the model in torch at the same time
         self._engine, self._refused = TorchEngine(engine.sam), (*self._refused, f"{engine.capabilities.name}: {refusal}")
-        engine.close()
+        give_up(engine)
+        self.diagnostics.problem("refused.engine", f"{refusal}; torch serves from now on")
 
     def _gate_failed(self, error: Exception) -> None:
+        if self.worker is None or self.worker.stopping:
+            return  # a check that the stop has cut short; the next start begins with it
         self.diagnostics.problem("failed.gate", f"an adapter could not be checked: {type(error).__name__}: {error}")
 
     def _current(self) -> int:
@@ -298,7 +323,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         camera = camera_of(request.camera_info, size) if depth is not None else None
         adapter = self._in_use()
         before = time.monotonic()
-        masks = segment(self._running(), image, asked.prompts, adapter)
+        masks = self._compute(lambda engine: segment(engine, image, asked.prompts, adapter))
         model = time.monotonic() - before
         found = self._locate(masks, depth, camera, header)
         response.objects = self._array(header, found, asked.detections, adapter)

@@ -10,13 +10,16 @@ from typing import Any
 
 
 class Worker:
-    """Processes jobs, the newest per source: a job that waits is replaced by the next one of its source.
+    """Processes jobs, the newest per source: a job that waits is replaced by the next one of its source, in whose place it is processed.
 
     Args:
         name: of the thread.
         process: called with each job, in the thread.
         failed: called with what `process` raised, in the thread; the thread goes on.
         dropped: called with the source of each job that was replaced.
+
+    Attributes:
+        source: of the job at hand, for `process`; "" before the first.
     """
 
     def __init__(
@@ -29,14 +32,15 @@ class Worker:
         self._jobs: OrderedDict[str, Any] = OrderedDict()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopping = False
+        self.source = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def offer(self, source: str, job: Any) -> None:
         """Leaves a job in the slot of its source; a job that still waits there is dropped."""
         with self._changed:
-            replaced = self._jobs.pop(source, None)
-            self._jobs[source] = job
+            replaced = self._jobs.get(source)
+            self._jobs[source] = job  # keeps its place, or a source that offers often would always be behind the others
             self._changed.notify()
         if replaced is not None:
             self._dropped(source)
@@ -83,7 +87,9 @@ class Worker:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs or self._calls or self._stopping)
                 stopping = self._stopping
-                job = self._jobs.popitem(last=False)[1] if self._jobs and not self._calls else None
+                job = None
+                if self._jobs and not self._calls:
+                    self.source, job = self._jobs.popitem(last=False)
             self.run_calls()
             if stopping:
                 return

@@ -1,0 +1,138 @@
+"""What a detector or a person asks for in one image: the objects that can be used, and why the others cannot. The nodes and the offline
+commands both take requests from here, so that a recording asks for the same as the live topics did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
+from wesam_ros.sam.prompts import Prompt, PromptError, Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What to segment in one image: the valid objects of a message, and why the others are not.
+
+    Attributes:
+        prompts: of n objects.
+        detections: the n objects' ids, classes and scores; their boxes as far as they have one, else the image's.
+        rejected: (reason, sentence) for each object left out: "nan", "inverted", "outside", "empty", "prompt" (points or a coarse mask that
+            cannot be used) or "over_limit".
+    """
+
+    prompts: Prompts
+    detections: Detections
+    rejected: tuple[tuple[str, str], ...] = ()
+
+    def best(self, limit: int) -> Request:
+        """At most `limit` of the objects, the best scored, in their old order; the others are rejected."""
+        count = len(self.prompts)
+        if count <= limit:
+            return self
+        ranked = np.argsort(-np.nan_to_num(self.detections.scores), kind="stable")
+        sentence = f"{count} objects in one image, but max_boxes is {limit}: only the best scored are segmented; raise max_boxes"
+        over = (("over_limit", sentence),) * (count - limit)
+        kept = np.sort(ranked[:limit])
+        return Request(self.prompts.select(kept), _select(self.detections, kept), (*self.rejected, *over))
+
+
+def requests_of(frame: Frame) -> Iterator[tuple[str, Request]]:
+    """What is asked for in a frame, by the input that it came on. Where there are both, each is a request of its own, as in the nodes."""
+    if frame.detections is not None:
+        yield "detections", request_of_detections(frame.detections, frame.size)
+    if frame.prompted is not None:
+        yield "prompts", frame.prompted
+
+
+def request_of_detections(found: Detections, size: tuple[int, int]) -> Request:
+    """The valid boxes of a detector for an image of `size` (H, W). Never raises for bad values: each bad box is rejected alone."""
+    keep, reasons = Prompts.checked_boxes(found.boxes, size)
+    rejected = [
+        (reason, f"box {found.ids[i]} is refused ({reason}): {found.boxes[i].tolist()} in an image of {size[1]} x {size[0]} pixels")
+        for i, reason in enumerate(reasons)
+        if reason is not None
+    ]
+    chosen = _select(found, np.flatnonzero(keep))
+    return Request(Prompts.from_boxes(chosen.boxes, size), chosen, tuple(rejected))
+
+
+def request_of_prompts(message: Any, size: tuple[int, int]) -> Request:
+    """The valid objects of a wesam_ros/Prompts message, be it of rclpy or of the rosbags library, for an image of `size` (H, W).
+
+    Never raises for bad values: each bad object is rejected alone.
+    """
+    prompts: list[Prompt] = []
+    rows: list[int] = []
+    rejected: list[tuple[str, str]] = []
+    for row, each in enumerate(message.prompts):
+        box = np.array(each.box, np.float32) if each.has_box else None
+        if box is not None:
+            (reason,) = Prompts.checked_boxes(box[None], size)[1]
+            if reason is not None:
+                rejected.append((reason, f"box of prompt {row} is refused ({reason}): {box.tolist()}"))
+                continue
+        try:
+            prompt = Prompt(box, _points(each.points), np.array(each.point_labels, np.int64), _coarse_mask(each.mask, size))
+            prompts.append(Prompts(size, (prompt,)).objects[0])
+            rows.append(row)
+        except PromptError as error:
+            rejected.append(("prompt", f"prompt {row} is refused: {error}"))
+    whole = (0, 0, size[1], size[0])
+    found = Detections(
+        np.array([whole if each.box is None else each.box for each in prompts], np.float32),
+        tuple(message.prompts[row].id or f"#{row}" for row in rows),
+        tuple(message.prompts[row].class_id for row in rows),
+        np.array([message.prompts[row].score for row in rows], np.float32),
+    )
+    return Request(Prompts(size, tuple(prompts)), found, tuple(rejected))
+
+
+def _points(flat: Sequence[float]) -> npt.NDArray[np.float32]:
+    if len(flat) % 2:
+        raise PromptError(f"points must be x y pairs, but got {len(flat)} numbers")
+    return np.array(flat, np.float32).reshape(-1, 2)
+
+
+def _coarse_mask(crop: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    """The crop as a mask of the whole image; None where it has no pixels."""
+    if crop.width == 0 or crop.height == 0:
+        return None
+    if crop.x + crop.width > size[1] or crop.y + crop.height > size[0]:
+        raise PromptError(f"the mask's crop {crop.x, crop.y, crop.width, crop.height} (x, y, width, height) reaches over the image {size}")
+    if len(crop.data) != crop.width * crop.height:
+        raise PromptError(f"the mask's data must have {crop.width} x {crop.height} bytes, but got {len(crop.data)}")
+    mask = np.zeros(size, bool)
+    mask[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width] = (
+        np.frombuffer(crop.data, np.uint8).reshape(crop.height, crop.width) > 0
+    )
+    return mask
+
+
+def _select(found: Detections, rows: npt.NDArray[Any]) -> Detections:
+    return Detections(found.boxes[rows], tuple(found.ids[i] for i in rows), tuple(found.classes[i] for i in rows), found.scores[rows])
+
+
+def boxes_to_score(prompts: Prompts, labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Boxes (n, 4) that say which true instance each prompt means, for `score_frame`; x0 y0 x1 y1 in pixels of the (H, W) id mask.
+
+    The prompt's own box; else that of its coarse mask; else the tight box of the instance that most of its points on the object are in, or
+    zeros, which match nothing, where that is the background.
+    """
+    tight = dict(zip(*boxes_of_labels(labels), strict=True))
+    boxes = np.zeros((len(prompts), 4), np.float32)
+    for row, each in enumerate(prompts.objects):
+        if each.box is not None:
+            boxes[row] = each.box
+        elif each.mask is not None:
+            x, y, width, height = cv2.boundingRect(each.mask.astype(np.uint8))
+            boxes[row] = x, y, x + width, y + height
+        elif len(on := each.points[each.point_labels == 1]):
+            xs, ys = np.minimum(on.astype(int), (labels.shape[1] - 1, labels.shape[0] - 1)).T
+            boxes[row] = tight.get(np.bincount(labels[ys, xs]).argmax(), 0)
+    return boxes
