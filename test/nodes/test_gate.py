@@ -21,7 +21,7 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import torch
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from wesam_ros.msg import Adapter as AdapterMessage
 
 from wesam_ros.engines.engine import Capabilities, Engine
@@ -32,6 +32,7 @@ from wesam_ros.nodes.frame_node import FrameNode
 from wesam_ros.nodes.gate import NICENESS, AdapterGate
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.objects import mask_of
+from wesam_ros.nodes.segmenter import Segmenter
 from wesam_ros.sam import Adapter, Masks, Prompts, base_hash
 
 FAILING_LATER, WRONG, FAILING = 6, 7, 8
@@ -44,7 +45,8 @@ class Altered(Engine):
 
     def __init__(self, sam: Any, *, concurrent: bool) -> None:
         super().__init__(sam)
-        self.torch, self.concurrent, self.version = TorchEngine(copy.deepcopy(sam)), concurrent, 0
+        self.torch, self.concurrent, self.asked = TorchEngine(copy.deepcopy(sam)), concurrent, threading.local()
+        self.alone = threading.Lock()  # its torch takes one adapter at a time, and it says that it takes two
         self.places: list[tuple[str, int]] = []
         self.running, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
@@ -54,18 +56,19 @@ class Altered(Engine):
         return Capabilities("altered", "1", "cpu")
 
     def _embed(self, pixels: torch.Tensor, adapter: Any) -> torch.Tensor:
-        self.version = version = adapter.version if adapter else 0
+        self.asked.version = version = adapter.version if adapter else 0
         name = threading.current_thread().name
         self.places.append((name, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
         self.running.set()
         assert self.go_on.wait(SECONDS)
         if version == FAILING or (version == FAILING_LATER and name != "gate"):
             raise RuntimeError("out of memory")
-        return self.torch._embed(pixels, adapter)
+        with self.alone:
+            return self.torch._embed(pixels, adapter)
 
     def _decode(self, features: torch.Tensor, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
         logits, scores = self.torch._decode(features, prompts)
-        return torch.ones_like(logits) if self.version == WRONG else logits, scores
+        return torch.ones_like(logits) if self.asked.version == WRONG else logits, scores
 
     def warm_up(self) -> None:
         print("the engine is warmed up", flush=True)
@@ -178,6 +181,44 @@ def test_what_nobody_has_thought_of_fails_the_configuration_with_a_sentence(monk
     )
     assert FrameNode.on_configure(node, None) == TransitionCallbackReturn.FAILURE
     assert said == ["cannot configure: AttributeError: no attribute 'execute_async_v3'", "discarded"]
+
+
+def test_what_fails_at_activation_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Broken(FrameNode[Any]):
+        def __init__(self) -> None:
+            self._inputs, self.worker = [], None
+
+        def get_name(self) -> str:
+            return "broken"
+
+        def get_logger(self) -> Any:
+            return SimpleNamespace(error=said.append)
+
+        def started(self) -> None:
+            self.thread = self.worker and self.worker._thread
+            raise KeyError("topic")
+
+    monkeypatch.setattr(LifecycleNode, "on_activate", lambda *_: TransitionCallbackReturn.SUCCESS)
+    monkeypatch.setattr(LifecycleNode, "on_deactivate", lambda *_: said.append("deactivated"))
+    node = Broken()
+    assert node.on_activate(None) == TransitionCallbackReturn.FAILURE
+    assert said == ["cannot activate: KeyError: 'topic'", "deactivated"]
+    assert node.worker is None and node.thread is not None and not node.thread.is_alive()
+
+
+def test_an_adapter_that_nobody_watches_is_told(adapter: Adapter) -> None:
+    """Its node is gone from the graph. One from a file may well have none."""
+
+    def warning(publishers: int, origin: str = "/adapter", *, use_frozen: bool = False) -> str:
+        parameters = SimpleNamespace(use_frozen=use_frozen, model="tiny", engine="torch", device="cpu")
+        node: Any = SimpleNamespace(parameters=parameters, count_publishers=lambda _: publishers, _source=SimpleNamespace(name=origin))
+        node._adapter, node._engine, node._refused_adapter, node._refused = adapter, None, None, []
+        return Segmenter.state(node)["warning"]
+
+    assert "the adapter of /adapter is in use, but that node is gone" in warning(0)
+    assert warning(1) == warning(0, origin="") == warning(0, use_frozen=True) == ""
 
 
 @pytest.fixture

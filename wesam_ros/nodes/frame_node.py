@@ -116,9 +116,15 @@ class FrameNode(LifecycleNode, Generic[P]):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
         self.worker = Worker(self.get_name(), self._process, self._failed, self._dropped)
-        self.started()
-        for prefix in self.prefixes():
-            self._inputs.append(Inputs(self, self._declared, self.diagnostics, partial(self._offer, prefix), prefix))
+        try:
+            self.started()
+            for prefix in self.prefixes():
+                self._inputs.append(Inputs(self, self._declared, self.diagnostics, partial(self._offer, prefix), prefix))
+        except Exception as error:  # rclpy would take it for an error without a word, and leave behind what has been started
+            self.get_logger().error(f"cannot activate: {type(error).__name__}: {error}")
+            self._stop()
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
         topics = ", ".join(self.resolve_topic_name(f"{each}image") for each in self.prefixes())
         self.get_logger().info(f"active: {self.parameters.model} on {self.parameters.device}, frames from {topics}")
         return result
