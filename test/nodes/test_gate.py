@@ -32,7 +32,6 @@ from wesam_ros.nodes.frame_node import FrameNode
 from wesam_ros.nodes.gate import NICENESS, AdapterGate
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.objects import mask_of
-from wesam_ros.nodes.segmenter import Segmenter
 from wesam_ros.sam import Adapter, Masks, Prompts, base_hash
 
 FAILING_LATER, WRONG, FAILING = 6, 7, 8
@@ -206,19 +205,6 @@ def test_what_fails_at_activation_leaves_nothing_behind(monkeypatch: pytest.Monk
     assert node.on_activate(None) == TransitionCallbackReturn.FAILURE
     assert said == ["cannot activate: KeyError: 'topic'", "deactivated"]
     assert node.worker is None and node.thread is not None and not node.thread.is_alive()
-
-
-def test_an_adapter_that_nobody_watches_is_told(adapter: Adapter) -> None:
-    """Its node is gone from the graph. One from a file may well have none."""
-
-    def warning(publishers: int, origin: str = "/adapter", *, use_frozen: bool = False) -> str:
-        parameters = SimpleNamespace(use_frozen=use_frozen, model="tiny", engine="torch", device="cpu")
-        node: Any = SimpleNamespace(parameters=parameters, count_publishers=lambda _: publishers, _source=SimpleNamespace(name=origin))
-        node._adapter, node._engine, node._refused_adapter, node._refused = adapter, None, None, []
-        return Segmenter.state(node)["warning"]
-
-    assert "the adapter of /adapter is in use, but that node is gone" in warning(0)
-    assert warning(1) == warning(0, origin="") == warning(0, use_frozen=True) == ""
 
 
 @pytest.fixture

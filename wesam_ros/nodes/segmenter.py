@@ -128,16 +128,12 @@ class Segmenter(FrameNode[SegmenterParameters]):
 
     def state(self) -> dict[str, str]:
         adapter, engine, refused = self._adapter, self._engine, self._refused_adapter
-        in_use, publishers = adapter is not None and not self.parameters.use_frozen, self.count_publishers("adapter")
-        warning = refused[2] if refused is not None else ""
-        if in_use and self._source.name and not publishers:  # an adapter from a file may well have nobody
-            warning = f"the adapter of {self._source.name} is in use, but that node is gone: start it again, or call ~/use_frozen"
         return {
             "adapter_version": str(adapter.version if adapter is not None else 0),
-            "warning": warning,
+            "warning": refused[2] if refused is not None else "",
             "adapter_from": self._source.name,
-            "adapter_publishers": str(publishers),
-            "in_use": "adapter" if in_use else "frozen model",
+            "adapter_publishers": str(self.count_publishers("adapter")),
+            "in_use": "frozen model" if adapter is None or self.parameters.use_frozen else "adapter",
             "model": self.parameters.model,
             "engine": str(engine.capabilities) if engine is not None else self.parameters.engine,
             **({"engine.refused": "; ".join(self._refused)} if self._refused else {}),
