@@ -6,7 +6,7 @@
 
 A row per attack and seed; one that is in the file already is not run again. The exit status is 1 where a row of the call is below what
 docs/reliability.md sets as the goal. Labels are used for scoring only. The stream is the recording
-again and again, or table after table of a simulated domain or of several in turn; an attack takes the middle half of it. "foreign
+again and again, or table after table of a simulated domain or of several in turn; an attack takes the middle of it. "foreign
 adapter" is a message from someone else: weights drawn at random with the right base, which a segmenter that anyone may talk to has to
 take; of another base it is refused (test/test_lora.py).
 """
@@ -34,7 +34,7 @@ from wesam_ros.data.detector import simulate_detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.torch_engine import TorchEngine
-from wesam_ros.evaluation.attacks import ATTACKS, Attack, scene_change
+from wesam_ros.evaluation.attacks import ATTACKS, STANDING, Attack, scene_change
 from wesam_ros.evaluation.metrics import score_frame
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.lora import Adapter, write_atomically
@@ -82,15 +82,32 @@ def prompts_of(frame: Frame) -> Prompts:
     return Prompts.usable_boxes(boxes, frame.size)
 
 
-def score(engine: Engine, frame: Frame, prompts: Prompts, adapter: Adapter) -> tuple[float, float] | None:
-    """Mean IoU of the frozen and the adapting model's masks; None where there is nothing to score."""
-    if frame.labels is None or not len(prompts):
-        return None
-    boxes = np.stack([each.box for each in prompts.objects if each.box is not None])
-    frozen = engine.segment(frame.image, prompts)
-    adapting = engine.segment(frame.image, prompts, adapter) if adapter.version else frozen
-    iou = [score_frame(each.masks, boxes, frame.labels, void=frame.void).iou for each in (frozen, adapting)]
-    return (float(iou[0].mean()), float(iou[1].mean())) if len(iou[0]) else None
+class Scores:
+    """Mean IoU of the frozen and of an adapting model, which is not computed again for a frame that repeats."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known = dict[int, float]()
+        self._of: Frame | None = None
+
+    def _mean(self, frame: Frame, prompts: Prompts, labels: np.ndarray, adapter: Adapter | None) -> float:
+        version = adapter.version if adapter is not None else 0
+        if version not in self._known:
+            boxes = np.stack([each.box for each in prompts.objects if each.box is not None])
+            masks = self._engine.segment(frame.image, prompts, adapter).masks
+            iou = score_frame(masks, boxes, labels, void=frame.void).iou
+            self._known[version] = float(iou.mean()) if len(iou) else float("nan")
+        return self._known[version]
+
+    def __call__(self, frame: Frame, prompts: Prompts, adapter: Adapter) -> tuple[float, float] | None:
+        """Of one frame, frozen and adapting; None where there is nothing to score."""
+        if frame.labels is None or not len(prompts):
+            return None
+        if self._of is None or any(getattr(self._of, name) is not getattr(frame, name) for name in STANDING):
+            self._known, self._of = {}, frame
+        frozen = self._mean(frame, prompts, frame.labels, None)
+        adapting = self._mean(frame, prompts, frame.labels, adapter if adapter.version else None)
+        return None if np.isnan(frozen) else (frozen, adapting)
 
 
 def foreign(learner: Learner, seed: int) -> Adapter:
@@ -100,20 +117,27 @@ def foreign(learner: Learner, seed: int) -> Adapter:
     return Adapter(a, b, learner.adapter.base, learner.adapter.version + 1)
 
 
+def attacked(args: argparse.Namespace) -> range:
+    """The frames under attack, in the middle of the stream."""
+    length = args.attacked or args.frames // 2
+    start = (args.frames - length) // 2
+    return range(start, start + length)
+
+
 def play(args: argparse.Namespace, name: str, seed: int) -> tuple[list[Score], Learner]:
     """One attack on one stream: every frame is predicted before it is learnt from."""
     sam = load_sam(args.model, args.checkpoint)
     learner, engine = Learner(sam, AdaptationConfig(**overrides(AdaptationConfig, args.set)), seed), TorchEngine(sam)
-    during = range(args.frames // 4, args.frames - args.frames // 4)
+    during = attacked(args)
     attack: Attack = ATTACKS["none"] if name == FOREIGN else ATTACKS.get(name, scene_change(stream(args.other, seed)))
-    scores: list[Score] = []
+    scores, score = list[Score](), Scores(engine)
     serving = learner.adapter
     began = time.monotonic()
     for index, frame in enumerate(attack(islice(stream(args.source, seed), args.frames), during, np.random.default_rng(seed))):
         if name == FOREIGN and index == during.start:
             serving = foreign(learner, seed)
         prompts = prompts_of(frame)
-        scored = score(engine, frame, prompts, serving)
+        scored = score(frame, prompts, serving)
         if scored is not None:
             scores.append(Score(*scored, attacked=index in during, index=index))
         learner.observe(replace(frame, labels=None, void=None), prompts)
@@ -177,7 +201,8 @@ def main() -> None:
     parser.add_argument("--other", default="sim:dim", help="the other scene of the scene change, likewise (default: %(default)s)")
     parser.add_argument("--attack", action="append", choices=NAMES, help="may be repeated (default: all)")
     parser.add_argument("--seed", type=int, action="append", help="may be repeated (default: 0)")
-    parser.add_argument("--frames", type=int, default=1000, help="of a stream, half of them attacked (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=1000, help="of a stream (default: %(default)s)")
+    parser.add_argument("--attacked", type=int, default=0, help="how many of them, in the middle, are under attack (default: half)")
     parser.add_argument("--steps-per-frame", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--checkpoint", type=Path)
@@ -185,16 +210,16 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the method, for comparison")
     parser.add_argument("--json", type=Path, default=Path("out/attacks.json"), help="file with the rows (default: %(default)s)")
     args = parser.parse_args()
-    if args.frames < 4:
-        parser.error(f"--frames must be at least 4, but got {args.frames}")
+    if args.frames < 4 or not 0 <= args.attacked < args.frames:
+        parser.error(f"--frames must be at least 4 and more than --attacked, but got {args.frames} and {args.attacked}")
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: list[dict[str, Any]] = json.loads(args.json.read_text()) if args.json.exists() else []
-    during = range(args.frames // 4, args.frames - args.frames // 4)
+    during = attacked(args)
     failed = []
     for seed in args.seed or [0]:
         for name in args.attack or NAMES:
-            key = {"attack": name, "seed": seed, "source": args.source, "frames": args.frames}
+            key = {"attack": name, "seed": seed, "source": args.source, "frames": args.frames, "attacked": len(during)}
             key |= {"steps_per_frame": args.steps_per_frame, "model": args.model, "set": args.set}
             if name == SCENE:
                 key["other"] = args.other

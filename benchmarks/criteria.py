@@ -113,10 +113,10 @@ class Judge:
             ),
             "depth edges": self._timed("depth edges", lambda: depth_edges(masks, kept)),
         }
-        full = masks_from_logits(weak.logits, kept.prompts.size, self.sam.image_encoder.img_size)
+        full, _ = masks_from_logits(weak.logits, kept.prompts.size, self.sam.image_encoder.img_size)
         boxes = np.stack([each.box for each in kept.prompts.objects if each.box is not None])
         assert frame.labels is not None
-        iou = score_frame(np.asarray(full), boxes, frame.labels, void=frame.void).iou
+        iou = score_frame(full, boxes, frame.labels, void=frame.void).iou
         return {**values, "iou": float(iou.mean()) if len(iou) else float("nan")}
 
     def of_adapter(self, low_rank: LowRank | None) -> tuple[dict[str, float], list[dict[str, float]]]:

@@ -3,21 +3,32 @@
     source scripts/env.sh
     python benchmarks/ros_path.py --json out/ros_path.json
 
-640 x 480, 10 objects, raw images or JPEG and PNG. One process, no middleware: rclpy's own conversion from and to the wire format is part of
-it, the network is not.
+640 x 480, 10 objects, depth and camera_info, raw images or JPEG and PNG. Twice:
+
+- by stages, in one process without middleware: rclpy's own conversion from and to the wire format is part of it, the network is not;
+- through the segmenter node, one frame after another, less the model's own time: "in the node", from the moment at which the last message
+  of a frame is there until its objects are published, as every ObjectArray says (latency_ms less model_ms), and "round trip", from before
+  this process publishes the detections, the last of a frame's messages, until it has the objects, so with the middleware and this client's
+  own conversions. Messages are sent some time apart: pieces of several large ones at once do not fit into the sockets' usual buffers.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import threading
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -25,13 +36,21 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.data import codecs
+from wesam_ros.machine import processor
+from wesam_ros.nodes.children import NodeProcess, enter_local_graph
 from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of
 from wesam_ros.nodes.geometry import locate
 from wesam_ros.nodes.joining import Joiner
 from wesam_ros.nodes.objects import image_message, object_messages
+from wesam_ros.nodes.player import spinning
+from wesam_ros.sam.lora import write_atomically
 from wesam_ros.sam.masks import Masks
 
 HEIGHT, WIDTH, OBJECTS = 480, 640, 10
+COMPRESSED = "image/compressed", "depth/compressedDepth"
+START_SECONDS, ANSWER_SECONDS = 120.0, 10.0
+PAUSE = 0.03
+"""Seconds between two messages of a frame."""
 BOTH = frozenset({"depth", "camera_info"})
 
 
@@ -100,10 +119,82 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     lap("serialise")
 
 
+class Client(Node):
+    """Publishes frames, and has the newest answer."""
+
+    def __init__(self, transport: str) -> None:
+        super().__init__("ros_path")
+        kind, image, depth = (Image, "image", "depth") if transport == "raw" else (CompressedImage, *COMPRESSED)
+        topics = {"camera_info": (CameraInfo, "camera_info"), "depth": (kind, depth), "image": (kind, image)}
+        topics["detections"] = (Detection2DArray, "detections")
+        self._outputs = {name: self.create_publisher(type_, topic, 10) for name, (type_, topic) in topics.items()}
+        self._messages = {name: deserialize_message(data, topics[name][0]) for name, data in inputs(transport).items()}
+        self._answered = threading.Condition()
+        self._answer: ObjectArray | None = None
+        self.create_subscription(ObjectArray, "segmenter/objects", self._on_answer, 10)
+
+    def _on_answer(self, message: ObjectArray) -> None:
+        with self._answered:
+            self._answer = message
+            self._answered.notify()
+
+    def ask(self, number: int, timeout: float) -> tuple[ObjectArray, float] | None:
+        """The answer to a frame and how many milliseconds it took; None if it did not come in time."""
+        for message in self._messages.values():
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod((number + 1) * 10**8, 10**9)
+        stamp = self._messages["image"].header.stamp
+        *sensors, last = self._outputs
+        for name in sensors:
+            self._outputs[name].publish(self._messages[name])
+            time.sleep(PAUSE)
+        began = time.perf_counter()
+        self._outputs[last].publish(self._messages[last])
+        with self._answered:
+            came = self._answered.wait_for(lambda: self._answer is not None and self._answer.header.stamp == stamp, timeout)
+            return (self._answer, (time.perf_counter() - began) * 1e3) if came and self._answer is not None else None
+
+
+def through_the_node(transport: str, repeats: int, log: Path) -> dict[str, Any]:
+    """p50 and p99 in milliseconds; and the model's time, which is not in them, and how many frames were lost."""
+    parameters = {"engine": "torch", "torch_threads": 1}
+    if transport == "compressed":
+        parameters |= {"image_transport": "compressed", "depth_transport": "compressedDepth"}
+    times: dict[str, list[float]] = {"in the node": [], "round trip": [], "model": []}
+    lost = 0
+    with ExitStack() as stack:
+        segmenter = NodeProcess("segmenter", parameters, log, {})
+        stack.callback(segmenter.stop)
+        client, executor = Client(transport), SingleThreadedExecutor()
+        stack.callback(client.destroy_node)
+        executor.add_node(client)
+        stack.enter_context(spinning(executor))
+        deadline = time.monotonic() + START_SECONDS
+        for number in count():
+            segmenter.check()
+            found = client.ask(number, 1.0 if not times["model"] else ANSWER_SECONDS)
+            if found is None and times["model"]:
+                lost += 1
+            elif found is None and time.monotonic() > deadline:
+                raise SystemExit(f"no answer within {START_SECONDS:g} s; see {log}")
+            elif found is not None:
+                answer, took = found
+                times["in the node"].append(answer.latency_ms - answer.model_ms)
+                times["round trip"].append(took - answer.model_ms)
+                times["model"].append(answer.model_ms)
+            if len(times["model"]) + lost >= repeats + 20:
+                break
+    figures: dict[str, Any] = {
+        name: {"p50": float(np.percentile(each[20:], 50)), "p99": float(np.percentile(each[20:], 99))} for name, each in times.items()
+    }
+    return {**figures, "frames": len(times["model"]) - 20, "lost": lost}
+
+
 def measure(transport: str, repeats: int) -> dict[str, dict[str, float]]:
     """p50 and p99 in milliseconds of each stage and of all together."""
     data = inputs(transport)
-    _, _, _, found = scene()
+    _, _, boxes, found = scene()
+    around = boxes.astype(int) + np.array((-4, -4, 4, 4))  # the logits' rectangles are a little larger than the masks
+    within = tuple((slice(y0, y1), slice(x0, x1)) for x0, y0, x1, y1 in around.tolist())
     times: dict[str, list[float]] = {}
     for _ in range(repeats + 5):
         began = last = time.perf_counter()
@@ -114,7 +205,8 @@ def measure(transport: str, repeats: int) -> dict[str, dict[str, float]]:
             times.setdefault(name, []).append((now - last) * 1e3)
             last = now
 
-        masks = Masks(found, np.ones(OBJECTS, np.float32), np.zeros((OBJECTS, 1, 1), np.float32))  # as the model gives them, each time
+        rest = np.ones(OBJECTS, np.float32), np.zeros((OBJECTS, 1, 1), np.float32)
+        masks = Masks(found, *rest, within)  # as the model gives them, each time
         one_frame(data, transport, masks, lap)
         times.setdefault("all", []).append((time.perf_counter() - began) * 1e3)
     return {name: {"p50": float(np.percentile(each[5:], 50)), "p99": float(np.percentile(each[5:], 99))} for name, each in times.items()}
@@ -122,17 +214,21 @@ def measure(transport: str, repeats: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=300, help="frames of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args()
-    figures = {transport: measure(transport, args.repeats) for transport in ("raw", "compressed")}
-    for transport, stages in figures.items():
+    enter_local_graph()
+    rclpy.init(args=[])
+    log = (args.json.expanduser().resolve().parent if args.json else Path("out").resolve()) / "ros_path.log"
+    figures: dict[str, Any] = {"machine": processor()}
+    for transport in ("raw", "compressed"):
+        figures[transport] = {"stages": measure(transport, args.repeats), "node": through_the_node(transport, args.repeats, log)}
         print(f"{transport}, milliseconds per frame:")
-        for name, each in stages.items():
-            print(f"  {name:14} p50 {each['p50']:7.3f}  p99 {each['p99']:7.3f}")
+        for name, each in (*figures[transport]["stages"].items(), *figures[transport]["node"].items()):
+            print(f"  {name:14} " + (f"p50 {each['p50']:7.3f}  p99 {each['p99']:7.3f}" if isinstance(each, dict) else str(each)))
+    rclpy.try_shutdown()
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_atomically(args.json, (json.dumps(figures, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -67,12 +67,15 @@ def test_masks_from_logits_equal_upscaling(size: tuple[int, int]) -> None:
     discs = torch.stack([3 - torch.hypot(y - row, x - column) for row, column in ((0, 0), (60, 20), (127, 127), (3, 90))])
     low_res = torch.cat([noise, discs, torch.full((1, 128, 128), -1.0), torch.ones(1, 128, 128)])
     logits = upscale(low_res, size, 512)
-    differs = masks_from_logits(low_res, size, 512) != (logits > 0).numpy()
+    masks, within = masks_from_logits(low_res, size, 512)
+    differs = masks != (logits > 0).numpy()
     assert not (differs & (logits.abs() > 1e-5).numpy()).any()
+    rest = np.zeros(len(masks), np.float32), low_res.numpy()
+    assert Masks(masks, *rest, within).crops == Masks(masks, *rest).crops
 
 
 def test_no_logits_give_no_masks() -> None:
-    assert masks_from_logits(torch.zeros(0, 128, 128), (48, 64), 512).shape == (0, 48, 64)
+    assert masks_from_logits(torch.zeros(0, 128, 128), (48, 64), 512)[0].shape == (0, 48, 64)
 
 
 # The decoder

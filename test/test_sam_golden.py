@@ -14,7 +14,7 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import Prompt, Prompts, upscale
 from wesam_ros.sam.attention import compute_in_pieces
 from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
-from wesam_ros.sam.preprocessing import mask_to_low_res, preprocess
+from wesam_ros.sam.preprocessing import mask_to_low_res, preprocess, resize_image, resize_tensor
 
 SIZES = [(480, 640), (481, 333), (37, 1000), (512, 512), (900, 700)]
 
@@ -69,6 +69,17 @@ def test_preprocessing_equals_sam_predictor(sam: Any, size: tuple[int, int]) -> 
     image = _image(size)
     resized = torch.as_tensor(import_sam_predictor()(sam).transform.apply_image(image)).permute(2, 0, 1)
     torch.testing.assert_close(preprocess(image, 512), sam.preprocess(resized), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_preprocessing_of_a_gpu_is_within_a_level_of_pillows(size: tuple[int, int]) -> None:
+    """Its arithmetic, that is, on the CPU: a GPU's has not been run."""
+    image = _image(size)
+    resized = resize_tensor(torch.from_numpy(image).permute(2, 0, 1), 512).permute(1, 2, 0).numpy()
+    expected = resize_image(image, 512).astype(np.float32)
+    assert resized.shape == expected.shape
+    assert np.abs(resized - expected).max() <= 1
+    assert np.array_equal(resized, resized.round())
 
 
 @pytest.mark.parametrize("size", SIZES)

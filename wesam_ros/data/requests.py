@@ -58,7 +58,7 @@ def request_of_detections(found: Detections, size: tuple[int, int]) -> Request:
         for i, reason in enumerate(reasons)
         if reason is not None
     ]
-    chosen = _select(found, np.flatnonzero(keep))
+    chosen = found if keep.all() else _select(found, np.flatnonzero(keep))
     return Request(Prompts.from_boxes(chosen.boxes, size), chosen, tuple(rejected))
 
 

@@ -19,7 +19,7 @@ from wesam_ros.sam.lora import Adapter, AdapterError
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.preprocessing import preprocess
 from wesam_ros.sam.prompts import PromptError, Prompts
-from wesam_ros.sam.upscaling import masks_from_logits
+from wesam_ros.sam.upscaling import masks_from_logits, to_host
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -97,9 +97,15 @@ class Engine(ABC):
     def capabilities(self) -> Capabilities:
         """What this engine is and can do."""
 
+    @property
+    def input_device(self) -> torch.device:
+        """Where images are preprocessed: on the model's device, but for an engine that takes them from the CPU."""
+        device: torch.device = self.sam.device
+        return device
+
     @abstractmethod
     def _embed(self, pixels: Tensor, adapter: Adapter | None) -> Tensor:
-        """Features (1, c, h, w) of preprocessed pixels (1, 3, side, side) on the CPU."""
+        """Features (1, c, h, w) of preprocessed pixels (1, 3, side, side), which are on `input_device`."""
 
     @abstractmethod
     def _decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
@@ -118,7 +124,7 @@ class Engine(ABC):
                 f"the adapter belongs to a model with hash {adapter.base[:12]}, but this one has {base_hash(self.sam)[:12]}; "
                 "use the model and checkpoint that it was trained with",
             )
-        features = self._embed(preprocess(image, self.side)[None], adapter)
+        features = self._embed(preprocess(image, self.side, self.input_device)[None], adapter)
         return Embedding(features, (image.shape[0], image.shape[1]), adapter.version if adapter is not None else 0)
 
     @torch.inference_mode()
@@ -136,8 +142,8 @@ class Engine(ABC):
             low = self.side // 4
             return Masks(np.zeros((0, *prompts.size), bool), np.zeros(0, np.float32), np.zeros((0, low, low), np.float32))
         low_res, scores = self._decode(embedding.features, prompts)
-        masks = masks_from_logits(low_res, prompts.size, self.side)
-        return Masks(masks, scores.cpu().numpy(), low_res.cpu().numpy())
+        masks, within = masks_from_logits(low_res, prompts.size, self.side)
+        return Masks(masks, to_host(scores), to_host(low_res), within)
 
     def segment(self, image: npt.NDArray[np.uint8], prompts: Prompts, adapter: Adapter | None = None) -> Masks:
         """Masks of the prompted objects in an image: `encode`, then `decode`."""

@@ -13,6 +13,7 @@ from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, check
 from wesam_ros.sam.decoder import batches
 from wesam_ros.sam.lora import Adapter, adapter_shape
+from wesam_ros.sam.preprocessing import CPU
 from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class OnnxRuntimeEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities("onnxruntime", self._version, str(self._device))
+
+    @property
+    def input_device(self) -> torch.device:
+        return CPU  # its inputs are arrays
 
     def _embed(self, pixels: Tensor, adapter: Adapter | None) -> Tensor:
         a, b = self._frozen if adapter is None else (each.detach().cpu().contiguous().numpy() for each in adapter.low_rank)

@@ -87,6 +87,10 @@ class TensorRtEngine(Engine):
     def capabilities(self) -> Capabilities:
         return Capabilities("tensorrt", self.platform.version, f"{self._device} ({self.platform.name})", PRECISION)
 
+    @property
+    def input_device(self) -> torch.device:
+        return self._device
+
     def _embed(self, pixels: Tensor, adapter: Adapter | None) -> Tensor:
         with self._own_stream():
             a, b = self._low_rank(adapter)

@@ -22,7 +22,7 @@ class TorchEngine(Engine):
     def _embed(self, pixels: Tensor, adapter: Adapter | None) -> Tensor:
         device = self.sam.device
         low_rank = (adapter.a.to(device), adapter.b.to(device)) if adapter is not None else None
-        return embed_images(self.sam, pixels.to(device), low_rank)
+        return embed_images(self.sam, pixels, low_rank)
 
     def _decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
         return decode_together(self.sam, features, prompts)

@@ -20,6 +20,8 @@ WRONG_SHARE = 0.3
 SHIFT = (0.05, 0.04)
 """By which boxes, or depth, are off: shares of the image's width and height."""
 SKIN = (198, 150, 122)
+STANDING = ("image", "depth", "labels", "void", "detections")
+"""What of a frame is the same when it repeats: all but its stamp."""
 
 
 def _each(change: Callable[[Frame, np.random.Generator], Frame]) -> Attack:
@@ -150,12 +152,12 @@ def _depth_in_millimetres(frame: Frame, rng: np.random.Generator) -> Frame:
 
 def same_frame(frames: Iterable[Frame], during: range, rng: np.random.Generator) -> Iterator[Frame]:
     """The same image, depth and boxes again and again, with new stamps."""
-    return _standing(frames, during, ("image", "depth", "labels", "void", "detections"))
+    return _standing(frames, during, STANDING)
 
 
 def frozen_camera(frames: Iterable[Frame], during: range, rng: np.random.Generator) -> Iterator[Frame]:
     """Image and depth stand still, while a detector on another camera goes on: its boxes no longer belong to the image."""
-    return _standing(frames, during, ("image", "depth", "labels", "void"))
+    return _standing(frames, during, STANDING[:-1])
 
 
 def _standing(frames: Iterable[Frame], during: range, names: tuple[str, ...]) -> Iterator[Frame]:

@@ -14,6 +14,7 @@ MIN_POINTS = 10
 """With fewer depth pixels under its mask an object has no 3D output."""
 POINTS = 512
 """So many of an object's pixels are looked at, evenly spread: their centroid is as good as that of all."""
+_EVENLY = np.arange(POINTS)
 TRIM = 3.0
 """Pixels whose depth is more than this many robust standard deviations (1.4826 MAD) from the object's median are left out: flying pixels
 at edges, and background under a mask that reaches too far. An object whose depths are spread evenly loses none: they lie within 1.35."""
@@ -32,10 +33,12 @@ class Located:
     points: int
 
 
-def back_project(pixels: npt.NDArray[np.int64], depth: npt.NDArray[np.float32], camera: Float) -> npt.NDArray[np.float32]:
-    """(3, ...) points in metres in the camera's optical frame (x right, y down, z forward) of flat pixel indices (...); K without skew."""
-    z = depth.reshape(-1)[pixels]
-    v, u = np.divmod(pixels, depth.shape[1])
+def back_project(
+    v: npt.NDArray[np.int64], u: npt.NDArray[np.int64], depth: npt.NDArray[np.float32], camera: Float
+) -> npt.NDArray[np.float32]:
+    """(3, ...) points in metres in the camera's optical frame (x right, y down, z forward) of pixels in rows v and columns u (...); K
+    without skew."""
+    z = depth[v, u]
     return np.stack([(u - camera[0, 2]) / camera[0, 0] * z, (v - camera[1, 2]) / camera[1, 1] * z, z]).astype(np.float32)
 
 
@@ -59,17 +62,18 @@ def locate(
         For each object its place, None where it has fewer than MIN_POINTS depth pixels.
     """
     found: list[Located | None] = [None] * len(crops)
-    counts, samples = dict[int, int](), []
+    counts, samples, corners = dict[int, int](), [], []
     for index, (rows, columns) in enumerate(crops):
         inside = np.flatnonzero((labels[rows, columns] == index + 1) & (depth[rows, columns] > 0))
         if len(inside) >= MIN_POINTS:
             counts[index] = len(inside)
-            # of an object with fewer pixels, each comes several times
-            v, u = np.divmod(inside[np.arange(POINTS) * len(inside) // POINTS], columns.stop - columns.start)
-            samples.append((v + rows.start) * labels.shape[1] + u + columns.start)
+            samples.append(inside[_EVENLY * len(inside) // POINTS])  # of an object with fewer pixels, each comes several times
+            corners.append((rows.start, columns.start, columns.stop - columns.start))
     if not samples:
         return found
-    points = back_project(np.stack(samples), depth, camera)
+    top, left, width = np.array(corners).T[..., None]
+    v, u = np.divmod(np.stack(samples), width)
+    points = back_project(v + top, u + left, depth, camera)
     away = np.abs(points[2] - np.median(points[2], axis=1, keepdims=True))
     kept = away <= np.maximum(TRIM * 1.4826 * np.median(away, axis=1, keepdims=True), TRIM_FLOOR)
     axes, left = points, kept.sum(1)
@@ -91,7 +95,7 @@ def cloud(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
     """All depth points of objects: (k, 3) metres, in the frame of `locate`'s results, and their labels (k,)."""
     flat = np.flatnonzero((labels > 0) & (depth > 0))
-    points = back_project(flat, depth, camera).T.astype(np.float64)
+    points = back_project(*np.divmod(flat, labels.shape[1]), depth, camera).T.astype(np.float64)
     if transform is not None:
         # Not by `@`: the threads of numpy's BLAS go on spinning after it, and hold up torch's in the next frame.
         points = np.einsum("nj,ij->ni", points, transform[:3, :3]) + transform[:3, 3]

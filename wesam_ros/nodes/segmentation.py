@@ -23,4 +23,5 @@ def segment(engine: Engine, image: npt.NDArray[np.uint8], prompts: Prompts, adap
     parts = [engine.decode(embedding, prompts.select(rows[i : i + CHUNK])) for i in range(0, len(rows), CHUNK)]
     if len(parts) == 1:
         return parts[0]
-    return Masks(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("masks", "scores", "low_res")))
+    masks, scores, low_res = (np.concatenate([getattr(part, name) for part in parts]) for name in ("masks", "scores", "low_res"))
+    return Masks(masks, scores, low_res, tuple(each for part in parts for each in part.within))

@@ -18,11 +18,13 @@ class Masks:
         masks: (n, H, W) bool in the original image.
         scores: (n,) float32, the model's own prediction of each mask's IoU with the true one.
         low_res: (n, h, w) float32, the decoder's logits; they can be given back as mask input.
+        within: rows and columns beyond which each mask is known to be empty; () where nothing is known.
     """
 
     masks: npt.NDArray[np.bool_]
     scores: npt.NDArray[np.float32]
     low_res: npt.NDArray[np.float32]
+    within: tuple[tuple[slice, slice], ...] = ()
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
@@ -38,13 +40,22 @@ class Masks:
     @cached_property
     def crops(self) -> tuple[tuple[slice, slice], ...]:
         """Rows and columns of the rectangle that holds each mask, to work on no more than that for each; empty for none."""
-        found = (cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8)) for mask in self.masks)
-        return tuple((slice(y, y + height), slice(x, x + width)) for x, y, width, height in found)
+        whole = slice(0, self.masks.shape[1]), slice(0, self.masks.shape[2])
+        return tuple(_crop(mask, around) for mask, around in zip(self.masks, self.within or [whole] * len(self), strict=True))
 
     def label_image(self) -> npt.NDArray[np.uint16]:
         """(H, W) uint16: 0 = no object, i + 1 = object i. Where masks overlap the smaller object is on top: it would be lost below."""
         labels = np.zeros(self.masks.shape[1:], np.uint16)
         cut = [mask[crop] for mask, crop in zip(self.masks, self.crops, strict=True)]
         for index in np.argsort([-np.count_nonzero(mask) for mask in cut], kind="stable"):
-            labels[self.crops[index]][cut[index]] = index + 1
+            np.copyto(labels[self.crops[index]], np.uint16(index + 1), where=cut[index])
         return labels
+
+
+def _crop(mask: npt.NDArray[np.bool_], around: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Rows and columns of the rectangle that holds a mask, which is empty beyond those of `around`."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask[around]).view(np.uint8))
+    if not width:
+        return slice(0, 0), slice(0, 0)
+    top, left = around[0].start + y, around[1].start + x
+    return slice(top, top + height), slice(left, left + width)

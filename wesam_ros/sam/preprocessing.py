@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+CPU = torch.device("cpu")
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 """ImageNet's mean per RGB channel, for pixels from 0 to 255 (segment_anything/build_sam.py)."""
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -39,18 +40,33 @@ def normalize(image: Tensor, side: int) -> Tensor:
     return functional.pad((image.float() - mean).div_(std), (0, side - image.shape[-1], 0, side - image.shape[-2]))
 
 
-def preprocess(image: npt.NDArray[np.uint8], side: int) -> Tensor:
-    """Makes the encoder's input from an image.
+def preprocess(image: npt.NDArray[np.uint8], side: int, device: torch.device = CPU) -> Tensor:
+    """Makes the encoder's input from an image, on the device: what is copied to it are the image's bytes.
 
     Args:
         image: (H, W, 3) uint8, RGB, of any size.
         side: the model's input size in pixels, `sam.image_encoder.img_size`.
+        device: to compute on; on another than the CPU, pixels differ by one level at most from what they are there.
 
     Returns:
         (3, side, side) float32.
     """
-    resized = np.array(resize_image(image, side))  # a copy: torch refuses read-only memory, which messages have
-    return normalize(torch.from_numpy(resized).permute(2, 0, 1), side)
+    if device.type == "cpu":
+        resized = np.array(resize_image(image, side))  # a copy: torch refuses read-only memory, which messages have
+        return normalize(torch.from_numpy(resized).permute(2, 0, 1), side)
+    pixels = torch.from_numpy(np.array(image))
+    if device.type == "cuda":
+        pixels = pixels.pin_memory()  # torch keeps it until the copy is done
+    return normalize(resize_tensor(pixels.to(device, non_blocking=True).permute(2, 0, 1), side), side)
+
+
+def resize_tensor(image: Tensor, side: int) -> Tensor:
+    """`resize_image` of (3, H, W) uint8 pixels on their device, to float32 whole numbers, each within 1 of Pillow's, which rounds twice."""
+    size = resized_size((image.shape[1], image.shape[2]), side)
+    if size == image.shape[1:]:
+        return image.float()
+    resized = functional.interpolate(image[None].float(), size, mode="bilinear", antialias=True, align_corners=False)[0]
+    return resized.round_().clamp_(0, 255)
 
 
 def to_model_coordinates(xy: npt.NDArray[np.float32], size: tuple[int, int], side: int) -> npt.NDArray[np.float32]:

@@ -16,6 +16,9 @@ _REMEDY = {
 }
 
 
+_NO_POINTS, _NO_LABELS = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+
+
 class PromptError(ValueError):
     """A prompt that no model can use: the message says what, which value and what to do."""
 
@@ -47,21 +50,13 @@ class Prompt:
     """
 
     box: npt.NDArray[np.float32] | None = None
-    points: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    point_labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    points: npt.NDArray[np.float32] = field(default_factory=lambda: _NO_POINTS)
+    point_labels: npt.NDArray[np.int64] = field(default_factory=lambda: _NO_LABELS)
     mask: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        points = np.asarray(self.points, np.float32)
-        labels = np.asarray(self.point_labels, np.int64)
-        if points.ndim != 2 or points.shape[1] != 2 or labels.shape != (len(points),):
-            raise PromptError(f"points must be (k, 2) with (k,) labels, but got shapes {points.shape} and {labels.shape}")
-        if len(points) and not np.isfinite(points).all():
-            raise PromptError(f"points must be finite, but got {points.tolist()}")
-        if len(labels) and not np.isin(labels, (0, 1)).all():
-            raise PromptError(f"point labels must be 1 (on the object) or 0 (not on it), but got {labels.tolist()}")
-        object.__setattr__(self, "points", points)
-        object.__setattr__(self, "point_labels", labels)
+        if self.points is not _NO_POINTS or self.point_labels is not _NO_LABELS:
+            self._check_points()
         if self.box is not None:
             box = np.asarray(self.box, np.float32)
             if box.shape != (4,):
@@ -73,8 +68,20 @@ class Prompt:
                 raise PromptError(f"a coarse mask must be (H, W) bool, but got shape {mask.shape} of {mask.dtype}")
             if not mask.any():
                 raise PromptError("a coarse mask must have at least one pixel set; leave the mask out where nothing is known")
-        if self.box is None and not len(points) and self.mask is None:
+        if self.box is None and not len(self.points) and self.mask is None:
             raise PromptError("a prompt needs a box, a point or a coarse mask, but has none of them")
+
+    def _check_points(self) -> None:
+        points = np.asarray(self.points, np.float32)
+        labels = np.asarray(self.point_labels, np.int64)
+        if points.ndim != 2 or points.shape[1] != 2 or labels.shape != (len(points),):
+            raise PromptError(f"points must be (k, 2) with (k,) labels, but got shapes {points.shape} and {labels.shape}")
+        if len(points) and not np.isfinite(points).all():
+            raise PromptError(f"points must be finite, but got {points.tolist()}")
+        if len(labels) and not np.isin(labels, (0, 1)).all():
+            raise PromptError(f"point labels must be 1 (on the object) or 0 (not on it), but got {labels.tolist()}")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "point_labels", labels)
 
 
 @dataclass(frozen=True, eq=False)

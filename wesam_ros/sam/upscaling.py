@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,11 @@ THRESHOLD = 0.0
 """A pixel belongs to the object where its logit is above this (Sam.mask_threshold of all official models)."""
 
 
-def masks_from_logits(low_res: Tensor, size: tuple[int, int], side: int) -> npt.NDArray[np.bool_]:
+Rectangle = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def masks_from_logits(low_res: Tensor, size: tuple[int, int], side: int) -> tuple[npt.NDArray[np.bool_], tuple[Rectangle, ...]]:
     """The masks that `upscale(low_res, size, side) > THRESHOLD` gives, up to the rounding of logits next to the threshold.
 
     An upscaled logit is a weighted mean of low-resolution ones, so that a pixel is outside the object where all of these are. On the CPU
@@ -29,21 +34,30 @@ def masks_from_logits(low_res: Tensor, size: tuple[int, int], side: int) -> npt.
         side: the model's input size in pixels.
 
     Returns:
-        (n, H, W) bool.
+        (n, H, W) bool, and the rectangles beyond which each mask is empty, as far as they are known: see Masks.within.
     """
     if low_res.device.type != "cpu":
-        return (upscale(low_res, size, side) > THRESHOLD).cpu().numpy() if len(low_res) else np.zeros((0, *size), bool)
+        return to_host(upscale(low_res, size, side) > THRESHOLD) if len(low_res) else np.zeros((0, *size), bool), ()
     masks = np.zeros((len(low_res), *size), bool)
     height, width = resized_size(size, side)
     rows, columns = _axis(low_res.shape[1], side, height, size[0]), _axis(low_res.shape[2], side, width, size[1])
     positive: npt.NDArray[np.bool_] = low_res.numpy() > THRESHOLD
+    within: list[Rectangle] = []
     inside = np.asarray(positive.any(2)), np.asarray(positive.any(1))
     for index, (in_row, in_column) in enumerate(zip(*inside, strict=True)):
         out_y, in_y = rows.around(in_row)
         out_x, in_x = columns.around(in_column)
         logits = rows.weights[out_y, in_y] @ low_res[index, in_y, in_x] @ columns.weights[out_x, in_x].T
         np.greater(logits.numpy(), THRESHOLD, out=masks[index, out_y, out_x])
-    return masks
+        within.append((out_y, out_x))
+    return masks, tuple(within)
+
+
+def to_host(tensor: Tensor) -> npt.NDArray[Any]:
+    """A tensor's values as an array: its own memory on the CPU, a copy of a GPU's into pinned memory, which takes no second one."""
+    if tensor.device.type != "cuda":
+        return np.asarray(tensor.cpu().numpy())
+    return np.asarray(torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor).numpy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +79,7 @@ class _Axis:
         found = np.flatnonzero(inside)
         if not len(found):
             return slice(0, 0), slice(0, 0)
-        start, stop = np.searchsorted(self.last, found[0]), np.searchsorted(self.first, found[-1], side="right")
+        start, stop = int(np.searchsorted(self.last, found[0])), int(np.searchsorted(self.first, found[-1], side="right"))
         if start >= stop:  # the logits inside are all in the padding, or between the rows that a small image takes
             return slice(0, 0), slice(0, 0)
         return slice(start, stop), slice(self.first[start], self.last[stop - 1] + 1)
