@@ -104,7 +104,7 @@ def generate_launch_description() -> LaunchDescription:
         sigterm_timeout=PATIENCE,
         **kept_alive,
         remappings=remappings,
-        parameters=[common | {"engine": text("engine"), "target_frame": text("target_frame")}],
+        parameters=[common | {name: text(name) for name in ("engine", "target_frame")} | {"keep_beside": text("adapter_file")}],
     )
     adapter = Node(
         package="wesam_ros",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.guard import Judgement, fills_box, objection
+from wesam_ros.adaptation.guard import Comparison, Judgement, fills_box, objection
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.memory import FrameMemory
 from wesam_ros.data.frames import Frame
@@ -211,7 +211,7 @@ def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
     ],
 )
 def test_objections(candidate: Judgement, frozen: float, reason: str | None) -> None:
-    found = objection(candidate, Judgement(0.8, 0.7, 9), Judgement(frozen, 1.0, 9), AdaptationConfig())
+    found = objection(Comparison(candidate, Judgement(0.8, 0.7, 9), Judgement(frozen, 1.0, 9)), AdaptationConfig())
     assert (found or "").split(" ")[0] == (reason or "")
 
 

@@ -75,6 +75,7 @@ class Graph:
         self.adapters: list[Adapter] = []
         self.versions: list[int] = []
         self.diagnostics: dict[str, dict[str, str]] = {}
+        self.clocks: dict[str, int] = {}
         self.levels: dict[str, bytes] = {}
         self.warnings: dict[str, str] = {}
         self.permitted = permitted
@@ -95,6 +96,7 @@ class Graph:
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             self.diagnostics[status.name] = {each.key: each.value for each in status.values}
+            self.clocks[status.name] = message.header.stamp.sec
             self.levels[status.name] = status.level
             self.warnings[status.name] = status.message
 

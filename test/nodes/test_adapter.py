@@ -216,3 +216,16 @@ def test_killed_in_mid_training_it_goes_on_from_the_last_saved_adapter(adapter: 
     assert "resumes training with" in adapter.process.log_end()
     assert adapter.until_published().version == saved + 1
     assert graph.until(lambda: graph.versions[-1] == saved + 1, "the segmenter's taking the next adapter")
+
+
+def test_a_pause_survives_a_kill(adapter: AdapterUnderTest) -> None:
+    assert adapter.graph.call(SetBool, "/adapter/pause", SetBool.Request(data=True)).success
+    adapter.process.process.kill()
+    adapter.process.process.wait(10)
+    adapter.start()
+    assert "learning is paused, as it was" in adapter.process.log_end()
+    status = adapter.status(adapter.send())
+    assert (status.state, status.accepted) == (AdaptationStatus.PAUSED, False)
+    assert adapter.call("resume").success
+    assert adapter.status(adapter.send()).accepted
+    assert not list(adapter.folder.glob("*.paused"))

@@ -56,6 +56,16 @@ def test_a_node_whose_name_has_not_arrived_is_looked_at_again(graph: dict[bytes,
     assert source.objection(C) is None
 
 
+def test_a_node_is_gone_until_it_is_back_under_its_name(graph: dict[bytes, str], source: AdapterSource) -> None:
+    assert not source.gone()
+    graph[B] = "/robot2/adapter"
+    del graph[A]
+    assert source.gone()
+    graph[C] = "/adapter"  # restarted; it has published nothing yet
+    assert not source.gone()
+    assert not AdapterSource(dict).gone()  # nobody's was taken: one from a file may well have no node
+
+
 def test_two_publishers_of_one_process_are_one_source(graph: dict[bytes, str], source: AdapterSource) -> None:
     other = A[:12] + b"else"
     graph[other] = "/adapter"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +14,21 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
+import numpy as np
+import torch
+from std_msgs.msg import Header
 from wesam_ros.msg import AdaptationStatus
 
 from wesam_ros.adaptation import state
+from wesam_ros.adaptation.guard import Comparison, Judgement
 from wesam_ros.adaptation.learner import Proposal, Verdict
 from wesam_ros.adaptation.step import StepResult
 from wesam_ros.nodes import adapter as adapter_module
-from wesam_ros.nodes.adapter import AdapterNode
+from wesam_ros.nodes.adapter import AdapterNode, unjudged
+from wesam_ros.nodes.frame_node import Conversion
+from wesam_ros.nodes.joining import Joined
 from wesam_ros.nodes.saving import LearnerFiles
+from wesam_ros.nodes.worker import Worker
 from wesam_ros.sam import Adapter, base_hash
 
 
@@ -67,7 +76,7 @@ def node(graph: Any, learner: Any) -> Iterator[AdapterNode]:
 def learnt(node: AdapterNode) -> AdaptationStatus:
     """The status of one more frame."""
     frame: Any = SimpleNamespace(frame=None, request=SimpleNamespace(prompts=None))
-    status = AdaptationStatus()
+    status = unjudged(Header())
     node._learn(frame, status)
     return status
 
@@ -95,15 +104,32 @@ def test_a_pause_ends_the_steps_of_the_frame_at_hand(node: AdapterNode, learner:
     assert (learner.steps, learner.proposals) == (1, 0)
 
 
+def test_a_decision_that_cannot_be_kept_is_told_and_obeyed(node: AdapterNode, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    node._pause_mark = tmp_path / "file" / "adapter.safetensors.paused"
+    assert not node.remembered(node._pause_mark)
+    node._pause(True)
+    assert node._paused and not node.remembered(node._pause_mark)
+    node._pause(False)
+    assert not node._paused
+    assert node.diagnostics.counters()["failed.save"] == 2
+
+
 def test_refusals_and_goings_back_are_told(node: AdapterNode, learner: Scripted) -> None:
-    learner.proposal = Proposal(None, "worse_fit (0.1 after 0.9)")
-    assert learnt(node).proposal_reason == "worse_fit (0.1 after 0.9)"
+    judged = Comparison(Judgement(0.1, 0.5, 9), Judgement(0.9, 0.75, 9), Judgement(0.8, 1.0, 9))
+    learner.proposal = Proposal(None, "worse_fit (0.1 after 0.9)", judged)
+    status = learnt(node)
+    assert status.proposal_reason == "worse_fit (0.1 after 0.9)"
+    assert (status.fit, status.fit_last_good, status.fit_frozen, status.agreement) == pytest.approx((0.1, 0.9, 0.8, 0.5))
     assert node.state()["last_refusal"] == "worse_fit (0.1 after 0.9)"
     learner.stepped = lambda: learner.counters.update(["restored: refused"])
     assert learnt(node).proposal_reason == "worse_fit (0.1 after 0.9), restored.refused"
     learner.proposal = Proposal(None, "not_due")
     learner.stepped = lambda: learner.counters.update(["restored: not_finite"])
-    assert learnt(node).proposal_reason == "restored.not_finite"
+    status = learnt(node)
+    assert status.proposal_reason == "restored.not_finite"
+    assert np.isnan([status.fit, status.fit_last_good, status.fit_frozen, status.agreement]).all()
+    assert node.state()["guard.fit_frozen"] == "0.800"  # the last that were judged
     steps = node.parameters.steps_per_frame
     counters = node.diagnostics.counters()
     assert (counters["restored.refused"], counters["restored.not_finite"], counters["candidates_refused"]) == (steps, steps, 2)
@@ -124,3 +150,47 @@ def test_a_reset_removes_the_saved_state_first(
     assert "starts anew" in node._reset()
     assert not node._files.state.exists()
     assert node.diagnostics.counters()["failed.save"] == 1
+
+
+def test_out_of_memory_costs_the_frame_at_hand(graph: Any, node: AdapterNode, learner: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch says it on a GPU; the adapter that was published stays, and the next frame is learnt from."""
+    statuses: Queue[AdaptationStatus] = Queue()
+    published: list[Any] = []
+    monkeypatch.setattr(node, "_status", SimpleNamespace(publish=statuses.put))
+    monkeypatch.setattr(node, "_adapters", SimpleNamespace(publish=published.append))
+    messages = graph.frame(graph.next_header())
+    frame = Conversion(Joined(1, "detections", messages["detections"], messages["image"], None, None, 0.0), node._values)
+
+    def fails() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    worker = Worker("test", node._process, node._failed, node._dropped)
+    learner.stepped, learner.proposal = fails, Proposal(learner.adapter, "admitted")
+    worker.offer("detections", frame)
+    told = statuses.get(timeout=10)
+    assert (told.state, told.reason) == (AdaptationStatus.FAILED, "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB")
+    assert np.isnan(told.fit)
+    assert "training failed: OutOfMemoryError" in node.state()["error"]
+    assert worker.call(node.diagnostics.counters).result(10)["failed.frame"] == 1
+    assert not published
+    learner.stepped = lambda: None
+    worker.offer("detections", frame)
+    told = statuses.get(timeout=10)
+    assert (told.state, told.accepted, told.published) == (AdaptationStatus.LEARNING, True, True)
+    assert len(published) == 1
+    assert "error" not in node.state()
+    assert worker.stop(10)
+
+
+def test_a_frame_is_converted_once_whoever_asks() -> None:
+    converted: list[Any] = []
+
+    def convert(joined: Any) -> Any:
+        converted.append(joined)
+        raise ValueError("no pixels")
+
+    conversion = Conversion("joined", convert)
+    with ThreadPoolExecutor(4) as pool:
+        errors = [each.exception(10) for each in [pool.submit(conversion.result) for _ in range(8)]]
+    assert [str(each) for each in errors] == ["no pixels"] * 8
+    assert converted == ["joined"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from array import array
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.context import Context
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
 
@@ -49,15 +53,51 @@ def test_the_security_policy_permits_what_the_node_does(graph: Any) -> None:
 
 
 def test_a_clock_that_goes_back(graph: Any) -> None:
-    later = graph.next_header()
-    graph.send(**graph.frame(later))
-    assert len(graph.masks_of(later).objects) == 2
-    earlier = graph.next_header()
-    earlier.stamp.sec -= 500
-    graph.send(**graph.frame(earlier))
-    result = graph.masks_of(earlier)
-    assert [each.has_3d for each in result.objects] == [each.has_3d for each in graph.masks_of(later).objects]
+    """As where a recording is played again, and says the time."""
+    clock = graph.node.create_publisher(Clock, "/clock", 10)
+    try:
+        graph.until(clock.get_subscription_count, "the segmenter's subscription to /clock")
+        results = []
+        for back in (0, 500):
+            for _ in range(3):
+                header = graph.next_header()
+                header.stamp.sec -= back
+                clock.publish(Clock(clock=header.stamp))
+                graph.send(**graph.frame(header))
+                results.append(graph.masks_of(header))
+            graph.until(lambda sec=header.stamp.sec: graph.clocks.get("/segmenter") == sec, "the segmenter's taking the time")
+    finally:
+        graph.node.destroy_publisher(clock)
+    assert [[each.has_3d for each in result.objects] for result in results] == [[True, True]] * 6
     graph.until(lambda: graph.count("segmenter", "jumped.image") == 1, "the count of the clock's going back")
+
+
+SLOW = """
+import time
+
+import rclpy
+from sensor_msgs.msg import Image
+from wesam_ros.msg import ObjectArray
+
+rclpy.init()
+node = rclpy.create_node("slow")
+node.create_subscription(ObjectArray, "segmenter/objects", lambda _: None, 10)
+node.create_subscription(Image, "segmenter/labels", lambda _: None, 10)
+time.sleep(1000)
+"""
+
+
+def test_a_subscriber_that_takes_nothing_holds_nobody_up(graph: Any, tmp_path: Path) -> None:
+    """It is reliable, and never spins: more frames come than it keeps, or the publishers for it."""
+    before = graph.node.count_subscribers("segmenter/labels")
+    slow = subprocess.Popen([sys.executable, "-c", SLOW], cwd=tmp_path)
+    try:
+        graph.until(lambda: graph.node.count_subscribers("segmenter/labels") > before, "the slow node's subscription")
+        for _ in range(12):
+            assert len(graph.answer().objects) == 2
+    finally:
+        slow.kill()
+        slow.wait()
 
 
 def test_qos_that_does_not_fit_is_explained(graph: Any, segmenter: NodeProcess) -> None:
@@ -84,7 +124,9 @@ def other_node() -> Iterator[Any]:
         context.shutdown()
 
 
-def test_a_second_publisher_of_adapters_waits_until_the_first_is_gone(graph: Any, sam: Any, other_node: Any) -> None:
+def test_a_second_publisher_of_adapters_waits_until_the_first_is_gone(
+    graph: Any, segmenter: NodeProcess, sam: Any, other_node: Any
+) -> None:
     def says(text: str) -> Callable[[], bool]:
         return lambda: text in graph.warnings.get("/segmenter", "")
 
@@ -102,6 +144,12 @@ def test_a_second_publisher_of_adapters_waits_until_the_first_is_gone(graph: Any
     graph.until(lambda: graph.versions[-1] == 12, "the segmenter's taking the other's, now that it is the only one")
     assert 12 not in graph.versions[before:-1]
     graph.until(lambda: graph.diagnostics["/segmenter"]["adapter_from"] == "/intruder", "its name in the diagnostics")
+    gone = "the adapter of /intruder is in use, but that node is gone"
+    other_node.destroy_publisher(second)
+    graph.until(says(gone), "the warning that nobody judges it")
+    other_node.create_publisher(AdapterMessage, "adapter", LATCHED)  # back, and it has published nothing yet
+    graph.until(lambda: f"no more: {gone}" in segmenter.log_end(), "its end in the log")
+    assert graph.versions[-1] == 12
 
 
 def test_an_input_that_stops_is_named_until_it_is_back(graph: Any, segmenter: NodeProcess) -> None:

@@ -50,7 +50,7 @@ def test_a_call_goes_before_jobs_and_gives_its_exception() -> None:
     worker = Worker("test", process, lambda error: None, lambda source: None)
     worker.offer("a", 1)
     assert begun.wait(10)
-    worker.offer("a", 2)
+    assert not worker.offer("a", 2)  # it is awake
     called = worker.call(lambda: order.append("call"))
     failed = worker.call(lambda: 1 // 0)
     gate.set()

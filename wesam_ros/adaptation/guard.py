@@ -48,6 +48,15 @@ class Judgement:
     filled: float = 0.0
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What the same held-back frames say of a candidate, of the last good adapter and of the frozen model."""
+
+    candidate: Judgement
+    good: Judgement
+    frozen: Judgement
+
+
 def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
     """How well masks (n, h, w) bool of all objects of a frame fit what is known of them, (n,) in [0, 1]; see Judgement."""
     evidence = frame.evidence
@@ -95,12 +104,13 @@ def below_frozen(adapted: Judgement, frozen: Judgement, config: AdaptationConfig
     return None
 
 
-def objection(candidate: Judgement, good: Judgement, frozen: Judgement, config: AdaptationConfig) -> str | None:
-    """Why a candidate may not replace the last good adapter, all judged on the same frames; None if it may.
+def objection(found: Comparison, config: AdaptationConfig) -> str | None:
+    """Why a candidate may not replace the last good adapter; None if it may.
 
     The last good one alone would not do: with a tolerance each time, a row of candidates could creep below the model they started from,
     and away from its masks.
     """
+    candidate, good, frozen = found.candidate, found.good, found.frozen
     if candidate.fit < good.fit - config.tolerance:
         return f"worse_fit ({candidate.fit:.3f} after {good.fit:.3f})"
     if (reason := below_frozen(candidate, frozen, config)) is not None:

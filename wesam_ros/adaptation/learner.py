@@ -14,7 +14,7 @@ from torch import Tensor
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import rough_boxes
-from wesam_ros.adaptation.guard import Judgement, below_frozen, judge, objection, together
+from wesam_ros.adaptation.guard import Comparison, Judgement, below_frozen, judge, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.step import StepResult, training_step
 from wesam_ros.adaptation.support import Support, find_support
@@ -43,11 +43,13 @@ class Proposal:
     """An adapter to publish, or None and why there is none.
 
     The reason of an adapter is "admitted", "no_held_back_frames" if it came from elsewhere and could not be judged, or "below_frozen (...)"
-    if it is an untrained one, because the last good one has come to judge worse than the frozen model.
+    if it is an untrained one, because the last good one has come to judge worse than the frozen model. `judged` is None where no
+    candidate was judged.
     """
 
     adapter: Adapter | None
     reason: str
+    judged: Comparison | None = None
 
 
 class Learner:
@@ -185,21 +187,22 @@ class Learner:
         if not self.memory.held_back:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
-        reason, fallen, candidate = self._judge(self.candidate, self.config)
+        judged, candidate = self._judge(self.candidate)
+        reason = objection(judged, self.config)
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
-            if fallen is not None:
+            if (fallen := below_frozen(judged.good, judged.frozen, self.config)) is not None:
                 self.counters["restored: below_frozen"] += 1
                 self._restore(self._untrained())
-                return Proposal(self._publish(*self.candidate), fallen)
+                return Proposal(self._publish(*self.candidate), fallen, judged)
             if self._refused >= self.config.patience:
                 self.counters["restored: refused"] += 1
                 self._restore(self.adapter)
-            return Proposal(None, reason)
+            return Proposal(None, reason, judged)
         adapter = self._publish(*self.candidate)
         self._judged = candidate
-        return Proposal(adapter, "admitted")
+        return Proposal(adapter, "admitted", judged)
 
     def consider(self, adapter: Adapter) -> Proposal:
         """Judges an adapter from elsewhere beside the last good one, and if it fits at least as well publishes it and trains on from there.
@@ -207,32 +210,34 @@ class Learner:
         It has to be of this model. Where no frame has been held back yet it is taken unjudged; the proposal's reason says so.
         """
         candidate: dict[KeptFrame, Judgement] = {}
+        judged: Comparison | None = None
         if self.memory.held_back:
             # Training may dip a little on its way; another adapter is taken only for being better.
-            reason, _, candidate = self._judge(self._on_device(adapter), replace(self.config, tolerance=0.0))
+            judged, candidate = self._judge(self._on_device(adapter))
+            reason = objection(judged, replace(self.config, tolerance=0.0))
             if reason is not None:
                 self.counters[f"refused: {reason.split(' ')[0]}"] += 1
-                return Proposal(None, reason)
+                return Proposal(None, reason, judged)
         self._restore(adapter)
         self._since_proposal = 0
         adapter = self._publish(adapter.a, adapter.b)
         self._judged = candidate
-        return Proposal(adapter, "admitted" if candidate else "no_held_back_frames")
+        return Proposal(adapter, "admitted" if candidate else "no_held_back_frames", judged)
 
-    def _judge(
-        self, low_rank: tuple[Tensor, Tensor], config: AdaptationConfig
-    ) -> tuple[str | None, str | None, dict[KeptFrame, Judgement]]:
-        """Why the newest held-back frames object to an adapter's tensors, and to the last good one's; and what each says of the former."""
-        frames = list(self.memory.held_back)[-config.judges :]
-        last, precision = self._on_device(self.adapter), config.precision
+    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[Comparison, dict[KeptFrame, Judgement]]:
+        """What the newest held-back frames say of an adapter's tensors, beside the last good one's and the frozen model; and each of the
+        former alone."""
+        frames = list(self.memory.held_back)[-self.config.judges :]
+        last, precision = self._on_device(self.adapter), self.config.precision
         good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
         candidate = {frame: judge(self.sam, low_rank, frame, precision) for frame in frames}
         for frame in frames:
             if frame not in self._frozen:
                 self._frozen[frame] = judge(self.sam, None, frame, precision)
         self._judged = good
-        ours, best, frozen = (together([*each.values()]) for each in (candidate, good, {frame: self._frozen[frame] for frame in frames}))
-        return objection(ours, best, frozen, config), below_frozen(best, frozen, config), candidate
+        frozen = {frame: self._frozen[frame] for frame in frames}
+        found = Comparison(*(together([*each.values()]) for each in (candidate, good, frozen)))
+        return found, candidate
 
     def _untrained(self) -> Adapter:
         """An adapter that leaves the frozen model as it is."""

@@ -5,6 +5,7 @@ It can crash or be killed at any time: what it publishes it saves first, and a r
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections.abc import Callable, Mapping
@@ -18,10 +19,11 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.guard import Comparison
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
-from wesam_ros.nodes.frame_node import FrameNode, FrameRequest
+from wesam_ros.nodes.frame_node import PAUSED, FrameNode, FrameRequest
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.joining import Joined
 from wesam_ros.nodes.parameters import AdapterParameters, declare
@@ -60,8 +62,10 @@ class AdapterNode(FrameNode[AdapterParameters]):
         path = Path(self.parameters.save_to).expanduser() if self.parameters.save_to else None
         self._files = LearnerFiles(path, self.diagnostics, self.get_logger())
         self._paused = False
+        self._pause_mark = path.with_name(path.name + PAUSED) if path is not None else None
         self._stale_steps = 0
         self._last_refusal = ""
+        self._judged: Comparison | None = None
         self._error = ""
         self._last_header = Header()
         self._version = 0
@@ -82,6 +86,9 @@ class AdapterNode(FrameNode[AdapterParameters]):
         resume = self.parameters.save_minutes > 0
         self._learner = self._files.learner(sam, self._adaptation.value, self.parameters.seed, resume=resume)
         self._version = self._learner.adapter.version
+        if self.remembered(self._pause_mark):
+            self._paused = True
+            self.get_logger().warning("learning is paused, as it was when this node ended; call ~/resume to go on")
 
     def discard(self) -> None:
         self._learner = None
@@ -106,12 +113,16 @@ class AdapterNode(FrameNode[AdapterParameters]):
             "save_to": self.parameters.save_to,
             "saved_version": str(self._files.saved_version),
         }
+        if (judged := self._judged) is not None:
+            fits = {"fit": judged.candidate, "fit_last_good": judged.good, "fit_frozen": judged.frozen}
+            values |= {f"guard.{name}": f"{each.fit:.3f}" for name, each in fits.items()}
+            values["guard.agreement"] = f"{judged.candidate.agreement:.3f}"
         refused = str(self._files.refused or "")
         told = {"last_refusal": self._last_refusal, "refused_file": refused, "error": self._error}
         return values | {name: text for name, text in told.items() if text}
 
     def process(self, work: FrameRequest, began: float) -> None:
-        status = AdaptationStatus(header=work.joined.image.header)
+        status = unjudged(work.joined.image.header)
         self._last_header = status.header
         self.diagnostics.count("frames_seen")
         if self._paused:
@@ -130,8 +141,9 @@ class AdapterNode(FrameNode[AdapterParameters]):
         failed = not sentence.startswith("image: ")
         self._error = f"training failed: {sentence}" if failed else ""
         self.diagnostics.count("frames_seen")
-        state = AdaptationStatus.FAILED if failed else AdaptationStatus.LEARNING
-        self._finish(AdaptationStatus(header=joined.image.header, state=state, reason=sentence))
+        status = unjudged(joined.image.header)
+        status.state, status.reason = AdaptationStatus.FAILED if failed else AdaptationStatus.LEARNING, sentence
+        self._finish(status)
 
     def _running(self) -> Learner:
         if self._learner is None:
@@ -160,6 +172,10 @@ class AdapterNode(FrameNode[AdapterParameters]):
     def _propose(self, learner: Learner, status: AdaptationStatus) -> None:
         """Has the guard judge what was learnt, if that is due, and publishes what it lets through."""
         proposal = learner.propose()
+        if proposal.judged is not None:
+            self._judged = judged = proposal.judged
+            status.fit, status.fit_last_good, status.fit_frozen = judged.candidate.fit, judged.good.fit, judged.frozen.fit
+            status.agreement = judged.candidate.agreement
         if proposal.adapter is not None:
             before = self._version
             self._publish(proposal.adapter)
@@ -236,14 +252,18 @@ class AdapterNode(FrameNode[AdapterParameters]):
         self._adapters.publish(AdapterMessage(header=self._last_header, version=adapter.version, base_hash=adapter.base, data=data))
 
     async def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._paused = request.data
+        self._pause(request.data)
         response.success, response.message = True, "paused" if request.data else "learning"
         if request.data and self.worker is not None:  # answered after the step or publication at hand: nothing follows
             await self._answer(lambda: "paused", response)
         return response
 
+    def _pause(self, paused: bool) -> None:
+        self._paused = paused
+        self.remember(self._pause_mark, paused)
+
     def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._paused = False
+        self._pause(False)
         response.success, response.message = True, "learning"
         return response
 
@@ -291,6 +311,11 @@ class AdapterNode(FrameNode[AdapterParameters]):
 
     def _save(self) -> str:
         return self._files.save(self._running(), self.parameters.save_minutes)
+
+
+def unjudged(header: Header) -> AdaptationStatus:
+    """A status that says that no candidate was judged."""
+    return AdaptationStatus(header=header, fit=math.nan, fit_last_good=math.nan, fit_frozen=math.nan, agreement=math.nan)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -43,6 +43,13 @@ class AdapterSource:
             return f"two nodes named {name} publish adapters; end one of them"
         return None
 
+    def gone(self) -> bool:
+        """Whether the node whose adapter was taken last has left the graph, and has not come back under its name."""
+        if not self.name:
+            return False
+        present = self._publishers()
+        return self._served not in present and self.name not in present.values()
+
     def take(self, publisher: bytes) -> None:
         """Makes a publisher the one that is served."""
         if publisher != self._served:

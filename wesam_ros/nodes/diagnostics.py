@@ -37,7 +37,7 @@ class Diagnostics:
     Args:
         node: whose.
         state: called once a second for further values (name to text), such as the adapter's version; an "error" among them makes the
-            status an error, and a "warning" a warning, which is logged when it changes.
+            status an error, and a "warning" a warning, of whose lines each is logged when it begins and when it ends.
     """
 
     def __init__(self, node: Node, state: Callable[[], Mapping[str, str]]) -> None:
@@ -47,7 +47,7 @@ class Diagnostics:
         self._counts: Counter[str] = Counter()
         self._timings: dict[str, deque[float]] = {}
         self._history: deque[tuple[float, Counter[str]]] = deque([(time.monotonic(), Counter())], maxlen=int(RATE_SECONDS) + 1)
-        self._warning = ""
+        self._warnings: list[str] = []
         self._last_problem = -RATE_SECONDS
         self._problem = ""
         self._logged: dict[str, tuple[float, int]] = {}
@@ -94,8 +94,8 @@ class Diagnostics:
     def _publish(self) -> None:
         now = time.monotonic()
         state = dict(self._state())
-        error, warning = state.pop("error", ""), state.pop("warning", "")
-        self._log_change(warning)
+        error, warnings = state.pop("error", ""), state.pop("warning", "").splitlines()
+        self._log_changes(warnings)
         with self._lock:
             counts = dict(sorted(self._counts.items()))
             windows = {name: np.array(window) for name, window in self._timings.items()}
@@ -110,14 +110,14 @@ class Diagnostics:
         )
         if error:
             status.level, status.message = DiagnosticStatus.ERROR, error
-        elif recent or warning:
-            status.level, status.message = DiagnosticStatus.WARN, problem if recent else warning
+        elif recent or warnings:
+            status.level, status.message = DiagnosticStatus.WARN, problem if recent else "; ".join(warnings)
         texts = {**values, **{name: str(n) for name, n in counts.items()}, **self._versions}
         status.values = [KeyValue(key=key, value=text) for key, text in texts.items()]
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-        if not error and not recent and not warning and counts.get("frames") and now - self._last_log >= LOG_SECONDS:
+        if not error and not recent and not warnings and counts.get("frames") and now - self._last_log >= LOG_SECONDS:
             self._last_log = now
             self._node.get_logger().info(", ".join(f"{key} {text}" for key, text in {**values, "frames": counts["frames"]}.items()))
 
@@ -129,13 +129,14 @@ class Diagnostics:
         received = {f"rate_hz.{name[9:]}": f"{rate:.1f}" for name, rate in sorted(per_second.items()) if name.startswith("received.")}
         return {"rate_hz": f"{per_second.get('frames', 0.0):.1f}", **received}
 
-    def _log_change(self, warning: str) -> None:
-        if warning != self._warning:
-            before, self._warning = self._warning, warning
-            if warning:
-                self._node.get_logger().warning(warning)
-            else:
-                self._node.get_logger().info(f"no more: {before}")
+    def _log_changes(self, warnings: list[str]) -> None:
+        before, self._warnings = self._warnings, warnings
+        for each in warnings:
+            if each not in before:
+                self._node.get_logger().warning(each)
+        for each in before:
+            if each not in warnings:
+                self._node.get_logger().info(f"no more: {each}")
 
 
 def _process_values() -> dict[str, str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=InputParameters)
 
+PAUSED, USE_FROZEN = ".paused", ".use_frozen"
+"""What the names of the marks of an operator's decisions end with, after that of the adapter file that they lie beside."""
 STOP_SECONDS = 30.0
 """A worker that does not end within so many seconds of being told to is left behind: its thread dies with the process."""
 
@@ -45,6 +48,27 @@ class FrameRequest:
     joined: Joined
     frame: Frame
     request: Request
+
+
+class Conversion:
+    """The values of a joined frame, converted once, in the thread that asks first."""
+
+    def __init__(self, joined: Joined, convert: Callable[[Joined], FrameRequest]) -> None:
+        self.joined = joined
+        self._convert, self._lock = convert, threading.Lock()
+        self._done: futures.Future[FrameRequest] = futures.Future()
+        self.began = 0.0
+
+    def result(self) -> FrameRequest:
+        """The values; raises what the conversion did."""
+        with self._lock:
+            if not self._done.done():
+                self.began = time.monotonic()
+                try:
+                    self._done.set_result(self._convert(self.joined))
+                except Exception as error:
+                    self._done.set_exception(error)
+        return self._done.result()
 
 
 class FrameNode(LifecycleNode, Generic[P]):
@@ -69,6 +93,26 @@ class FrameNode(LifecycleNode, Generic[P]):
         """A publisher of the active node; whoever cannot hear it is told of in the log and counted."""
         events = PublisherEventCallbacks(incompatible_qos=explain_qos(self, self.diagnostics, topic, qos, "subscriber"))
         return self.create_lifecycle_publisher(kind, topic, qos, event_callbacks=events)
+
+    def remembered(self, mark: Path | None) -> bool:
+        """Whether an operator had decided so when the last process ended, however it did."""
+        return mark is not None and os.access(mark, os.F_OK)
+
+    def remember(self, mark: Path | None, decided: bool) -> None:
+        """Has the next process know of an operator's decision, by an empty file that is there or not: it is never half written."""
+        if mark is None:
+            return
+        try:
+            if decided:
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
+            else:
+                mark.unlink(missing_ok=True)
+        except OSError as error:
+            done = "written" if decided else "removed"
+            self.diagnostics.problem(
+                "failed.save", f"{mark} cannot be {done} ({error.strerror or error}); a restarted node will not know of the decision"
+            )
 
     def prefixes(self) -> list[str]:
         """Of the topics of each robot whose frames are taken; the node's own namespace is ""."""
@@ -95,7 +139,7 @@ class FrameNode(LifecycleNode, Generic[P]):
         """Called in the worker thread for a frame whose image cannot be used, or whose processing failed, after it has been counted."""
 
     def state(self) -> dict[str, str]:
-        """Further values for /diagnostics; "error" makes the status an error, "warning" a warning."""
+        """Further values for /diagnostics; "error" makes the status an error, "warning", a line for each, a warning."""
         return {}
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -185,12 +229,16 @@ class FrameNode(LifecycleNode, Generic[P]):
         values = self.state()
         if self.parameters.device.startswith("cuda") and torch.cuda.is_initialized():
             values["gpu_memory_mib"] = f"{torch.cuda.memory_reserved(self.parameters.device) / 2**20:.0f}"
-        values["warning"] = "; ".join(filter(None, (values.get("warning"), *(each.missing() for each in self._inputs))))
+        values["warning"] = "\n".join(filter(None, (values.get("warning"), *(each.missing() for each in self._inputs))))
         return values
 
     def _offer(self, prefix: str, joined: Joined) -> None:
-        if self.worker is not None:
-            self.worker.offer(prefix + joined.source, joined)
+        if self.worker is None:
+            return
+        conversion = Conversion(joined, self._values)
+        if self.worker.offer(prefix + joined.source, conversion):  # while it wakes up, this thread has nothing to do
+            with suppress(Exception):  # the worker is told
+                conversion.result()
 
     def _dropped(self, source: str) -> None:
         self.diagnostics.count(f"dropped.{source}")
@@ -200,21 +248,22 @@ class FrameNode(LifecycleNode, Generic[P]):
             return  # the node is being ended, and its publishers with it
         self.diagnostics.problem("failed.frame", f"{type(error).__name__}: {error}")
 
-    def _process(self, joined: Joined) -> None:
-        began = time.monotonic()
+    def _process(self, conversion: Conversion) -> None:
+        joined = conversion.joined
         try:
-            image = image_of(joined.image)
-        except CodecError as error:
-            self.diagnostics.problem(f"rejected.image.{error.reason}", str(error))
-            self.refused(joined, f"image: {error}")
-            return
-        try:
-            self.process(self._values(joined, image), began)
+            try:
+                work = conversion.result()
+            except CodecError as error:  # of the image: without it there is no frame
+                self.diagnostics.problem(f"rejected.image.{error.reason}", str(error))
+                self.refused(joined, f"image: {error}")
+                return
+            self.process(work, conversion.began)
         except Exception as error:
             self.refused(joined, f"{type(error).__name__}: {error}")
             raise
 
-    def _values(self, joined: Joined, image: npt.NDArray[np.uint8]) -> FrameRequest:
+    def _values(self, joined: Joined) -> FrameRequest:
+        image = image_of(joined.image)
         size = (image.shape[0], image.shape[1])
         depth = self._optional("depth", joined.depth, lambda: depth_of(joined.depth, size))
         camera = self._optional("camera_info", joined.camera_info, lambda: camera_of(joined.camera_info, size))

@@ -101,7 +101,7 @@ class Inputs:
         return [*kinds, ("detections", Detection2DArray, ""), ("prompts", Prompts, "")]
 
     def missing(self) -> str:
-        """Which inputs do not come, and why as far as that can be seen; "" if none is missed."""
+        """Which inputs do not come, and why as far as that can be seen, a line for each; "" if none is missed."""
         sentences = []
         if self._silent("image"):
             topic = self._topics["image"]
@@ -115,7 +115,7 @@ class Inputs:
             sentences.append(f"nobody publishes {' or '.join(requests)}")
         elif not sentences and heard and all(map(self._silent, heard)):  # one that was never heard may have nothing to say yet
             sentences.append(f"nothing comes on {' or '.join(self._topics[kind] for kind in heard)} any more: nothing is segmented")
-        return "; ".join(sentences)
+        return "\n".join(sentences)
 
     def _silent(self, kind: str) -> bool:
         """Whether an input has been heard, but not for SILENT_SECONDS."""

@@ -81,6 +81,12 @@ class SegmenterParameters(InputParameters):
     use_frozen: bool = option(
         False, "segment with the frozen model; adapters are still received (the service ~/use_frozen sets it as well)"
     )
+    keep_beside: str = option(
+        "",
+        "adapter file beside which it is kept, in a file of its name with .use_frozen, that the frozen model was chosen while the node "
+        "ran: a restarted node serves it again; empty keeps nothing",
+        read_only=True,
+    )
     target_frame: str = option(
         "", "frame of centroid, extent and points, where TF has it; empty for the camera's optical frame", read_only=True
     )

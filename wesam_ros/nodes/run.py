@@ -25,6 +25,7 @@ from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.nodes.children import ChildError, NodeProcess, enter_local_graph
 from wesam_ros.nodes.conversions import stamp_of
+from wesam_ros.nodes.frame_node import PAUSED
 from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters
 from wesam_ros.nodes.player import ROLES, Player, PlayerError, spinning
 from wesam_ros.nodes.scoring import Compared, compare, pictures_of, record_of
@@ -155,7 +156,8 @@ class Play:
     def _start_nodes(self) -> None:
         """The segmenter and the adapter node, from `--adapter` or anew: what an earlier run left in the folder does not count."""
         saved = self.out / ADAPTER_FILE
-        saved.unlink(missing_ok=True)
+        for each in (saved, saved.with_name(saved.name + PAUSED)):
+            each.unlink(missing_ok=True)
         if self.args.adapter is not None:
             shutil.copyfile(self.args.adapter.expanduser(), saved)
         shared = self._shared_parameters()

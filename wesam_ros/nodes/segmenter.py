@@ -35,7 +35,7 @@ from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
 from wesam_ros.nodes.adapter_source import AdapterSource
 from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of, stamp_of
-from wesam_ros.nodes.frame_node import STOP_SECONDS, FrameNode, FrameRequest
+from wesam_ros.nodes.frame_node import STOP_SECONDS, USE_FROZEN, FrameNode, FrameRequest
 from wesam_ros.nodes.gate import AdapterGate
 from wesam_ros.nodes.geometry import Located, cloud, locate
 from wesam_ros.nodes.inputs import LATCHED, explain_qos
@@ -90,6 +90,14 @@ class Segmenter(FrameNode[SegmenterParameters]):
         self._refused_adapter: tuple[AdapterMessage, bytes, str] | None = None
         self.create_timer(1.0, self._reconsider, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._transforms = self._listen_to_tf() if self.parameters.target_frame else None
+        beside = self.parameters.keep_beside
+        self._frozen_mark = Path(beside + USE_FROZEN).expanduser() if beside else None
+        if self.remembered(self._frozen_mark):
+            self.set_parameters([Parameter("use_frozen", value=True)])
+            self.get_logger().warning(
+                "the frozen model serves, as was chosen before this node ended; call ~/use_frozen with false for the adapter"
+            )
+        self.add_post_set_parameters_callback(self._keep_choice)
 
     def prepare(self, sam: Sam) -> None:
         if self.parameters.adapter:
@@ -128,12 +136,19 @@ class Segmenter(FrameNode[SegmenterParameters]):
 
     def state(self) -> dict[str, str]:
         adapter, engine, refused = self._adapter, self._engine, self._refused_adapter
+        in_use = adapter is not None and not self.parameters.use_frozen
+        warnings = [refused[2]] if refused is not None and refused[2] else []
+        if in_use and self._source.gone():
+            warnings.append(
+                f"the adapter of {self._source.name} is in use, but that node is gone, and nobody judges it any more: start the node "
+                "again, or call ~/use_frozen"
+            )
         return {
             "adapter_version": str(adapter.version if adapter is not None else 0),
-            "warning": refused[2] if refused is not None else "",
+            "warning": "\n".join(warnings),
             "adapter_from": self._source.name,
             "adapter_publishers": str(self.count_publishers("adapter")),
-            "in_use": "frozen model" if adapter is None or self.parameters.use_frozen else "adapter",
+            "in_use": "adapter" if in_use else "frozen model",
             "model": self.parameters.model,
             "engine": str(engine.capabilities) if engine is not None else self.parameters.engine,
             **({"engine.refused": "; ".join(self._refused)} if self._refused else {}),
@@ -302,6 +317,12 @@ class Segmenter(FrameNode[SegmenterParameters]):
         response.message = "the frozen model" if request.data else f"adapter version {self._current()}"
         self._announce()
         return response
+
+    def _keep_choice(self, parameters: list[Parameter[Any]]) -> None:
+        """Has the next process know what was chosen while this one ran."""
+        for each in parameters:
+            if each.name == "use_frozen":
+                self.remember(self._frozen_mark, each.value)
 
     async def _on_segment(self, request: Segment.Request, response: Segment.Response) -> Segment.Response:
         try:

@@ -31,19 +31,22 @@ class Worker:
         self._changed = threading.Condition()
         self._jobs: OrderedDict[str, Any] = OrderedDict()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._stopping = False
+        self._stopping = self._waiting = False
         self.source = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, source: str, job: Any) -> None:
-        """Leaves a job in the slot of its source; a job that still waits there is dropped."""
+    def offer(self, source: str, job: Any) -> bool:
+        """Leaves a job in the slot of its source; a job that still waits there is dropped. Returns whether the thread has to wake up for
+        it: that may take half a millisecond."""
         with self._changed:
             replaced = self._jobs.get(source)
             self._jobs[source] = job  # keeps its place, or a source that offers often would always be behind the others
             self._changed.notify()
+            waiting = self._waiting
         if replaced is not None:
             self._dropped(source)
+        return waiting
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Has `function` run in the thread before the next job; the future gives its result or exception."""
@@ -85,7 +88,9 @@ class Worker:
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._waiting = True
                 self._changed.wait_for(lambda: self._jobs or self._calls or self._stopping)
+                self._waiting = False
                 stopping = self._stopping
                 job = None
                 if self._jobs and not self._calls:
