@@ -9,6 +9,8 @@ later than --within seconds, or an adapter was lost.
 
 Which node is killed, and when, is drawn by the seed: within 0.2 to --longest seconds after both nodes work again, so that some kills hit a
 node that is about to save. The adapter publishes as often as it can.
+
+The graph is that of config/loopback.xml, unless ROS_AUTOMATIC_DISCOVERY_RANGE is set, to compare with: LOCALHOST takes shared memory.
 """
 
 from __future__ import annotations
@@ -31,12 +33,14 @@ from rclpy.node import Node
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Adapter as AdapterMessage
 
+from wesam_ros.machine import processor
 from wesam_ros.nodes.children import NodeProcess, enter_local_graph
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.lora import Adapter, write_atomically
 
+PROFILE = Path(__file__).parents[1] / "config" / "loopback.xml"
 START_SECONDS = 300.0
 """For the first masks, and for masks after a kill, before the run is given up: a busy machine loads a model slowly."""
 SETTLE_SECONDS = 0.2
@@ -159,9 +163,14 @@ def main() -> None:
     args = parser.parse_args()
     args.json = args.json.expanduser().resolve()
     rows: list[dict[str, Any]] = json.loads(args.json.read_text()) if args.json.exists() else []
+    graph_of = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", PROFILE.name)
+    if graph_of == PROFILE.name:
+        variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if os.environ.get("ROS_DISTRO") == "jazzy" else "FASTDDS_DEFAULT_PROFILES_FILE"
+        os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT", variable: str(PROFILE)}
     enter_local_graph()
     rclpy.init(args=[])
     graph = Graph(args)
+    known = {"seed": args.seed, "graph": graph_of, "model": args.model, "device": processor()}
     try:
         if graph.wait_for("masks", time.monotonic()) is None or graph.wait_for("status", 0.0) is None:
             raise SystemExit(f"no masks, or no status of the adapter, within {START_SECONDS:g} s; see the logs in {graph.out}")
@@ -169,7 +178,7 @@ def main() -> None:
         for number in range(len(rows), args.kills):
             rng = np.random.default_rng([args.seed, number])
             time.sleep(rng.uniform(0.2, args.longest))
-            rows.append({"kill": number, "seed": args.seed, **graph.kill(str(rng.choice(["segmenter", "adapter"])))})
+            rows.append({"kill": number, **known, **graph.kill(str(rng.choice(["segmenter", "adapter"])))})
             write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
             print(f"kill {number + 1} of {args.kills}: {rows[-1]}", flush=True)
             if rows[-1]["seconds_to_masks"] is None:

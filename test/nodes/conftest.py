@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from array import array
@@ -15,8 +14,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
-
-os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"  # raw images through shared memory may come 3 s late
 
 import rclpy
 import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,8 @@ def test_the_choice_of_the_frozen_model_survives_a_kill(graph: Any, random_tiny:
         process.stop()
 
 
-SHORT_LEASE = """<?xml version="1.0" encoding="UTF-8"?>
-<profiles xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"><participant profile_name="short" is_default_profile="true"><rtps>
-<builtin><discovery_config><leaseDuration><sec>4</sec></leaseDuration><leaseAnnouncement><sec>1</sec></leaseAnnouncement>
-</discovery_config></builtin></rtps></participant></profiles>
-"""
-"""A killed process of this profile leaves the graph after 4 s, rather than 20."""
+LEASE = 4
+"""Seconds after which a killed process is gone from the graph, rather than 20."""
 
 
 @pytest.mark.usefixtures("segmenter")
@@ -103,8 +100,11 @@ def test_the_second_of_two_adapter_nodes_takes_over_when_the_first_is_killed(
     graph: Any, random_tiny: Path, sam: Any, tmp_path: Path
 ) -> None:
     profile = tmp_path / "profile.xml"
-    profile.write_text(SHORT_LEASE)
-    environment = {"FASTRTPS_DEFAULT_PROFILES_FILE": str(profile), "FASTDDS_DEFAULT_PROFILES_FILE": str(profile)}
+    place = "<discovery_config>"
+    variable = next(name for name in os.environ if name.endswith("_DEFAULT_PROFILES_FILE"))
+    before, after = Path(os.environ[variable]).read_text().split(place)
+    profile.write_text(f"{before}{place}<leaseDuration><sec>{LEASE}</sec></leaseDuration>{after}")
+    environment = {variable: str(profile)}
     versions = {"one": 31, "two": 32}
     nodes = {}
     try:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from wesam_ros.engines import CHOICES
 from wesam_ros.engines.compiled_engine import CompiledEngine
@@ -18,6 +25,8 @@ from wesam_ros.engines.store import folder_of
 from wesam_ros.engines.tensorrt_engine import TensorRtEngine
 from wesam_ros.engines.tensorrt_plans import Platform
 from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.machine import processor
+from wesam_ros.sam.lora import write_atomically
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -45,7 +54,8 @@ def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] =
 
     auto takes ONNX Runtime on a CPU and TensorRT on an NVIDIA GPU, if it is installed, the model has been exported (`wesam export`), for
     TensorRT its plans have been built (`wesam doctor`), the masks agree with torch, and on a CPU, if it is faster there by at least TIE;
-    otherwise torch serves. It neither exports nor builds what never was, since that takes minutes; plans that no longer load are built
+    otherwise torch serves. Which one is faster is measured once and then remembered beside the export, since a node that was killed should
+    serve again within seconds. It neither exports nor builds what never was, since that takes minutes; plans that no longer load are built
     again. A name takes that engine or nothing, and exports, builds and compiles what is missing.
 
     Args:
@@ -83,12 +93,16 @@ def _taken(selection: Selection, say: Callable[[str], object]) -> Selection:
 def _checked(name: str, sam: Sam, adapter: Adapter | None, say: Callable[[str], object], *, auto: bool = False) -> Engine:
     """An engine other than torch, if its masks agree with torch's; with `auto`, of what is there, and on a CPU only if it is faster."""
     engine: Engine | None = None
+    race = Race(folder_of(sam), name) if auto and sam.device.type == "cpu" else None  # which is faster depends on processor and model
     try:
         with as_engine_error(f"it failed on {sam.device}"):
+            if race is not None:
+                race.check()
             engine = _compiled(sam, say) if name == "compiled" else _exported(name, sam, say, make_missing=not auto)
             _hold_against_torch(engine, adapter, say)
-            if auto and sam.device.type == "cpu":  # which one is faster depends on processor and model
-                _race(TorchEngine(sam), engine)
+            if race is not None and not race.result:
+                race.hold(engine, TorchEngine(sam), say)
+                race.check()
     except BaseException:
         if engine is not None:
             give_up(engine)
@@ -112,15 +126,50 @@ def _hold_against_torch(engine: Engine, adapter: Adapter | None, say: Callable[[
     say(f"{engine.capabilities.name} agrees with torch: IoU at least {iou:.4f}, logits within {logits:.1g}")
 
 
-def _race(reference: Engine, engine: Engine) -> None:
-    """Raises EngineError unless the engine is faster than the reference. Both have computed before."""
-    times = [(_seconds(engine), _seconds(reference)) for _ in range(TURNS)]
-    taken, other = (min(each) for each in zip(*times, strict=True))
-    if taken > other * (1 - TIE):
-        raise EngineError(
-            f"not faster on this machine than {reference.capabilities.name} by {TIE:.0%}, with {taken * 1e3:.0f} and {other * 1e3:.0f} ms "
-            f"for a frame of 12 objects; if you want it all the same, set engine to its name"
-        )
+class Race:
+    """Whether an engine is faster than torch on this machine, as it was measured last, with the same versions and number of threads.
+
+    Args:
+        folder: of the export; a new export there is measured anew.
+        name: of the engine, and of the package that it needs.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            installed = "none"
+        key = {name: installed, "torch": torch.__version__, "threads": torch.get_num_threads(), "processor": processor()}
+        self._file = folder / f"race-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+        self._key = key
+        try:
+            found = json.loads(self._file.read_text())
+            self.result: tuple[float, float, str] | None = float(found["engine_ms"]), float(found["torch_ms"]), str(found["measured"])
+            """Milliseconds for the frame of the gate, the engine's and torch's, and the day; None where it has not been measured."""
+        except (OSError, ValueError, LookupError, TypeError):
+            self.result = None
+
+    def hold(self, engine: Engine, reference: Engine, say: Callable[[str], object]) -> None:
+        """Measures, and remembers it. Both engines have computed before."""
+        times = [(_seconds(engine), _seconds(reference)) for _ in range(TURNS)]
+        taken, other = (1e3 * min(each) for each in zip(*times, strict=True))
+        self.result = taken, other, date.today().isoformat()
+        found = {"engine_ms": taken, "torch_ms": other, "measured": self.result[2], **self._key}
+        try:
+            write_atomically(self._file, (json.dumps(found, indent=1) + "\n").encode())
+        except OSError as error:
+            say(f"{self._file} cannot be written ({error.strerror or error}): the next start measures again which engine is faster")
+
+    def check(self) -> None:
+        """Raises EngineError if the engine is not faster."""
+        if self.result is None:
+            return
+        taken, other, day = self.result
+        if taken > other * (1 - TIE):
+            raise EngineError(
+                f"not faster on this machine than torch by {TIE:.0%}, with {taken:.0f} and {other:.0f} ms for a frame of 12 objects on "
+                f"{day} (`wesam export --again` has it measured anew); if you want it all the same, set engine to its name"
+            )
 
 
 def _seconds(engine: Engine) -> float:

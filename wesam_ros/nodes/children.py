@@ -15,17 +15,13 @@ STOP_SECONDS = 20.0
 """A node that does not end within so many seconds of SIGINT is killed."""
 LOG_LINES = 15
 
-LOCAL_GRAPH = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
-"""Environment of a graph on this machine. Fast DDS's shared memory loses pieces of raw images, to be sent again 3 s later; UDP does not."""
-
 EARLIEST_DOMAIN, DOMAINS = 1, 100
 """Domain ids that are safe on every system (ROS 2 documentation, The ROS_DOMAIN_ID)."""
 
 
 def enter_local_graph(domain: int | None = None) -> None:
     """A graph of its own on this machine, unless the environment or `domain` says otherwise; nodes that are started inherit it."""
-    for name, value in LOCAL_GRAPH.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if domain is not None:
         os.environ["ROS_DOMAIN_ID"] = str(domain)
     os.environ.setdefault("ROS_DOMAIN_ID", str(EARLIEST_DOMAIN + os.getpid() % DOMAINS))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from wesam_ros.sam.architectures import ARCHITECTURES
 from wesam_ros.sam.attention import compute_in_pieces
@@ -46,8 +47,7 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     if not path.is_file():
         named = f"; the official file for {name} is {architecture.official_file}" if architecture.official_file else ""
         raise CheckpointError(f"there is no checkpoint file {path}{named}")
-    with torch.device("meta"):
-        sam = architecture.build()
+    sam = _empty(name)
     sam.load_state_dict(_fitting(_read(path, name), sam, path, name), assign=True)
     sam.pixel_mean, sam.pixel_std = (torch.tensor(v).view(3, 1, 1) for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
     sam.requires_grad_(False).eval()
@@ -108,9 +108,25 @@ def _kind(value: Tensor) -> str:
     return "a dense floating-point tensor" if value.dtype.is_floating_point else "a dense tensor of integers"
 
 
+class _NotRandom(TorchFunctionMode):
+    """What random numbers fill when a model is made stays as it is: to draw or scale them on `meta`, torch imports its compiler, which
+    takes a second. The prompt encoder scales a few."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is torch.nn.init.normal_:
+            return kwargs["tensor"]
+        return function(*args, **({"device": "cpu"} if function is torch.randn else {}), **kwargs)
+
+
+def _empty(name: str) -> Sam:
+    """A model without memory for its weights."""
+    with torch.device("meta"), _NotRandom():
+        return ARCHITECTURES[name].build()
+
+
 def _shapes(name: str) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        return {key: tuple(value.shape) for key, value in ARCHITECTURES[name].build().state_dict().items()}
+    return {key: tuple(value.shape) for key, value in _empty(name).state_dict().items()}
 
 
 def _hash(state: dict[str, Tensor]) -> str:
