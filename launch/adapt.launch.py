@@ -16,9 +16,10 @@ from launch.actions import DeclareLaunchArgument, EmitEvent
 from launch.conditions import IfCondition
 from launch.events import matches_action
 from launch.events.process import ProcessExited, ShutdownProcess
-from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 TOPICS = {
     "image": "colour image",
@@ -72,6 +73,11 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="adapter file to go on from, where it exists, and to save each new adapter to; "
             "empty starts with the frozen model and saves nothing",
         ),
+        DeclareLaunchArgument(
+            "config",
+            default_value=PathJoinSubstitution([FindPackageShare("wesam_ros"), "config", "nodes.yaml"]),
+            description="file of the nodes' further parameters; arguments of this launch file count more than what it says",
+        ),
         DeclareLaunchArgument("target_frame", default_value="", description="TF frame of the 3D output; empty for the camera's"),
         DeclareLaunchArgument("seed", default_value="0", description="seed of everything random in the training"),
         DeclareLaunchArgument(
@@ -104,7 +110,10 @@ def generate_launch_description() -> LaunchDescription:
         sigterm_timeout=PATIENCE,
         **kept_alive,
         remappings=remappings,
-        parameters=[common | {name: text(name) for name in ("engine", "target_frame")} | {"keep_beside": text("adapter_file")}],
+        parameters=[
+            LaunchConfiguration("config"),
+            common | {name: text(name) for name in ("engine", "target_frame")} | {"keep_beside": text("adapter_file")},
+        ],
     )
     adapter = Node(
         package="wesam_ros",
@@ -114,7 +123,10 @@ def generate_launch_description() -> LaunchDescription:
         sigterm_timeout=PATIENCE,
         **kept_alive,
         remappings=remappings,
-        parameters=[common | {"save_to": text("adapter_file"), "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int)}],
+        parameters=[
+            LaunchConfiguration("config"),
+            common | {"save_to": text("adapter_file"), "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int)},
+        ],
     )
     player = Node(
         package="wesam_ros",

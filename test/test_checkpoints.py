@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,12 @@ def test_pth_and_safetensors_give_the_same_model(random_tiny: Path, sam: Any, tm
     assert base_hash(other) == base_hash(sam)
     assert not any(parameter.requires_grad for parameter in other.parameters())
     assert not other.training
+
+
+def test_loading_does_not_import_the_compiler() -> None:
+    """torch's takes a second, in which a segmenter that was killed does not serve."""
+    script = "import sys; from wesam_ros.sam import load_sam; load_sam('tiny'); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_weights_decide_the_hash(random_tiny: Path, sam: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 launch = pytest.importorskip("launch", reason="the package launch is missing: it comes with a ROS 2 install, not with the wheels")
 pytest.importorskip("launch_ros", reason="the package launch_ros is missing: it comes with a ROS 2 install, not with the wheels")
@@ -67,6 +68,12 @@ def test_arguments_agree_with_the_nodes_parameters(name: str) -> None:
             continue
         assert tuple(argument.choices or ()) == (parameter.choices or ()), argument.name
         assert perform_substitutions(launch.LaunchContext(), argument.default_value) == str(parameter.default), argument.name
+
+
+def test_the_configuration_file_leaves_to_the_arguments_what_they_set() -> None:
+    sections = yaml.safe_load((FOLDER.parent / "config" / "nodes.yaml").read_text())
+    names = {name for section in sections.values() for name in section["ros__parameters"]}
+    assert not names & declared("adapt").keys()
 
 
 def test_a_value_that_is_no_choice_is_refused() -> None:

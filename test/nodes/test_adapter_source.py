@@ -56,6 +56,25 @@ def test_a_node_whose_name_has_not_arrived_is_looked_at_again(graph: dict[bytes,
     assert source.objection(C) is None
 
 
+def test_a_name_that_arrives_late_is_taken_note_of(graph: dict[bytes, str]) -> None:
+    """As where the network between them was down: the adapter comes before the name does."""
+    graph.clear()
+    graph[A] = f"{UNKNOWN}/{UNKNOWN}"
+    source = AdapterSource(lambda: graph)
+    source.take(A)
+    graph[B] = "/robot2/adapter"
+    assert source.name == ""
+    assert source.objection(B) == ""
+    assert not source.gone()
+    graph[A] = "/adapter"
+    assert source.name == "/adapter"
+    assert "those of /adapter are in use" in (source.objection(B) or "")
+    graph[A] = f"{UNKNOWN}/{UNKNOWN}"
+    assert source.name == "/adapter"
+    del graph[A]
+    assert source.gone()
+
+
 def test_a_node_is_gone_until_it_is_back_under_its_name(graph: dict[bytes, str], source: AdapterSource) -> None:
     assert not source.gone()
     graph[B] = "/robot2/adapter"

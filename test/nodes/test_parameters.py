@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +11,15 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import rclpy
+import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.config import option, options, validate
-from wesam_ros.nodes.parameters import declare
+from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters, declare
+
+CONFIG = Path(__file__).parents[2] / "config" / "nodes.yaml"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,19 @@ def test_changes_at_run_time(context: Any) -> None:
     assert made.set_parameters([Parameter("name", value="green")])[0].successful
     assert declared.value == Colours(name="green")
     made.destroy_node()
+
+
+@pytest.mark.parametrize(("name", "cls"), [("segmenter", SegmenterParameters), ("adapter", AdapterParameters)])
+def test_the_configuration_file_has_the_defaults_and_is_read_in_any_namespace(context: Any, tmp_path: Path, name: str, cls: Any) -> None:
+    found = yaml.safe_load(CONFIG.read_text())[f"/**/{name}"]["ros__parameters"]
+    assert found == {each: getattr(cls(), each) for each in found}
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(CONFIG.read_text().replace("max_boxes: 100", "max_boxes: 7"))
+    for namespace in ("", "robot1"):
+        arguments = ["--ros-args", "--params-file", str(changed)]
+        made = rclpy.create_node(name, context=context, namespace=namespace, cli_args=arguments, use_global_arguments=False)
+        assert declare(made, cls).value == cls(max_boxes=7)
+        made.destroy_node()
 
 
 def test_the_methods_options_with_a_prefix(context: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from wesam_ros.data.requests import Request
 from wesam_ros.nodes.children import NodeProcess
 from wesam_ros.nodes.conversions import request_of
 from wesam_ros.nodes.inputs import LATCHED
+from wesam_ros.nodes.player import Player
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 FRAMES = 4
@@ -102,34 +104,51 @@ def test_recorded_detections_and_prompts_are_both_learnt_from_and_offline_as_in_
     assert adapters[0] == adapters[1]
 
 
-def test_a_player_finds_prompts_and_leaves_out_frames_that_nothing_is_asked_for_in(graph: Any, tmp_path: Path) -> None:
-    made = [replace(each, detections=None, prompted=prompted(each)) for each in frames()]
-    write_bag(tmp_path / "bag.mcap", [replace(made[0], prompted=None), *made[1:]], topics=BagTopics(prompts="/marks"))
-    node = graph.node
-    sent: list[PromptsMessage] = []
-    images: list[CompressedImage] = []
+@contextmanager
+def nodes_answer(graph: Any, topic: str, kind: Any, status: dict[str, Any], served: int | None = None) -> Iterator[list[Any]]:
+    """Answers, as segmenter and adapter node would, what comes on a topic, with a status of these fields and with the version that serves,
+    if any; the messages that came."""
+    node, came = graph.node, list[Any]()
     objects = node.create_publisher(ObjectArray, "segmenter/objects", 10)
     statuses = node.create_publisher(AdaptationStatus, "adapter/status", 10)
     versions = node.create_publisher(UInt64, "segmenter/adapter_version", LATCHED)
 
-    def answer(message: PromptsMessage) -> None:
-        sent.append(message)
+    def answer(message: Any) -> None:
+        came.append(message)
         objects.publish(ObjectArray(header=message.header))
-        statuses.publish(AdaptationStatus(header=message.header))
+        statuses.publish(AdaptationStatus(header=message.header, **status))
+        if served is not None:
+            versions.publish(UInt64(data=served))
 
-    listeners = [node.create_subscription(CompressedImage, "image/compressed", images.append, 10)]
-    listeners += [node.create_subscription(PromptsMessage, "prompts", each, 10) for each in (lambda _: None, answer)]
-    player = NodeProcess("player", {"bag": tmp_path / "bag.mcap", "lock_step": True, "timeout": 30.0}, tmp_path / "player.log", {})
+    listeners = [node.create_subscription(kind, topic, each, 10) for each in (answer, lambda _: None)]
     try:
-        assert player.process.wait(60) == 0, player.log_end()
-        assert len(sent) == len(images) == FRAMES - 1
-        assert request_of(sent[0], SIZE, 100).detections.ids == ("p", "m")
+        yield came
     finally:
-        player.stop()
         for listener in listeners:
             node.destroy_subscription(listener)
         for each in (objects, statuses, versions):
             node.destroy_publisher(each)
+
+
+def play_in_lock_step(folder: Path) -> None:
+    """Plays a folder's bag.mcap to its end."""
+    player = NodeProcess("player", {"bag": folder / "bag.mcap", "lock_step": True, "timeout": 30.0}, folder / "player.log", {})
+    try:
+        assert player.process.wait(60) == 0, player.log_end()
+    finally:
+        player.stop()
+
+
+def test_a_player_finds_prompts_and_leaves_out_frames_that_nothing_is_asked_for_in(graph: Any, tmp_path: Path) -> None:
+    made = [replace(each, detections=None, prompted=prompted(each)) for each in frames()]
+    write_bag(tmp_path / "bag.mcap", [replace(made[0], prompted=None), *made[1:]], topics=BagTopics(prompts="/marks"))
+    images: list[CompressedImage] = []
+    subscription = graph.node.create_subscription(CompressedImage, "image/compressed", images.append, 10)
+    with nodes_answer(graph, "prompts", PromptsMessage, {}) as sent:
+        play_in_lock_step(tmp_path)
+    graph.node.destroy_subscription(subscription)
+    assert len(sent) == len(images) == FRAMES - 1
+    assert request_of(sent[0], SIZE, 100).detections.ids == ("p", "m")
 
 
 def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -> None:
@@ -143,31 +162,35 @@ def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -
     assert player.process.returncode == 0, player.log_end()
 
 
+class Enough(Exception):  # noqa: N818, it is no error
+    """As many frames were sent as were asked for."""
+
+
+@pytest.mark.usefixtures("graph")
+@pytest.mark.parametrize(("rate", "period"), [(5.0, 0.2), (0.0, 0.1)])
+def test_a_recording_that_begins_again_does_so_after_a_period(tmp_path: Path, rate: float, period: float, monkeypatch: Any) -> None:
+    write_bag(tmp_path / "bag.mcap", frames())
+    player = Player(bag=str(tmp_path / "bag.mcap"), loop=True, rate=rate)
+    due: list[float] = []
+    monkeypatch.setattr(player, "_wait_for_listeners", lambda: None)
+    monkeypatch.setattr(player, "_sleep_until", due.append)
+
+    def progress(sent: int) -> None:
+        if sent == 2 * FRAMES:
+            raise Enough
+
+    with pytest.raises(Enough):
+        player.play(progress)
+    player.destroy_node()
+    assert np.diff(due) == pytest.approx(period)
+
+
 @pytest.mark.parametrize("served", [7, 0])
 def test_lock_step_goes_on_when_the_adapter_is_taken_also_by_a_segmenter_that_uses_the_frozen_model(
     graph: Any, tmp_path: Path, served: int
 ) -> None:
     """Each frame leads to an adapter of version 7; the segmenter says which one serves: that, or 0."""
     write_bag(tmp_path / "bag.mcap", frames())
-    node, sent = graph.node, []
-    objects = node.create_publisher(ObjectArray, "segmenter/objects", 10)
-    statuses = node.create_publisher(AdaptationStatus, "adapter/status", 10)
-    versions = node.create_publisher(UInt64, "segmenter/adapter_version", LATCHED)
-
-    def answer(message: Detection2DArray) -> None:
-        sent.append(message)
-        objects.publish(ObjectArray(header=message.header))
-        statuses.publish(AdaptationStatus(header=message.header, published=True, version=7))
-        versions.publish(UInt64(data=served))
-
-    listeners = [node.create_subscription(Detection2DArray, "detections", each, 10) for each in (answer, lambda _: None)]
-    player = NodeProcess("player", {"bag": tmp_path / "bag.mcap", "lock_step": True, "timeout": 30.0}, tmp_path / "player.log", {})
-    try:
-        assert player.process.wait(60) == 0, player.log_end()
-        assert len(sent) == FRAMES
-    finally:
-        player.stop()
-        for listener in listeners:
-            node.destroy_subscription(listener)
-        for each in (objects, statuses, versions):
-            node.destroy_publisher(each)
+    with nodes_answer(graph, "detections", Detection2DArray, {"published": True, "version": 7}, served) as sent:
+        play_in_lock_step(tmp_path)
+    assert len(sent) == FRAMES

@@ -19,10 +19,19 @@ class AdapterSource:
     """
 
     def __init__(self, publishers: Callable[[], Mapping[bytes, str]]) -> None:
-        self.name = ""
         self._publishers = publishers
+        self._name = ""
         self._served: bytes | None = None
         self._before: set[bytes] = set()
+
+    @property
+    def name(self) -> str:
+        """The full name of the node whose adapter was taken last; where that has not arrived yet, of the one before, or ""."""
+        if self._served is not None:
+            name = self._publishers().get(self._served, UNKNOWN)
+            if not name.endswith(UNKNOWN):
+                self._name = name
+        return self._name
 
     def objection(self, publisher: bytes) -> str | None:
         """Why an adapter of this publisher may not be taken, "" if that is not known yet; None where it may.
@@ -35,7 +44,7 @@ class AdapterSource:
         name = present.get(publisher, UNKNOWN)
         if self._served not in present:
             return None
-        if name.endswith(UNKNOWN):
+        if name.endswith(UNKNOWN) or not self.name:
             return ""
         if name != self.name:
             return f"{name} publishes adapters, but those of {self.name} are in use; end one of them, or give each a topic of its own"
@@ -56,4 +65,3 @@ class AdapterSource:
             if self._served is not None:
                 self._before.add(self._served)
             self._served = publisher
-        self.name = self._publishers().get(publisher, self.name)

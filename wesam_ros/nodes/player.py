@@ -103,12 +103,15 @@ class Player(Node):
             BagError: the recording is damaged.
         """
         self._wait_for_listeners()
-        sent, due, last_stamp = 0, time.monotonic(), 0
+        sent, due, last_stamp, period = 0, time.monotonic(), 0, 0.0
         while rclpy.ok(context=self.context):
             for parts in self.frames():
                 if not self.parameters.lock_step:
-                    period = 1 / self.parameters.rate if self.parameters.rate else max((parts.stamp_ns - last_stamp) / 1e9, 0.0)
-                    due += period if last_stamp else 0.0
+                    if self.parameters.rate:
+                        period = 1 / self.parameters.rate
+                    elif last_stamp:  # where it begins again, what was between the last two frames
+                        period = max((parts.stamp_ns - last_stamp) / 1e9, 0.0)
+                    due += period if sent else 0.0
                     self._sleep_until(due)
                 self._send(parts)
                 sent, last_stamp = sent + 1, parts.stamp_ns

@@ -147,7 +147,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
             "adapter_version": str(adapter.version if adapter is not None else 0),
             "warning": "\n".join(warnings),
             "adapter_from": self._source.name,
-            "adapter_publishers": str(self.count_publishers("adapter")),
+            "adapter_publishers": str(len(self._adapter_publishers())),
             "in_use": "adapter" if in_use else "frozen model",
             "model": self.parameters.model,
             "engine": str(engine.capabilities) if engine is not None else self.parameters.engine,
