@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -191,10 +192,11 @@ def main() -> None:
 def report(rows: list[dict[str, Any]], within: float) -> int:
     """Prints the outcome; 1 if a promise was broken."""
     for name in ("segmenter", "adapter"):
-        times = [row["seconds_to_masks"] for row in rows if row["node"] == name]
+        times = [math.inf if row["seconds_to_masks"] is None else row["seconds_to_masks"] for row in rows if row["node"] == name]
         if times:
             print(f"{name}: {len(times)} kills, masks again after {np.median(times):.2f} s (median), {max(times):.2f} s at most")
-    late, lost = [row["kill"] for row in rows if row["seconds_to_masks"] > within], [row["kill"] for row in rows if row["lost"]]
+    late = [row["kill"] for row in rows if row["seconds_to_masks"] is None or row["seconds_to_masks"] > within]
+    lost = [row["kill"] for row in rows if row["lost"]]
     print(f"later than {within:g} s: {late or 'none'}; adapters lost: {lost or 'none'}")
     return int(bool(late or lost))
 

@@ -10,9 +10,10 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from wesam_ros.data import bags, codecs, messages
-from wesam_ros.data.bags import BagError, BagTopics, find_topics, read_bag, read_messages, write_bag
+from wesam_ros.data.bags import find_topics, read_bag, read_messages, write_bag
 from wesam_ros.data.frames import Detections, Frame
 from wesam_ros.data.requests import Request, boxes_to_score, requests_of
+from wesam_ros.data.topics import BagError, BagTopics, add_topic_options, named_topics
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 CAMERA = np.array([[525, 0, 319.5], [0, 525, 239.5], [0, 0, 1]])
@@ -349,9 +350,9 @@ def test_topics_that_cannot_be_told_apart_or_are_missing(tmp_path: Path, topics:
 
 def test_topics_are_named_on_the_command_line() -> None:
     parser = argparse.ArgumentParser()
-    bags.add_topic_options(parser)
+    add_topic_options(parser)
     args = parser.parse_args(["--image-topic", "/rgb", "--camera-info-topic=/info", "--labels-topic", "none"])
-    assert bags.named_topics(args) == {"image": "/rgb", "camera_info": "/info", "labels": "none"}
+    assert named_topics(args) == {"image": "/rgb", "camera_info": "/info", "labels": "none"}
     fewer = argparse.ArgumentParser()
-    bags.add_topic_options(fewer, ("image",))
-    assert bags.named_topics(fewer.parse_args([])) == {}
+    add_topic_options(fewer, ("image",))
+    assert named_topics(fewer.parse_args([])) == {}

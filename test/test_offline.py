@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 from wesam_ros import cli, offline
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.data import codecs
-from wesam_ros.data.bags import BagTopics, write_bag
+from wesam_ros.data.bags import write_bag
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
 from wesam_ros.data.requests import Request
+from wesam_ros.data.topics import BagTopics
 from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.prompts import Prompt, Prompts
 

@@ -22,9 +22,10 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.config import options, overrides
-from wesam_ros.data.bags import BagError, FrameMessages, add_topic_options, decode_frame, find_topics, named_topics, read_frame_messages
+from wesam_ros.data.bags import FrameMessages, decode_frame, find_topics, read_frame_messages
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.requests import Request, boxes_to_score, requests_of
+from wesam_ros.data.topics import BagError, add_topic_options, named_topics
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import score_frame
 from wesam_ros.evaluation.report import FrameRecord, Picture, RunRecord, chosen_frames, write_report

@@ -24,9 +24,10 @@ from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Prompts as PromptsMessage
 
 from wesam_ros import cli
-from wesam_ros.data.bags import BagTopics, write_bag
+from wesam_ros.data.bags import write_bag
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
 from wesam_ros.data.requests import Request
+from wesam_ros.data.topics import BagTopics
 from wesam_ros.nodes.children import NodeProcess
 from wesam_ros.nodes.conversions import request_of
 from wesam_ros.nodes.inputs import LATCHED

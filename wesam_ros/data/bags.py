@@ -5,7 +5,6 @@ A frame's messages are joined by the exact stamp in their headers; the time at w
 
 from __future__ import annotations
 
-import argparse
 import logging
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -22,48 +21,15 @@ from rosbags.typesys import get_types_from_msg
 
 from wesam_ros.data import codecs, messages
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.topics import DEFAULT_TOPICS, REQUESTS, BagError, BagTopics, check_type, choose_topics, missing_topic
 
 if TYPE_CHECKING:
     from wesam_ros.data.requests import Request
 
 log = logging.getLogger(__name__)
 
-NO_TOPIC = "none"
-"""Given in place of a topic's name: the recording is read as if it had no such topic."""
-
 # A frame whose depth or boxes come late is held back until this many newer images have been seen.
 JOIN_WINDOW = 64
-
-
-class BagError(ValueError):
-    """A recording that cannot be read or written as asked; the sentence says what is missing and what there is."""
-
-
-@dataclass(frozen=True)
-class BagTopics:
-    """Where a recording has what a frame needs; "" = do not look for it."""
-
-    image: str = "/camera/color/image_raw/compressed"
-    depth: str = "/camera/depth/image_raw/compressedDepth"
-    camera_info: str = "/camera/color/camera_info"
-    detections: str = "/detections"
-    prompts: str = "/prompts"
-    labels: str = "/ground_truth/labels"
-
-
-DEFAULT_TOPICS = BagTopics()
-
-TYPES_OF_ROLE = {
-    "image": (messages.COMPRESSED_IMAGE, messages.IMAGE),
-    "depth": (messages.COMPRESSED_IMAGE, messages.IMAGE),
-    "camera_info": (messages.CAMERA_INFO,),
-    "detections": (messages.DETECTIONS,),
-    "prompts": (messages.PROMPTS,),
-    "labels": (messages.COMPRESSED_IMAGE, messages.IMAGE),
-}
-
-REQUESTS = ("detections", "prompts")
-"""The roles that say what to segment; a recording needs one of them to be learnt from."""
 
 
 class BagMessage(NamedTuple):
@@ -135,32 +101,6 @@ def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator
             yield BagMessage(connection.topic, connection.msgtype, time_ns, bytes(data))
 
 
-def add_topic_options(parser: argparse.ArgumentParser, roles: Collection[str] = tuple(TYPES_OF_ROLE)) -> None:
-    """Adds an option for each role of BagTopics, such as --image-topic, to the parser of a command that reads these of a recording."""
-    text = f"found by their types; name one where several may be meant, or {NO_TOPIC} to leave it out"
-    group = parser.add_argument_group("topics of the recordings", text)
-    for role in roles:
-        usual = getattr(DEFAULT_TOPICS, role)
-        default = f"{usual}, if there" if role == "labels" else f"{usual}, else the only one that there is"
-        group.add_argument(f"--{role.replace('_', '-')}-topic", default="", metavar="TOPIC", help=f"default: {default}")
-
-
-def named_topics(args: argparse.Namespace) -> dict[str, str]:
-    """What `add_topic_options` got from the command line, by role; roles without a name are left out."""
-    return {role: topic for role in TYPES_OF_ROLE if (topic := getattr(args, f"{role}_topic", ""))}
-
-
-def _missing(path: Path, there: Mapping[str, tuple[str, int]], *roles: str, topic: str = "") -> BagError:
-    """The error where no topic, or not the one that was named, has any of some roles."""
-    listing = ", ".join(f"{each} ({msgtype})" for each, (msgtype, _) in there.items()) or "none"
-    text = f"bag {path} has no topic {topic + ' ' if topic else ''}for {' or '.join(roles)}; its topics are {listing}"
-    return BagError(f"{text}; name the right one with {' or '.join(map(_option, roles))}")
-
-
-def _option(role: str) -> str:
-    return f"--{role.replace('_', '-')}-topic (of the player: {role}_topic)"
-
-
 def find_topics(path: Path, named: Mapping[str, str] | None = None, *, detections_required: bool = False) -> BagTopics:
     """The topics of a bag: those named, else the usual ones, else the only ones that may be meant by type and name; "" where there is none.
 
@@ -173,47 +113,7 @@ def find_topics(path: Path, named: Mapping[str, str] | None = None, *, detection
         BagError: no bag, no such topic or of another type, no image, or several topics that may be meant; the message lists them and says
             how to name one.
     """
-    there, named = bag_info(path), named or {}
-    found = {role: _find(path, there, role, named) for role in TYPES_OF_ROLE}
-    if not found["image"]:
-        raise _missing(path, there, "image")
-    if detections_required and not any(found[role] for role in REQUESTS):
-        raise _missing(path, there, *REQUESTS)
-    return BagTopics(**found)
-
-
-def _find(path: Path, there: Mapping[str, tuple[str, int]], role: str, named: Mapping[str, str]) -> str:
-    usual, name = getattr(DEFAULT_TOPICS, role), named.get(role, "")
-    if name == NO_TOPIC:
-        return ""
-    if name and name not in there:
-        raise _missing(path, there, role, topic=name)
-    if name or usual in there:
-        _check_type(path, there, role, name or usual)
-        return name or str(usual)
-    fits = [each for each in _candidates(there, role) if each not in named.values()]
-    if len(fits) > 1:
-        raise BagError(f"bag {path} has several topics for {role}: {', '.join(fits)}; name one with {_option(role)}")
-    return fits[0] if fits else ""
-
-
-def _check_type(path: Path, there: Mapping[str, tuple[str, int]], role: str, topic: str) -> None:
-    if there[topic][0] not in TYPES_OF_ROLE[role]:
-        raise BagError(f"topic {topic} for {role} must be {' or '.join(TYPES_OF_ROLE[role])}, but is {there[topic][0]} in bag {path}")
-
-
-def _candidates(there: Mapping[str, tuple[str, int]], role: str) -> list[str]:
-    """Topics with messages whose type and name speak for a role; one for colour that says so is preferred.
-
-    True labels are never guessed: a label image by another name may be what some model, such as our segmenter, made of the recording.
-    """
-    fits = [topic for topic, (msgtype, count) in there.items() if count and msgtype in TYPES_OF_ROLE[role] and role != "labels"]
-    if role in REQUESTS:
-        return fits
-    strange = ("label", "mask", "overlay", "infra", "/ir/")
-    fits = [each for each in fits if not any(word in each for word in strange) and ("depth" in each.lower()) == (role == "depth")]
-    colour = [each for each in fits if "color" in each and role != "depth"]
-    return colour if len(colour) == 1 else fits
+    return choose_topics(path, bag_info(path), named or {}, detections_required=detections_required)
 
 
 def _roles(path: Path, topics: BagTopics, required: Collection[str], wanted: Collection[str]) -> dict[str, str]:
@@ -224,11 +124,11 @@ def _roles(path: Path, topics: BagTopics, required: Collection[str], wanted: Col
         topic = getattr(topics, role)
         if topic not in there:
             if role in required:
-                raise _missing(path, there, role, topic=topic)
+                raise missing_topic(path, there, role, topic=topic)
             if topic:
                 log.info("bag %s has no topic %s: frames come without %s", path, topic, role)
             continue
-        _check_type(path, there, role, topic)
+        check_type(path, there, role, topic)
         roles[topic] = role
     return roles
 
@@ -254,7 +154,7 @@ def read_frame_messages(
     wanted = [f.name for f in fields(BagTopics) if labels or f.name != "labels"]
     roles = _roles(path, topics, {"image", "labels"}, wanted)
     if detections_required and not any(role in REQUESTS for role in roles.values()):
-        raise _missing(path, bag_info(path), *REQUESTS)
+        raise missing_topic(path, bag_info(path), *REQUESTS)
     expected = set(roles.values())
     joined: set[str] = set()
     early: dict[int, dict[str, BagMessage]] = {}  # partners that came before their image

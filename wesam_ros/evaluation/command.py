@@ -15,9 +15,9 @@ from typing import Any
 
 from wesam_ros import __version__
 from wesam_ros.baselines.method import METHODS, method
-from wesam_ros.data.bags import add_topic_options, named_topics
 from wesam_ros.data.datasets.coco_c import KINDS as CORRUPTIONS
 from wesam_ros.data.datasets.registry import DATASETS
+from wesam_ros.data.topics import add_topic_options, named_topics
 from wesam_ros.evaluation.protocol import KINDS, NOISES, OTHER_FRAMES, Fold, Source, dataset, recording, simulated, tables
 from wesam_ros.machine import processor, worker_pool
 from wesam_ros.sam.lora import write_atomically

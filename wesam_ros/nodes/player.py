@@ -20,7 +20,8 @@ from std_msgs.msg import UInt64
 from vision_msgs.msg import Detection2DArray
 
 from wesam_ros.data import messages
-from wesam_ros.data.bags import REQUESTS, BagError, FrameMessages, bag_info, find_topics, read_frame_messages
+from wesam_ros.data.bags import FrameMessages, bag_info, find_topics, read_frame_messages
+from wesam_ros.data.topics import REQUESTS, BagError
 from wesam_ros.msg import AdaptationStatus, ObjectArray, Prompts
 from wesam_ros.nodes.conversions import stamp_of
 from wesam_ros.nodes.inputs import LATCHED

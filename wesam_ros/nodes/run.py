@@ -18,7 +18,8 @@ from rclpy.node import Node
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.config import Option, options, overrides
-from wesam_ros.data.bags import add_topic_options, bag_info, find_topics, named_topics
+from wesam_ros.data.bags import bag_info, find_topics
+from wesam_ros.data.topics import add_topic_options, named_topics
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report

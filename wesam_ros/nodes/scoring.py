@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wesam_ros.data.bags import BagTopics, read_bag
+from wesam_ros.data.bags import read_bag
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.requests import boxes_to_score, requests_of
+from wesam_ros.data.topics import BagTopics
 from wesam_ros.engines.engine import Engine
 from wesam_ros.evaluation.metrics import score_frame
 from wesam_ros.evaluation.report import FrameRecord, Picture, chosen_frames
