@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -23,7 +24,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from attacks import prompts_of, stream
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -43,6 +43,9 @@ from wesam_ros.evaluation.metrics import score_frame
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.lora import write_atomically
 from wesam_ros.sam.upscaling import masks_from_logits
+
+sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
+from attacks import prompts_of, stream
 
 COURSES = (("none", 1.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("camera frozen", 1.0), ("none", 10.0))
 """How training goes: the attack on its stream, and by what the learning rate is multiplied."""
