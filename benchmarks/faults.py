@@ -35,7 +35,7 @@ from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Adapter as AdapterMessage
 
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import NodeProcess, enter_local_graph
+from wesam_ros.nodes.children import NodeProcess, enter_local_graph, set_up_by
 from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.sam.checkpoints import load_sam
@@ -166,8 +166,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = json.loads(args.json.read_text()) if args.json.exists() else []
     graph_of = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", PROFILE.name)
     if graph_of == PROFILE.name:
-        variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if os.environ.get("ROS_DISTRO") == "jazzy" else "FASTDDS_DEFAULT_PROFILES_FILE"
-        os.environ |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT", variable: str(PROFILE)}
+        os.environ |= set_up_by(PROFILE)
     enter_local_graph()
     rclpy.init(args=[])
     graph = Graph(args)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from wesam_ros.machine import processor
+from wesam_ros.nodes.children import NodeProcess, set_up_by
 from wesam_ros.sam.lora import write_atomically
 
 COMPUTER, ROBOTS = "wesam-computer", ("wesam-robot1", "wesam-robot2")
@@ -44,11 +45,7 @@ def graph() -> str:
 
 def environment() -> dict[str, str]:
     """Of the processes in the namespaces."""
-    variables = {**os.environ, "ROS_DOMAIN_ID": "1"}
-    if graph() == PROFILE.name:
-        variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if os.environ.get("ROS_DISTRO") == "jazzy" else "FASTDDS_DEFAULT_PROFILES_FILE"
-        variables |= {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT", variable: str(PROFILE)}
-    return variables
+    return {**os.environ, "ROS_DOMAIN_ID": "1", **(set_up_by(PROFILE) if graph() == PROFILE.name else {})}
 
 
 def ip(*words: str) -> str:
@@ -103,7 +100,6 @@ def play_role(args: argparse.Namespace) -> None:
     from std_msgs.msg import UInt64
     from wesam_ros.msg import ObjectArray
 
-    from wesam_ros.nodes.children import NodeProcess
     from wesam_ros.nodes.inputs import LATCHED
     from wesam_ros.nodes.player import Player, spinning
 

@@ -25,6 +25,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
+from wesam_ros.nodes.children import set_up_by
+
 FIRST_PORT, PORTS_PER_DOMAIN, METATRAFFIC = 7400, 250, 10
 """Where DDS participants listen (RTPS specification, 9.6.1.1): the first one of a domain on a machine, for discovery."""
 DOMAINS = 100
@@ -45,10 +47,8 @@ def free_domain() -> int:
 
 
 # Read by the middleware when a test, or a node that it starts, joins the graph. The profile keeps it on this machine, and off shared
-# memory, through which raw images may come 3 s late; Jazzy knows it by the other name.
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SYSTEM_DEFAULT"
-PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE" if os.environ.get("ROS_DISTRO") == "jazzy" else "FASTDDS_DEFAULT_PROFILES_FILE"
-os.environ[PROFILE] = str(Path(__file__).parents[1] / "config" / "loopback.xml")
+# memory, through which raw images may come 3 s late.
+os.environ |= set_up_by(Path(__file__).parents[1] / "config" / "loopback.xml")
 os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 # Whatever has been exported on this machine: in the tests, engines find only what a test exports.
 os.environ["WESAM_CACHE"] = str(Path(tempfile.gettempdir()) / f"wesam-tests-{os.getpid()}")

@@ -27,6 +27,12 @@ def enter_local_graph(domain: int | None = None) -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(EARLIEST_DOMAIN + os.getpid() % DOMAINS))
 
 
+def set_up_by(profile: Path) -> dict[str, str]:
+    """Environment of processes whose Fast DDS is set up by a profile, such as config/loopback.xml; Jazzy's variable is another."""
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if os.environ.get("ROS_DISTRO") == "jazzy" else "FASTDDS_DEFAULT_PROFILES_FILE"
+    return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT", variable: str(profile)}
+
+
 class ChildError(RuntimeError):
     """A node's process ended by itself; the message holds the end of its log."""
 
