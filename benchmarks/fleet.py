@@ -93,7 +93,7 @@ def start(namespace: str, role: str, args: argparse.Namespace, out: Path) -> sub
 
 
 def play_role(args: argparse.Namespace) -> None:
-    """What runs in a namespace: the adapter node, or a robot's player and segmenter; a line of figures each second."""
+    """What runs in a namespace: the adapter node, or a robot's player and segmenter; a line of figures five times a second."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.node import Node

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -135,11 +136,11 @@ class Race:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            installed = "none"
-        key = {name: installed, "torch": torch.__version__, "threads": torch.get_num_threads(), "processor": processor()}
+        installed = {}
+        for package in (name, f"{name}-gpu"):  # ONNX Runtime comes as either
+            with suppress(PackageNotFoundError):
+                installed[package] = version(package)
+        key = {**installed, "torch": torch.__version__, "threads": torch.get_num_threads(), "processor": processor()}
         self._file = folder / f"race-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
         self._key = key
         try:

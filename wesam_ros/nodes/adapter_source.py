@@ -54,10 +54,8 @@ class AdapterSource:
 
     def gone(self) -> bool:
         """Whether the node whose adapter was taken last has left the graph, and has not come back under its name."""
-        if not self.name:
-            return False
-        present = self._publishers()
-        return self._served not in present and self.name not in present.values()
+        name, present = self.name, self._publishers()
+        return bool(name) and self._served not in present and name not in present.values()
 
     def take(self, publisher: bytes) -> None:
         """Makes a publisher the one that is served."""
