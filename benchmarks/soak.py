@@ -1,10 +1,11 @@
 """Plays a recording round and round through both nodes: do memory, threads, open files and latency stay what they were?
 
     source scripts/env.sh
-    python benchmarks/soak.py demo/tabletop.mcap --frames 20000 --rate 5 --json out/soak.json
+    python benchmarks/soak.py demo/tabletop.mcap --frames 20000 --rate 4 --json out/soak.json
 
 At a rate at which the segmenter drops no frame, this is what ROS gives in such a time; the adapter learns from as many frames as it can.
 Every --every seconds the nodes' own figures are noted from /diagnostics. The file has them, and their medians over each tenth of the run.
+The graph is that of config/loopback.xml, unless ROS_AUTOMATIC_DISCOVERY_RANGE is set.
 The exit status is 1 if a node ended, or if its figures grew from the second tenth to the last: threads or open files at all, memory by more
 than 5 %, the segmenter's latency or the time of a training step by more than 25 %.
 """
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
 import threading
 import time
@@ -28,10 +31,11 @@ from rclpy.node import Node
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import ChildError, NodeProcess, enter_local_graph
+from wesam_ros.nodes.children import ChildError, NodeProcess, enter_local_graph, set_up_by
 from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.sam.lora import write_atomically
 
+PROFILE = Path(__file__).parents[1] / "config" / "loopback.xml"
 NODES = ("segmenter", "adapter")
 FLAT = {"memory_mib": 1.05, "threads": 1.0, "open_files": 1.0, "latency_ms_p50": 1.25, "latency_ms_p99": 1.25, "step_ms_p50": 1.25}
 """How many times what they were in the second tenth of a run a node's figures may be in the last one."""
@@ -136,6 +140,7 @@ def soak(args: argparse.Namespace, player: Player, watcher: Watcher, nodes: list
     return {
         "machine": processor(),
         "model": args.model,
+        "graph": args.graph,
         "rate_hz": args.rate,
         "seconds": round(seconds, 1),
         "sent": sent,
@@ -159,11 +164,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("out/soak.json"), help="file to write the figures to (default: %(default)s)")
     args = parser.parse_args()
     args.json = args.json.expanduser().resolve()
+    args.graph = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", PROFILE.name)
+    if args.graph == PROFILE.name:
+        os.environ |= set_up_by(PROFILE)
     enter_local_graph()
     rclpy.init(args=[])
     with ExitStack() as stack:
         stack.callback(rclpy.try_shutdown)
         out = args.json.parent / "soak"
+        shutil.rmtree(out, ignore_errors=True)  # an earlier soak's adapter
         player = Player(bag=str(args.bag.expanduser().resolve()), rate=args.rate, loop=True, timeout=START_SECONDS)
         watcher, executor = Watcher(), SingleThreadedExecutor()
         for node in (player, watcher):
