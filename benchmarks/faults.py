@@ -2,10 +2,12 @@
 
     source scripts/env.sh
     python benchmarks/faults.py demo/tabletop.mcap --kills 200 --json out/faults.json
+    python benchmarks/faults.py demo/tabletop.mcap --kills 60 --node adapter --save-minutes 0.05 --json out/faults_state.json
 
 After each kill: how long until masks flow again, and whether the saved adapter is a whole one of this model, at least as new as any that
-was published before. A row per kill; a run that was stopped goes on with the kills that are missing. The exit status is 1 if masks came
-later than --within seconds, or an adapter was lost.
+was published before; and whether the state of the training, where one was saved, is whole, and the next process goes on with as many
+frames. A row per kill; a run that was stopped goes on with the kills that are missing. The exit status is 1 if masks came later than
+--within seconds, or an adapter or a state was lost.
 
 Which node is killed, and when, is drawn by the seed: within 0.2 to --longest seconds after both nodes work again, so that some kills hit a
 node that is about to save. The adapter publishes as often as it can.
@@ -29,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+import torch
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from wesam_ros.msg import AdaptationStatus, ObjectArray
@@ -42,6 +45,7 @@ from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.lora import Adapter, write_atomically
 
 PROFILE = Path(__file__).parents[1] / "config" / "loopback.xml"
+NODES = ("segmenter", "adapter")
 START_SECONDS = 300.0
 """For the first masks, and for masks after a kill, before the run is given up: a busy machine loads a model slowly."""
 SETTLE_SECONDS = 0.2
@@ -55,7 +59,7 @@ class Watcher(Node):
 
     def __init__(self) -> None:
         super().__init__("watcher")
-        self.masks_at, self.status_at, self.version = 0.0, 0.0, 0
+        self.masks_at, self.status_at, self.version, self.frames = 0.0, 0.0, 0, 0
         self.create_subscription(ObjectArray, "segmenter/objects", self._on_masks, 10)
         self.create_subscription(AdaptationStatus, "adapter/status", self._on_status, 10)
         self.create_subscription(AdapterMessage, "adapter", self._on_adapter, LATCHED)
@@ -63,8 +67,8 @@ class Watcher(Node):
     def _on_masks(self, _: ObjectArray) -> None:
         self.masks_at = time.monotonic()
 
-    def _on_status(self, _: AdaptationStatus) -> None:
-        self.status_at = time.monotonic()
+    def _on_status(self, message: AdaptationStatus) -> None:
+        self.status_at, self.frames = time.monotonic(), message.memory_frames
 
     def _on_adapter(self, message: AdapterMessage) -> None:
         self.version = max(self.version, message.version)
@@ -102,7 +106,10 @@ class Graph:
         parameters: dict[str, Any] = {"model": self.args.model, "torch_threads": 1, **self.player.inputs}
         if self.args.checkpoint is not None:
             parameters["checkpoint"] = self.args.checkpoint.expanduser().resolve()
-        parameters |= {"adapter": self.file if self.file.exists() else ""} if name == "segmenter" else {"save_to": self.file, **OFTEN}
+        if name == "segmenter":
+            parameters["adapter"] = self.file if self.file.exists() else ""
+        else:
+            parameters |= {"save_to": self.file, "save_minutes": self.args.save_minutes, **OFTEN}
         return NodeProcess(name, parameters, self.out / f"{name}.log", {})
 
     def wait_for(self, what: str, after: float) -> float | None:
@@ -124,14 +131,17 @@ class Graph:
         process.wait()
         killed_at = time.monotonic()
         saved, trouble = self.saved()
+        frames, damage = self.state_frames() if name == "adapter" else (None, "")
         self.nodes[name] = self.start(name)
         settle = SETTLE_SECONDS if name == "segmenter" else 0.0
         seconds = self.wait_for("masks", killed_at + settle)
         seconds = None if seconds is None else seconds + settle
         if seconds is not None:  # the next kill hits two nodes that work
             self.wait_for("status", killed_at + SETTLE_SECONDS)
-        lost = trouble or (f"version {version} was published, but {saved} is saved" if (saved or 0) < version else "")
-        return {"node": name, "published": version, "saved": saved, "lost": lost, "seconds_to_masks": seconds}
+            if frames is not None and self.watcher.frames < frames:
+                damage = f"the saved state has {frames} frames, but the node went on with {self.watcher.frames}"
+        lost = trouble or damage or (f"version {version} was published, but {saved} is saved" if (saved or 0) < version else "")
+        return {"node": name, "published": version, "saved": saved, "state_frames": frames, "lost": lost, "seconds_to_masks": seconds}
 
     def saved(self) -> tuple[int | None, str]:
         """The version of the saved adapter, None if none was saved yet; and what is wrong with it."""
@@ -141,6 +151,16 @@ class Graph:
             return Adapter.load(self.file, for_sam=self.sam).version, ""
         except (ValueError, OSError) as error:
             return None, str(error)
+
+    def state_frames(self) -> tuple[int | None, str]:
+        """How many frames to learn from the saved state holds, None if none was saved yet; and what is wrong with it."""
+        path = self.file.with_name(self.file.name + ".state")
+        if not path.exists():
+            return None, ""
+        try:
+            return len(torch.load(path, weights_only=True, mmap=True)["memory"]), ""
+        except Exception as error:  # torch raises many kinds for a damaged file
+            return None, f"{path.name}: {type(error).__name__}: {error}"
 
     def stop(self) -> None:
         """Ends all processes."""
@@ -154,6 +174,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bag", type=Path)
     parser.add_argument("--kills", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--node", choices=NODES, action="append", help="to kill, again for another (default: both)")
+    parser.add_argument(
+        "--save-minutes", type=float, default=10.0, help="between two savings of the training's state (default: %(default)g)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--within", type=float, default=5.0, metavar="S", help="masks must flow again by then (default: %(default)g)")
     parser.add_argument("--longest", type=float, default=5.0, metavar="S", help="between masks and the next kill (default: %(default)g)")
@@ -170,7 +194,7 @@ def main() -> None:
     enter_local_graph()
     rclpy.init(args=[])
     graph = Graph(args)
-    known = {"seed": args.seed, "graph": graph_of, "model": args.model, "device": processor()}
+    known = {"seed": args.seed, "graph": graph_of, "model": args.model, "save_minutes": args.save_minutes, "device": processor()}
     try:
         if graph.wait_for("masks", time.monotonic()) is None or graph.wait_for("status", 0.0) is None:
             raise SystemExit(f"no masks, or no status of the adapter, within {START_SECONDS:g} s; see the logs in {graph.out}")
@@ -178,7 +202,7 @@ def main() -> None:
         for number in range(len(rows), args.kills):
             rng = np.random.default_rng([args.seed, number])
             time.sleep(rng.uniform(0.2, args.longest))
-            rows.append({"kill": number, **known, **graph.kill(str(rng.choice(["segmenter", "adapter"])))})
+            rows.append({"kill": number, **known, **graph.kill(str(rng.choice(args.node or NODES)))})
             write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
             print(f"kill {number + 1} of {args.kills}: {rows[-1]}", flush=True)
             if rows[-1]["seconds_to_masks"] is None:
@@ -190,13 +214,14 @@ def main() -> None:
 
 def report(rows: list[dict[str, Any]], within: float) -> int:
     """Prints the outcome; 1 if a promise was broken."""
-    for name in ("segmenter", "adapter"):
+    for name in NODES:
         times = [math.inf if row["seconds_to_masks"] is None else row["seconds_to_masks"] for row in rows if row["node"] == name]
         if times:
             print(f"{name}: {len(times)} kills, masks again after {np.median(times):.2f} s (median), {max(times):.2f} s at most")
     late = [row["kill"] for row in rows if row["seconds_to_masks"] is None or row["seconds_to_masks"] > within]
     lost = [row["kill"] for row in rows if row["lost"]]
-    print(f"later than {within:g} s: {late or 'none'}; adapters lost: {lost or 'none'}")
+    states = sum(row.get("state_frames") is not None for row in rows)
+    print(f"later than {within:g} s: {late or 'none'}; adapters or states lost: {lost or 'none'}; states gone on from: {states}")
     return int(bool(late or lost))
 
 

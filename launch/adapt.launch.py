@@ -34,7 +34,7 @@ PATIENCE = "40"
 RESPAWN_DELAY = 0.5
 """Seconds after which a node that died is started again."""
 WRONG_SETTINGS = 2
-"""Exit status of a node that cannot be configured (wesam_ros/nodes/process.py): it would end in the same way each time."""
+"""Exit status of a node that cannot be configured with its settings (wesam_ros/nodes/process.py): it would end so each time."""
 
 
 def arguments() -> list[DeclareLaunchArgument]:
@@ -84,8 +84,7 @@ def arguments() -> list[DeclareLaunchArgument]:
             "respawn",
             default_value="true",
             choices=["true", "false"],
-            description="start a node that died again, unless it could not be configured; the adapter node goes on from "
-            "adapter_file, so give one",
+            description="start a node that died again, unless a setting is wrong; the adapter node goes on from adapter_file, so give one",
         ),
         DeclareLaunchArgument("bag", default_value="", description="recording to play: an MCAP file or a rosbag2 folder; empty plays none"),
         DeclareLaunchArgument(

@@ -218,3 +218,10 @@ def test_damaged_quantisation_gives_no_depth_rather_than_nan() -> None:
     _, data = codecs.encode_compressed_depth(np.ones((2, 2), np.float32), "32FC1")
     damaged = struct.pack("<iff", 0, float("nan"), 0.0) + data[12:]
     assert codecs.decode_compressed_depth(damaged, "32FC1; compressedDepth png").tolist() == [[0, 0], [0, 0]]
+
+
+def test_millimetres_are_not_taken_for_metres() -> None:
+    depth = np.full((16, 16), 812.0, np.float32)
+    depth[:4] = 0
+    with pytest.raises(CodecError, match=r"metres \(REP 118\), but the median is 812"):
+        codecs.decode_depth(codecs.encode_image(depth))

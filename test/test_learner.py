@@ -159,7 +159,7 @@ def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> No
     learnt_from = [mark for mark in marks if memory.add(mark)]
     assert len(learnt_from) == 800 and len(memory) == 10
     kept: list[Any] = list(memory.frames)
-    assert not set(kept) & set(memory.held_back)
+    assert not set(kept) & set(memory.held_back[""])
     assert min(kept) < 500 < max(kept)
     assert memory.draw(recent=1.0) == 998
 
@@ -168,9 +168,11 @@ def test_frames_of_each_source_are_held_back_where_they_take_turns() -> None:
     memory = FrameMemory(capacity=100, held_back_every=4, rng=np.random.default_rng(0), judges=6)
     marks: list[Any] = [(turn, robot) for turn in range(12) for robot in ("a", "b")]
     for mark in marks:
-        memory.add(mark, source=mark[1])
-    held: list[Any] = list(memory.held_back)
-    assert held == [(turn, robot) for turn in (3, 7, 11) for robot in ("a", "b")]
+        memory.add(mark, source=f"{mark[1]}/detections", robot=mark[1])
+    for _ in range(40):  # "a" goes on alone: what was held back of "b" stays
+        memory.add(marks[0], source="a/detections", robot="a")
+    held: dict[str, list[Any]] = {robot: list(each) for robot, each in memory.held_back.items()}
+    assert held == {"a": [marks[0]] * 6, "b": [(turn, "b") for turn in (3, 7, 11)]}
 
 
 def test_no_more_frames_are_held_back_than_judge() -> None:
@@ -178,11 +180,11 @@ def test_no_more_frames_are_held_back_than_judge() -> None:
     marks: list[Any] = list(range(40))
     for mark in marks:
         memory.add(mark)
-    assert len(memory.held_back) == 10
+    assert len(memory.held_back[""]) == 10
     memory.judges = 3
     for mark in marks[:2]:
         memory.add(mark)
-    assert len(memory.held_back) == 3
+    assert len(memory.held_back[""]) == 3
 
 
 def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
@@ -192,7 +194,7 @@ def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
     learner.config = replace(CONFIG, held_back=2, judges=1, weight_decay=0.5)
     for frame in frames[1:]:
         learner.observe(*frame)
-    assert [each.stamp_ns for each in learner.memory.held_back] == [3]
+    assert [each.stamp_ns for each in learner.memory.held_back[""]] == [3]
     learner.step()
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
 
@@ -253,6 +255,30 @@ def test_where_the_last_good_adapter_is_below_the_frozen_model_that_is_served_ag
         learner.step()
         assert learner.propose().adapter is None
     assert learner.counters["restored: below_frozen"] == 1
+
+
+def test_no_robot_may_lose_what_another_gains(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the frames of both robots the candidate is better; on those of one it is worse, also than the frozen model."""
+    learner = Learner(sam, replace(CONFIG, tolerance=0.01), 0)
+    for frame, prompts in _frames(3):
+        for robot in ("/a", "/b"):
+            learner.observe(frame, prompts, f"{robot}/detections", robot)
+    worse = set(learner.memory.held_back["/b"])
+    assert worse and learner.memory.held_back["/a"]
+    better = Judgement(0.95, 0.9, 2)
+
+    def judged(_: Any, low_rank: Any, frame: Any, __: Any) -> Judgement:
+        trained = low_rank is not None and bool(low_rank[1].any())
+        return Judgement(0.7, 0.9, 2) if trained and frame in worse else better if trained else Judgement(0.8, 0.9, 2)
+
+    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
+    assert learner.step() is not None and learner.step() is not None
+    proposal = learner.propose()
+    assert (proposal.adapter, proposal.reason) == (None, "worse_fit (0.700 after 0.800) on the frames of /b")
+    assert proposal.judged is not None and proposal.judged.candidate.fit == 0.7
+    worse.clear()
+    assert learner.step() is not None and learner.step() is not None
+    assert learner.propose().reason == "admitted"
 
 
 def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import gather
 from wesam_ros.adaptation.guard import known_fit
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import Opinion, corrected, gradients_from, loss_terms
+from wesam_ros.adaptation.step import Opinion, corrected, gate, gradients_from, loss_terms
 from wesam_ros.adaptation.support import Support
 from wesam_ros.sam import Adapter, base_hash
 from wesam_ros.sam.predictor import embed_images
@@ -81,7 +81,10 @@ def test_a_false_box_teaches_nothing() -> None:
     frame = _frame(logits, prompts=Prompts.from_boxes(boxes, (8, 8)))
     view = torch.ones(3, 8, 8, requires_grad=True)
     student = Opinion(view, torch.ones(3), torch.ones(4, 2, 2))
-    terms = loss_terms(student, logits, frame, torch.arange(3), torch.ones(8, 8), torch.zeros(0, 4), AdaptationConfig())
+    config, chosen = AdaptationConfig(), torch.arange(3)
+    gated = gate(logits, frame, chosen, config)
+    assert gated.agreed.tolist() == gated.measured.tolist() == [True, True, False]
+    terms = loss_terms(student, gated, frame, chosen, torch.ones(8, 8), torch.zeros(0, 4), config)
     torch.stack(list(terms.values())).sum().backward()
     assert view.grad is not None
     assert view.grad[:2].abs().amax((1, 2)).min() > 0 and not view.grad[2].any()

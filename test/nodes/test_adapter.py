@@ -192,7 +192,16 @@ def test_a_disk_that_takes_nothing_is_counted_and_training_goes_on(adapter: Adap
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
     assert Adapter.load(adapter.saved, for_sam=sam).version < adapter.until_published().version
     assert adapter.call("save").success
-    assert {each.name for each in adapter.folder.iterdir()} == {"adapter.log", adapter.saved.name, adapter.saved.name + ".state"}
+    names = {"adapter.log", *(adapter.saved.name + suffix for suffix in ("", ".state", ".lock"))}
+    assert {each.name for each in adapter.folder.iterdir()} == names
+
+
+def test_a_second_node_with_the_same_file_ends_and_may_be_started_again(adapter: AdapterUnderTest, tmp_path: Path) -> None:
+    """Status 1: a supervisor's next start works as soon as the first node is gone."""
+    parameters = {"checkpoint": adapter.checkpoint, "save_to": adapter.saved}
+    second = NodeProcess("adapter", parameters, tmp_path / "adapter.log", {"ROS_DOMAIN_ID": "0"})
+    assert second.process.wait(120) == 1
+    assert "in use by another adapter node" in second.log_end()
 
 
 def test_killed_in_mid_training_it_goes_on_from_the_last_saved_adapter(adapter: AdapterUnderTest) -> None:

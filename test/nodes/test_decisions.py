@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import numpy as np
 import torch
+from rclpy.lifecycle import TransitionCallbackReturn
 from std_msgs.msg import Header
 from wesam_ros.msg import AdaptationStatus
 
@@ -24,6 +26,7 @@ from wesam_ros.adaptation.guard import Comparison, Judgement
 from wesam_ros.adaptation.learner import Proposal, Verdict
 from wesam_ros.adaptation.step import StepResult
 from wesam_ros.nodes import adapter as adapter_module
+from wesam_ros.nodes import frame_node
 from wesam_ros.nodes.adapter import AdapterNode, unjudged
 from wesam_ros.nodes.frame_node import Conversion
 from wesam_ros.nodes.joining import Joined
@@ -42,6 +45,7 @@ class Scripted:
         self.verdict, self.proposal = Verdict(True), Proposal(None, "not_due")
         self.stepped: Callable[[], None] = lambda: None
         self.steps = self.proposals = 0
+        self.measured = 1
 
     def observe(self, *_: Any) -> Verdict:
         return self.verdict
@@ -49,7 +53,7 @@ class Scripted:
     def step(self) -> StepResult:
         self.steps += 1
         self.stepped()
-        return StepResult({"total": 1.0}, 1)
+        return StepResult({"total": 1.0}, 1, self.measured, self.measured)
 
     def propose(self) -> Proposal:
         self.proposals += 1
@@ -75,7 +79,7 @@ def node(graph: Any, learner: Any) -> Iterator[AdapterNode]:
 
 def learnt(node: AdapterNode) -> AdaptationStatus:
     """The status of one more frame."""
-    frame: Any = SimpleNamespace(frame=None, request=SimpleNamespace(prompts=None))
+    frame: Any = SimpleNamespace(frame=None, request=SimpleNamespace(prompts=None), joined=SimpleNamespace(source="detections"))
     status = unjudged(Header())
     node._learn(frame, status)
     return status
@@ -93,6 +97,46 @@ def test_no_step_without_new_frames_after_a_while(node: AdapterNode, learner: Sc
     learner.verdict = Verdict(False, "no_prompts")
     assert learnt(node).reason == "no_prompts"
     assert learner.steps == 8
+
+
+def test_frames_that_nothing_is_learnt_from_are_told(node: AdapterNode, learner: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter_module, "UNTRUSTED_STEPS", 4)
+    learner.measured = 0
+    assert learnt(node).reason == "nothing_trusted"
+    assert "warning" not in node.state()
+    assert learnt(node).reason == "nothing_trusted"
+    assert "nothing is learnt" in node.state()["warning"]
+    learner.measured = 1
+    assert learnt(node).reason == ""
+    assert "warning" not in node.state()
+
+
+def test_a_thread_that_is_left_behind_stops_and_has_no_successor(
+    node: AdapterNode, learner: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step took longer than the node waits for it: the frame's other steps are not taken, and until then nobody else computes."""
+    monkeypatch.setattr(frame_node, "STOP_SECONDS", 0.0)
+    begun, goes_on = Event(), Event()
+
+    def waits() -> None:
+        begun.set()
+        goes_on.wait(10)
+
+    def learn(_: Any) -> None:
+        learnt(node)
+
+    learner.stepped = waits
+    node.worker = worker = Worker("test", learn, node._failed, node._dropped)
+    worker.offer("detections", "frame")
+    assert begun.wait(10)
+    node.close()
+    state: Any = None
+    assert node.on_activate(state) == TransitionCallbackReturn.FAILURE
+    goes_on.set()
+    node.worker.stop(10)
+    assert (learner.steps, learner.proposals) == (1, 0)
+    node.close()
+    assert node.worker is None
 
 
 def test_a_pause_ends_the_steps_of_the_frame_at_hand(node: AdapterNode, learner: Scripted) -> None:

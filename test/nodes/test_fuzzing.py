@@ -1,4 +1,4 @@
-"""Messages of any content to the converters, services and transitions in any order to a node: values or refusals, and it lives on."""
+"""Messages of any content to the converters, services and transitions in any order to the nodes: values or refusals, and they live on."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import Mask, Prompt, Prompts
+from wesam_ros.srv import LoadAdapter, Segment
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.nodes.children import NodeProcess
-from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of
+from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of, stamp_of
+from wesam_ros.sam import Adapter, base_hash
 
 Attempt = Callable[..., Any]
 SIZE = (12, 16)
@@ -94,58 +99,132 @@ def test_requests(attempt: Attempt, message: Any) -> None:
     assert all(reason and sentence for reason, sentence in request.rejected)
 
 
-ACTIONS = ("pause", "go on", "save", "reset", "rollback", "configure", "activate", "deactivate", "cleanup", "frame", "bad frame")
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "activate": Transition.TRANSITION_ACTIVATE,
     "deactivate": Transition.TRANSITION_DEACTIVATE,
-    "cleanup": Transition.TRANSITION_CLEANUP,
+    "clean up": Transition.TRANSITION_CLEANUP,
 }
-SEQUENCES = 3
-LENGTH = 12
+FRAMES = ("frame", "damaged frame")
+ADAPTERS = {"adapter": "whole", "damaged adapter": "damaged"}
+SERVICES = {
+    "adapter": (
+        *("pause", "go on", "resume", "save", "reset", "roll back", "load", "load damaged", "load missing"),
+        *("two steps", "negative steps", "rate that is no number"),
+    ),
+    "segmenter": ("use frozen", "use adapter", "segment", "segment nothing", "one box", "negative boxes", *ADAPTERS),
+}
+SEQUENCES = max(2, settings.default.max_examples // 10)
+"""Of each node; each starts a process."""
 
 
-def act(graph: Any, action: str) -> None:
-    """One action; a service answers in any state of the node, be it with a refusal that says why."""
-    if action in TRANSITIONS:
-        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[action]))
-        graph.call(ChangeState, "adapter/change_state", request)
-    elif action in ("pause", "go on"):
-        assert graph.call(SetBool, "adapter/pause", SetBool.Request(data=action == "pause")).success
-    elif action in ("save", "reset", "rollback"):
-        answer = graph.call(Trigger, f"adapter/{action}", Trigger.Request())
-        assert answer.message, f"{action} says nothing: {answer}"
-    else:
-        header = graph.next_header()
-        frame = graph.frame(header)
-        if action == "bad frame":
-            frame["image"].data = frame["image"].data[:100]
-        graph.send(**frame)
+class Refused(Exception):  # noqa: N818, it is no error: a service says no, and why
+    """The answer of a service that was not fulfilled."""
 
 
-def subscribed(graph: Any, process: NodeProcess) -> bool:
-    process.check()
-    return bool(graph.publishers["detections"].get_subscription_count())
+class Actor:
+    """Does to one node what an action's name says."""
+
+    def __init__(self, graph: Any, node: str, process: NodeProcess, adapters: Any, base: str, files: Path) -> None:
+        self.graph, self.node, self.process, self.adapters, self.base, self.files = graph, node, process, adapters, base, files
+        frame = graph.frame(graph.next_header())
+        prompts = Prompts(prompts=[Prompt(has_box=True, box=np.array([10, 20, 60, 90], np.float32))])
+        segment = {"image": frame["image"], "depth": frame["depth"], "camera_info": frame["camera_info"], "prompts": prompts}
+        self.calls: dict[str, tuple[Any, str, Any]] = {
+            **{name: (SetBool, "pause", SetBool.Request(data=name == "pause")) for name in ("pause", "go on")},
+            **{name: (Trigger, name.replace(" ", ""), Trigger.Request()) for name in ("resume", "save", "reset", "roll back")},
+            "load": (LoadAdapter, "load", LoadAdapter.Request(path=str(files / "whole.safetensors"))),
+            "load damaged": (LoadAdapter, "load", LoadAdapter.Request(path=str(files / "damaged.safetensors"))),
+            "load missing": (LoadAdapter, "load", LoadAdapter.Request(path=str(files / "missing.safetensors"))),
+            **{name: (SetBool, "use_frozen", SetBool.Request(data=name == "use frozen")) for name in ("use frozen", "use adapter")},
+            "segment": (Segment, "segment", Segment.Request(**segment)),
+            "segment nothing": (Segment, "segment", Segment.Request()),
+        }
+        self.settings = {
+            "two steps": ("steps_per_frame", 2),
+            "negative steps": ("steps_per_frame", -1),
+            "rate that is no number": ("adaptation.lr", float("nan")),
+            "one box": ("max_boxes", 1),
+            "negative boxes": ("max_boxes", -1),
+        }
+
+    def act(self, action: str) -> None:
+        """Raises Refused where a service says no. A transition that does not apply is refused without a text."""
+        if action in TRANSITIONS:
+            self.graph.call(ChangeState, f"{self.node}/change_state", ChangeState.Request(transition=Transition(id=TRANSITIONS[action])))
+        elif action in FRAMES:
+            frame = self.graph.frame(self.graph.next_header())
+            if action == "damaged frame":
+                frame["image"].data = frame["image"].data[:100]
+            self.graph.send(**frame)
+        elif action in ADAPTERS:
+            data = (self.files / f"{ADAPTERS[action]}.safetensors").read_bytes()
+            self.adapters.publish(AdapterMessage(version=1, base_hash=self.base, data=array("B", data)))
+        elif action in self.settings:
+            name, value = self.settings[action]
+            request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+            (result,) = self.graph.call(SetParameters, f"{self.node}/set_parameters", request).results
+            assert result.successful == (action in ("two steps", "one box")), f"{action}: {result}"
+            if not result.successful:
+                raise Refused(result.reason)
+        else:
+            kind, name, request = self.calls[action]
+            answer = self.graph.call(kind, f"{self.node}/{name}", request)
+            if not answer.success:
+                raise Refused(answer.message)
+        self.process.check()
+
+    def subscribed(self) -> bool:
+        self.process.check()
+        return bool(self.graph.publishers["detections"].get_subscription_count())
 
 
-@pytest.mark.parametrize("seed", range(SEQUENCES))
-def test_services_and_transitions_in_any_order(graph: Any, random_tiny: Path, tmp_path: Path, seed: int) -> None:
-    """The node lives through them, and afterwards learns from a frame as ever."""
-    rng = np.random.default_rng(seed)
-    parameters = {"checkpoint": random_tiny, "torch_threads": 1, "save_to": tmp_path / "adapter.safetensors", "steps_per_frame": 1}
-    process = NodeProcess("adapter", parameters, tmp_path / "adapter.log", {})
+@pytest.fixture(scope="module")
+def files(sam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole adapter file and a damaged one."""
+    folder = tmp_path_factory.mktemp("files")
+    whole = Adapter.untrained(sam, base_hash(sam), rank=4, seed=0).to_bytes()
+    (folder / "whole.safetensors").write_bytes(whole)
+    (folder / "damaged.safetensors").write_bytes(whole[:-100])
+    return folder
+
+
+@pytest.mark.parametrize("node", sorted(SERVICES))
+@settings(max_examples=SEQUENCES, phases=[Phase.explicit, Phase.generate])
+@given(data=st.data())
+def test_services_and_transitions_in_any_order(
+    attempt: Attempt,
+    graph: Any,
+    adapter_publisher: Any,
+    random_tiny: Path,
+    sam: Any,
+    files: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    node: str,
+    data: st.DataObject,
+) -> None:
+    """The node lives through them, says why where it says no, and afterwards works as ever."""
+    actions = data.draw(st.permutations(3 * [*TRANSITIONS, *FRAMES] + 2 * list(SERVICES[node])), label="actions")
+    folder = tmp_path_factory.mktemp("sequence")
+    parameters: dict[str, Any] = {"checkpoint": random_tiny, "torch_threads": 1}
+    if node == "adapter":
+        parameters |= {"save_to": folder / "adapter.safetensors", "steps_per_frame": 1}
+    process = NodeProcess(node, parameters, folder / f"{node}.log", {})
     try:
-        graph.until(lambda: subscribed(graph, process), "the adapter's start")
-        for action in rng.choice(ACTIONS, LENGTH):
-            act(graph, str(action))
-            process.check()
-        for action in ("configure", "activate", "go on"):  # those that do not apply are refused
-            act(graph, action)
-        graph.until(lambda: subscribed(graph, process), "the adapter's subscriptions")
+        actor = Actor(graph, node, process, adapter_publisher, base_hash(sam), files)
+        graph.until(actor.subscribed, "the node's start")
+        for action in actions:
+            attempt(actor.act, action, refusal=Refused)
+        for action in ("configure", "activate", *(["resume"] if node == "adapter" else [])):  # those that do not apply are refused
+            attempt(actor.act, action, refusal=Refused)
+        graph.until(actor.subscribed, "the node's subscriptions")
         header = graph.next_header()
-        stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
         graph.send(**graph.frame(header))
-        status = graph.until(lambda: graph.statuses.get(stamp), "a status after the sequence")
-        assert status.state == "learning"
+        if node == "segmenter":
+            assert graph.masks_of(header).objects
+        else:
+            status = graph.until(lambda: graph.statuses.get(stamp_of(header)), "a status after the sequence")
+            assert status.state == "learning"
     finally:
         process.stop()
+        graph.adapters.clear()  # later tests look for those of their own nodes

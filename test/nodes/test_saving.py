@@ -30,7 +30,7 @@ class Told:
         self.sentences: list[str] = []
         self.errors: list[str] = []
 
-    def problem(self, name: str, sentence: str, n: int = 1) -> None:
+    def problem(self, name: str, sentence: str, n: int = 1, of: str = "") -> None:
         self.problems[name] += n
         self.sentences.append(sentence)
 
@@ -97,3 +97,13 @@ def test_a_folder_is_not_renamed(files: LearnerFiles, sam: Any) -> None:
     with pytest.raises(AdapterError, match="not a file"):
         files.learner(sam, CONFIG, 0, resume=True)
     assert files.adapter.is_dir()
+
+
+def test_a_second_node_does_not_write_to_the_files_of_the_first(files: LearnerFiles, told: Any, sam: Any) -> None:
+    files.learner(sam, CONFIG, 0, resume=True)
+    second = LearnerFiles(files.adapter, told, told)
+    with pytest.raises(BlockingIOError, match="in use by another adapter node"):
+        second.learner(sam, CONFIG, 0, resume=True)
+    files.release()
+    second.learner(sam, CONFIG, 0, resume=True)
+    second.release()

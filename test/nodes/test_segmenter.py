@@ -303,6 +303,8 @@ def test_lifecycle(graph: Any) -> None:
 
     assert change(Transition.TRANSITION_DEACTIVATE)
     graph.until(lambda: not graph.publishers["image"].get_subscription_count(), "the end of the subscriptions")
+    graph.until(lambda: "the node is inactive" in graph.warnings["/segmenter"], "the warning that it is inactive")
+    assert graph.diagnostics["/segmenter"]["lifecycle"] == "inactive"
     assert "not active" in graph.call(Segment, "/segmenter/segment", Segment.Request()).message
     assert change(Transition.TRANSITION_CLEANUP)
     assert change(Transition.TRANSITION_CONFIGURE)
@@ -315,6 +317,16 @@ def test_a_best_effort_publisher_is_heard(graph: Any) -> None:
     publisher = graph.node.create_publisher(Image, "depth", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
     graph.until(publisher.get_subscription_count, "a subscription as best effort")
     graph.node.destroy_publisher(publisher)
+    assert len(graph.answer().objects) == 2
+
+
+def test_inputs_that_vanish_and_come_back(graph: Any) -> None:
+    """As where camera driver and detector are started anew: their publishers are others then."""
+    for name in ("image", "detections"):
+        kind = graph.publishers[name].msg_type
+        graph.node.destroy_publisher(graph.publishers[name])
+        graph.publishers[name] = graph.node.create_publisher(kind, name, 10)
+    graph.until(lambda: all(graph.publishers[name].get_subscription_count() for name in ("image", "detections")), "the subscriptions")
     assert len(graph.answer().objects) == 2
 
 

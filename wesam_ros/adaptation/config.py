@@ -61,7 +61,7 @@ class AdaptationConfig:
         0.01, "how much lower than the last good adapter's a candidate's mean fit on the held-back frames may be", minimum=0.0
     )
     patience: int = option(5, "refused candidates in a row after which training goes back to the last good adapter", minimum=1)
-    judges: int = option(4, "held-back frames that are kept, the newest ones: they judge each candidate", minimum=1)
+    judges: int = option(4, "held-back frames of a robot that are kept, the newest ones: they judge each candidate", minimum=1)
     divergence: float = option(
         0.4,
         "least mean IoU with the anchor's masks on held-back frames, as a share of the frozen model's (about 1), or of the last good "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the same held-back frames say of a candidate, of the last good adapter and of the frozen model."""
+    """What the same held-back frames, of one robot, say of a candidate, of the last good adapter and of the frozen model."""
 
     candidate: Judgement
     good: Judgement
@@ -120,3 +120,19 @@ def objection(found: Comparison, config: AdaptationConfig) -> str | None:
     if candidate.filled > MOST:
         return f"collapsed ({candidate.filled:.3f} of the masks fill their boxes)"
     return None
+
+
+def first_reason(found: Mapping[str, Comparison], against: Callable[[Comparison], str | None]) -> str | None:
+    """The first reason against something that the frames of a robot give, with its name where there are several.
+
+    Each robot is asked by itself: over the frames of all, what one gains would hide what another loses.
+    """
+    for robot, each in found.items():
+        if (reason := against(each)) is not None:
+            return f"{reason} on the frames of {robot or '/'}" if len(found) > 1 else reason
+    return None
+
+
+def least_gain(found: Mapping[str, Comparison]) -> Comparison:
+    """What the frames of that robot say that a candidate does least for, against the better of what could be served instead."""
+    return min(found.values(), key=lambda each: each.candidate.fit - max(each.good.fit, each.frozen.fit))

@@ -14,7 +14,7 @@ from torch import Tensor
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import rough_boxes
-from wesam_ros.adaptation.guard import Comparison, Judgement, below_frozen, judge, objection, together
+from wesam_ros.adaptation.guard import Comparison, Judgement, below_frozen, first_reason, judge, least_gain, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.step import StepResult, training_step
 from wesam_ros.adaptation.support import Support, find_support
@@ -44,7 +44,7 @@ class Proposal:
 
     The reason of an adapter is "admitted", "no_held_back_frames" if it came from elsewhere and could not be judged, or "below_frozen (...)"
     if it is an untrained one, because the last good one has come to judge worse than the frozen model. `judged` is None where no
-    candidate was judged.
+    candidate was judged; of several robots, it is what the frames of the one that gains least say.
     """
 
     adapter: Adapter | None
@@ -122,13 +122,14 @@ class Learner:
         a, b = (tensor.detach() for tensor in self.low_rank)
         return a, b * self.config.strength
 
-    def observe(self, frame: Frame, prompts: Prompts, source: str = "") -> Verdict:
+    def observe(self, frame: Frame, prompts: Prompts, source: str = "", robot: str = "") -> Verdict:
         """Takes a frame into the memory, if there is something to learn from it.
 
         Args:
             frame: its image is used, its labels never are.
             prompts: of its objects, in pixels of the image.
-            source: where it comes from, such as one of several robots: frames of each are held back.
+            source: where its prompts come from, such as a robot's detector: frames of each source are held back.
+            robot: one of several that learn together: none may come to be worse off.
         """
         self.counters["frames"] += 1
         if not len(prompts):
@@ -139,7 +140,7 @@ class Learner:
         prompts = prompts.select(np.flatnonzero(large))
         support = self._support(frame, prompts, self.sam.prompt_encoder.mask_input_size[0])
         self.memory.every, self.memory.judges = self.config.held_back, self.config.judges
-        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision), source)
+        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision), source, robot)
         self.counters["accepted"] += 1
         return Verdict(True)
 
@@ -170,6 +171,9 @@ class Learner:
             self.sam, self.low_rank, self.optimizer, frame, self.memory.answers, bank, self.config, self.rng, self.counters["steps"]
         )
         self.counters["steps"] += 1
+        self.counters["objects"] += result.objects
+        self.counters["objects: masks trusted"] += result.agreed
+        self.counters["objects: measurements trusted"] += result.measured
         self._since_proposal += 1
         if not all(bool(torch.isfinite(tensor).all()) for tensor in self.low_rank):
             self.counters["restored: not_finite"] += 1
@@ -187,12 +191,14 @@ class Learner:
         if not self.memory.held_back:
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
-        judged, candidate = self._judge(self.candidate)
-        reason = objection(judged, self.config)
+        found, candidate = self._judge(self.candidate)
+        judged = least_gain(found)
+        reason = first_reason(found, lambda each: objection(each, self.config))
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
-            if (fallen := below_frozen(judged.good, judged.frozen, self.config)) is not None:
+            fallen = first_reason(found, lambda each: below_frozen(each.good, each.frozen, self.config))
+            if fallen is not None:
                 self.counters["restored: below_frozen"] += 1
                 self._restore(self._untrained())
                 return Proposal(self._publish(*self.candidate), fallen, judged)
@@ -213,8 +219,9 @@ class Learner:
         judged: Comparison | None = None
         if self.memory.held_back:
             # Training may dip a little on its way; another adapter is taken only for being better.
-            judged, candidate = self._judge(self._on_device(adapter))
-            reason = objection(judged, replace(self.config, tolerance=0.0))
+            found, candidate = self._judge(self._on_device(adapter))
+            judged, strict = least_gain(found), replace(self.config, tolerance=0.0)
+            reason = first_reason(found, lambda each: objection(each, strict))
             if reason is not None:
                 self.counters[f"refused: {reason.split(' ')[0]}"] += 1
                 return Proposal(None, reason, judged)
@@ -224,10 +231,11 @@ class Learner:
         self._judged = candidate
         return Proposal(adapter, "admitted" if candidate else "no_held_back_frames", judged)
 
-    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[Comparison, dict[KeptFrame, Judgement]]:
-        """What the newest held-back frames say of an adapter's tensors, beside the last good one's and the frozen model; and each of the
-        former alone."""
-        frames = list(self.memory.held_back)[-self.config.judges :]
+    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[dict[str, Comparison], dict[KeptFrame, Judgement]]:
+        """What the newest held-back frames of each robot say of an adapter's tensors, beside the last good one's and the frozen model;
+        and each of the frames alone."""
+        newest = {robot: list(each)[-self.config.judges :] for robot, each in self.memory.held_back.items()}
+        frames = [frame for each in newest.values() for frame in each]
         last, precision = self._on_device(self.adapter), self.config.precision
         good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
         candidate = {frame: judge(self.sam, low_rank, frame, precision) for frame in frames}
@@ -235,8 +243,8 @@ class Learner:
             if frame not in self._frozen:
                 self._frozen[frame] = judge(self.sam, None, frame, precision)
         self._judged = good
-        frozen = {frame: self._frozen[frame] for frame in frames}
-        found = Comparison(*(together([*each.values()]) for each in (candidate, good, frozen)))
+        of_models = (candidate, good, self._frozen)
+        found = {robot: Comparison(*(together([of[frame] for frame in each]) for of in of_models)) for robot, each in newest.items()}
         return found, candidate
 
     def _untrained(self) -> Adapter:

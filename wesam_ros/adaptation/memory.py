@@ -59,27 +59,28 @@ class FrameMemory:
             capacity: frames in the reservoir.
             held_back_every: every so many-th frame of a source is held back; may be changed later.
             rng: draws what the reservoir keeps, and what is learnt from.
-            judges: most frames that are held back at a time, the newest ones; may be changed later.
+            judges: most frames of a robot that are held back at a time, the newest ones; may be changed later.
         """
         self.capacity, self.every, self.rng, self.judges = capacity, held_back_every, rng, judges
         self.frames: list[KeptFrame] = []
-        self.held_back: deque[KeptFrame] = deque()
+        self.held_back: dict[str, deque[KeptFrame]] = {}  # of each robot
         self.newest: KeptFrame | None = None
         self.answers: WeakKeyDictionary[KeptFrame, Answer] = WeakKeyDictionary()
         self.seen: Counter[str] = Counter()  # frames of each source
         self.learnable = 0  # frames that were to be learnt from
 
-    def add(self, frame: KeptFrame, source: str = "") -> bool:
+    def add(self, frame: KeptFrame, source: str = "", robot: str = "") -> bool:
         """Keeps a frame; True if it is to be learnt from, False if it is held back.
 
-        Each source, such as a robot, is counted by itself: where several take turns, every so many-th frame of all may always be of the
-        same one.
+        Each source, such as a robot's detections, is counted by itself: where several take turns, every so many-th frame of all may always
+        be of the same one. Each robot has held-back frames of its own: where another sends more, or alone, it is judged on them still.
         """
         self.seen[source] += 1
         if self.seen[source] % self.every == 0:
-            self.held_back.append(frame)
-            while len(self.held_back) > self.judges:
-                self.held_back.popleft()
+            held_back = self.held_back.setdefault(robot, deque())
+            held_back.append(frame)
+            while len(held_back) > self.judges:
+                held_back.popleft()
             return False
         self.learnable += 1
         self.newest = frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from wesam_ros.adaptation.memory import Answer, KeptFrame
 from wesam_ros.sam.lora import Adapter, write_atomically
 from wesam_ros.sam.prompts import Prompt, Prompts
 
-FORMAT = 4
+FORMAT = 5
 """Of the state; a state of another format is refused."""
 
 
@@ -56,7 +56,8 @@ def pack(learner: Learner) -> dict[str, Any]:
     """The state as tensors, numbers, strings, lists and dictionaries, which torch.load takes with weights_only."""
     memory = learner.memory
     newest = [] if memory.newest is None else [memory.newest]
-    frames = list(dict.fromkeys([*memory.frames, *memory.held_back, *newest]))
+    held_back = [frame for each in memory.held_back.values() for frame in each]
+    frames = list(dict.fromkeys([*memory.frames, *held_back, *newest]))
     place = {frame: index for index, frame in enumerate(frames)}
     return {
         "format": FORMAT,
@@ -69,7 +70,7 @@ def pack(learner: Learner) -> dict[str, Any]:
         "good": [(each.a, each.b, each.base, each.version) for each in learner.good],
         "frames": [_frame(frame) for frame in frames],
         "memory": [place[frame] for frame in memory.frames],
-        "held_back": [place[frame] for frame in memory.held_back],
+        "held_back": {robot: [place[frame] for frame in each] for robot, each in memory.held_back.items()},
         "newest": None if memory.newest is None else place[memory.newest],
         "seen": dict(memory.seen),
         "learnable": memory.learnable,
@@ -104,7 +105,7 @@ def _unpack(learner: Learner, state: dict[str, Any]) -> None:
     if len(kept) > memory.capacity:  # it is smaller now; a sample of a sample of the stream is one, too
         kept = [kept[index] for index in np.sort(learner.rng.choice(len(kept), memory.capacity, replace=False))]
     memory.frames[:] = kept
-    memory.held_back.extend(frames[index] for index in state["held_back"])
+    memory.held_back = {robot: deque(frames[index] for index in each) for robot, each in state["held_back"].items()}
     memory.newest = None if state["newest"] is None else frames[state["newest"]]
     memory.seen, memory.learnable = Counter({source: int(n) for source, n in state["seen"].items()}), int(state["learnable"])
     for index, logits, step in state["answers"]:

@@ -44,10 +44,13 @@ Decode = Callable[["Sam", Tensor, Prompts], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class StepResult:
-    """The weighted loss terms of a step by name, their sum as "total", and how many objects it learnt from."""
+    """The weighted loss terms of a step by name, and their sum as "total"; of how many objects it was, how many of their masks taught
+    something, and of how many the measurements did."""
 
     losses: dict[str, float]
     objects: int
+    agreed: int
+    measured: int
 
 
 def valid_region(size: tuple[int, int], low_res_side: int) -> Tensor:
@@ -172,27 +175,27 @@ def corrected(logits: Tensor, evidence: Evidence) -> Tensor:
     return (winner & evidence.reach & ~evidence.surface & ((logits > 0) | evidence.claims)).float()
 
 
-def loss_terms(
-    student: Opinion,
-    teacher: Tensor,
-    frame: KeptFrame,
-    chosen: Tensor,
-    valid: Tensor,
-    bank: Tensor,
-    config: AdaptationConfig,
-) -> dict[str, Tensor]:
-    """Every weighted term of the loss, averaged over the objects that it applies to.
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """What there is to learn of m objects: teacher's and anchor's masks (m, h, w) in {0, 1}, as the measurements allow; `agreed` (m,) bool,
+    whose masks teach something, and `measured` (m,) bool, for which the measurements do."""
+
+    pseudo: Tensor
+    anchor: Tensor
+    agreed: Tensor
+    measured: Tensor
+
+
+def gate(teacher: Tensor, frame: KeptFrame, chosen: Tensor, config: AdaptationConfig) -> Gated:
+    """Which of a frame's objects can be trusted.
 
     Args:
-        student: opinion on the m chosen objects.
         teacher: logits (n, h, w) of all of the frame's objects.
         frame: with the anchor's outputs of all of them.
-        chosen: (m,) which of the frame's objects the student was asked about.
-        valid: (h, w) 1 where the image is.
-        bank: (k, c) prototypes of earlier frames' objects.
-        config: the weights.
+        chosen: (m,) which of the objects it is about.
+        config: the limits.
     """
-    evidence, logits = frame.evidence[chosen], student.logits
+    evidence = frame.evidence[chosen]
     inside, surface = (known[chosen] for known in witnessed(frame.evidence))
     anchor, pseudo = (
         (corrected(said, frame.evidence) if config.correct else (said > 0).float())[chosen] for said in (frame.anchor_logits, teacher)
@@ -201,9 +204,27 @@ def loss_terms(
     # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.
     fits = prompt_fit(pseudo > 0, evidence) >= config.fit
     agreed = fits & (hard_iou(pseudo > 0, anchor > 0) >= config.agreement)
-    measured = fits | ~(inside | surface).flatten(1).any(1)
-    trusted = agreed.float() / agreed.sum().clamp_min(1)
-    everyone = measured.float() / measured.sum().clamp_min(1)
+    return Gated(pseudo, anchor, agreed, fits | ~(inside | surface).flatten(1).any(1))
+
+
+def loss_terms(
+    student: Opinion, gated: Gated, frame: KeptFrame, chosen: Tensor, valid: Tensor, bank: Tensor, config: AdaptationConfig
+) -> dict[str, Tensor]:
+    """Every weighted term of the loss, averaged over the objects that it applies to.
+
+    Args:
+        student: opinion on the m chosen objects.
+        gated: what there is to learn of them.
+        frame: with the evidence and the anchor's prototypes of all of its objects.
+        chosen: (m,) which of the frame's objects the student was asked about.
+        valid: (h, w) 1 where the image is.
+        bank: (k, c) prototypes of earlier frames' objects.
+        config: the weights.
+    """
+    evidence, logits, pseudo, anchor = frame.evidence[chosen], student.logits, gated.pseudo, gated.anchor
+    inside, surface = (known[chosen] for known in witnessed(frame.evidence))
+    trusted = gated.agreed.float() / gated.agreed.sum().clamp_min(1)
+    everyone = gated.measured.float() / gated.measured.sum().clamp_min(1)
 
     probability = logits.sigmoid() * valid
     terms = {
@@ -256,9 +277,11 @@ def training_step(
     student = ask_student(sam, lent, frame, frame.prompts.select(chosen.numpy()), config.precision, rng)
     valid = valid_region(frame.prompts.size, sam.prompt_encoder.mask_input_size[0]).to(sam.device)
 
-    terms = loss_terms(student, answers[frame].logits, frame, chosen, valid, bank, config)
+    gated = gate(answers[frame].logits, frame, chosen, config)
+    terms = loss_terms(student, gated, frame, chosen, valid, bank, config)
     total = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     optimizer.step()
-    return StepResult({name: value.item() for name, value in terms.items()} | {"total": total.item()}, count)
+    losses = {name: value.item() for name, value in terms.items()} | {"total": total.item()}
+    return StepResult(losses, count, int(gated.agreed.sum()), int(gated.measured.sum()))

@@ -36,6 +36,9 @@ PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 # struct ConfigHeader of compressed_depth_image_transport, compression_common.hpp: enum format (0 = INV_DEPTH), float depthParam[2]
 DEPTH_HEADER = struct.Struct("<iff")
+FARTHEST, UNIT_STEP = 100.0, 8
+"""Metres that the median of a depth image does not exceed, and the step between the pixels that are looked at: no depth camera sees as far,
+and millimetres taken for metres would have everything on the table's surface, so that nothing could be learnt and nobody would know why."""
 
 
 MAX_PIXELS = 2**26
@@ -136,7 +139,7 @@ def decode_depth(message: ImageFields) -> Float32:
     The units are those of REP 118.
 
     Raises:
-        CodecError: as `decode_image`.
+        CodecError: as `decode_image`, and for a 32FC1 image that cannot be in metres.
     """
     _known(message.encoding, tuple(DEPTH_ENCODINGS), "a depth image")
     view = _rows(message, 1, DEPTH_ENCODINGS[message.encoding])
@@ -162,6 +165,12 @@ def _metres_of_mm(millimetres: npt.NDArray[Any]) -> Float32:
 def _clean_metres(metres: npt.NDArray[Any]) -> Float32:
     clean = np.zeros(metres.shape, np.float32)
     np.copyto(clean, metres, where=(metres > 0) & (metres < np.inf), casting="same_kind")
+    some = clean[::UNIT_STEP, ::UNIT_STEP]
+    if (some := some[some > 0]).size and (usual := float(np.median(some))) > FARTHEST:
+        raise CodecError(
+            "wrong_unit",
+            f"32FC1 depth must be in metres (REP 118), but the median is {usual:g}; if that is millimetres, divide by 1000 or send 16UC1",
+        )
     return clean
 
 
@@ -270,7 +279,7 @@ def decode_compressed_depth(data: Any, message_format: str) -> Float32:
     (ros-perception/image_transport_plugins): depth = a / (value - b), a and b from the header, value 0 = none.
 
     Raises:
-        CodecError: as `decode_compressed_image`, and for the rvl compression.
+        CodecError: as `decode_compressed_image`, for the rvl compression, and for a 32FC1 image that cannot be in metres.
     """
     encoding, _, compression = (part.strip() for part in message_format.partition(";"))
     raw = bytes(data)

@@ -43,6 +43,8 @@ NO_CANDIDATE = ("not_due", "no_held_back_frames")
 STALE_STEPS = 200
 """After so many steps without a new frame there is none until the next: with the detector dead, the old ones would be learnt by heart, at
 the price of a processor's core. They are about three for each frame of a full memory."""
+UNTRUSTED_STEPS = 50
+"""So many steps in a row in which no object could be trusted are told of."""
 RESTORED = "restored: "
 """The learner's counters of goings back begin with it."""
 
@@ -63,7 +65,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         self._files = LearnerFiles(path, self.diagnostics, self.get_logger())
         self._paused = False
         self._pause_mark = path.with_name(path.name + PAUSED) if path is not None else None
-        self._stale_steps = 0
+        self._stale_steps = self._untrusted_steps = 0
         self._last_refusal = ""
         self._judged: Comparison | None = None
         self._error = ""
@@ -86,12 +88,17 @@ class AdapterNode(FrameNode[AdapterParameters]):
         resume = self.parameters.save_minutes > 0
         self._learner = self._files.learner(sam, self._adaptation.value, self.parameters.seed, resume=resume)
         self._version = self._learner.adapter.version
+        robots = {each.rstrip("/") for each in self.prefixes()}
+        held_back = self._learner.memory.held_back
+        for gone in held_back.keys() - robots:  # of an earlier process: nobody serves it any more
+            del held_back[gone]
         if self.remembered(self._pause_mark):
             self._paused = True
             self.get_logger().warning("learning is paused, as it was when this node ended; call ~/resume to go on")
 
     def discard(self) -> None:
         self._learner = None
+        self._files.release()
 
     def started(self) -> None:
         # Also one that changes nothing: a segmenter may have one of a process that was killed, and has not saved it.
@@ -119,6 +126,11 @@ class AdapterNode(FrameNode[AdapterParameters]):
             values["guard.agreement"] = f"{judged.candidate.agreement:.3f}"
         refused = str(self._files.refused or "")
         told = {"last_refusal": self._last_refusal, "refused_file": refused, "error": self._error}
+        if self._untrusted_steps >= UNTRUSTED_STEPS:
+            told["warning"] = (
+                "nothing is learnt: in none of the last steps did a mask fit its box and the depth; see whether boxes, image and depth "
+                "belong together and depth is in its unit (16UC1 millimetres, 32FC1 metres)"
+            )
         return values | {name: text for name, text in told.items() if text}
 
     def process(self, work: FrameRequest, began: float) -> None:
@@ -156,7 +168,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
         learner.config = self._adaptation.value
         before = dict(learner.counters)
         source = self.worker.source if self.worker is not None else ""
-        verdict = learner.observe(work.frame, work.request.prompts, source)
+        robot = source.removesuffix(work.joined.source).rstrip("/")
+        verdict = learner.observe(work.frame, work.request.prompts, source, robot)
         status.accepted, status.reason = verdict.accepted, verdict.reason
         self.diagnostics.count("frames_accepted" if verdict.accepted else f"frames_rejected.{verdict.reason}")
         if verdict.accepted:
@@ -166,6 +179,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
             self.diagnostics.count("nothing_new")
             return
         if self._train(learner, status):
+            if self._untrusted_steps >= self.parameters.steps_per_frame:
+                status.reason = ", ".join(filter(None, (status.reason, "nothing_trusted")))
             self._propose(learner, status)
         self._tell_restores(learner, before, status)
 
@@ -215,6 +230,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
                 return False
             self.diagnostics.count("steps")
             self._stale_steps += 1
+            self._untrusted_steps = 0 if result.measured else self._untrusted_steps + 1
             status.loss_names, status.losses = list(result.losses), list(result.losses.values())
             if self.worker is not None:
                 self.worker.run_calls()
@@ -259,6 +275,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
         return response
 
     def _pause(self, paused: bool) -> None:
+        if paused != self._paused:
+            self.get_logger().info("learning is paused" if paused else "learning goes on")
         self._paused = paused
         self.remember(self._pause_mark, paused)
 
@@ -285,6 +303,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
             response.success = True
         except Exception as error:
             response.success, response.message = False, str(error)
+        self.get_logger().info(f"a service was called: {response.message}")
 
     def _reset(self) -> str:
         self._files.forget()  # first: a kill, or a full disk, must not bring the forgotten frames back
@@ -304,6 +323,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         proposal = learner.consider(adapter)
         if proposal.adapter is None:
             self.diagnostics.count("candidates_refused")
+            self._last_refusal = f"{proposal.reason}, of {path}"
             raise ValueError(f"{path} is refused: {proposal.reason}; version {self._version} stays")
         self._publish(proposal.adapter)
         judged = "not worse than the last good one" if proposal.reason == ADMITTED else "unjudged: no frame has been held back yet"

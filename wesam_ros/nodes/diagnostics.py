@@ -1,4 +1,4 @@
-"""What a node counts and measures, on /diagnostics once a second and, all being well, in the log at most once a minute."""
+"""What a node counts and measures, on /diagnostics once a second and in the log once a minute, which is all if all is well."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Diagnostics:
         self._warnings: list[str] = []
         self._last_problem = -RATE_SECONDS
         self._problem = ""
-        self._logged: dict[str, tuple[float, int]] = {}
+        self._logged: dict[tuple[str, str], tuple[float, int]] = {}
         self._last_log = time.monotonic()
         self._versions = _versions()
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -62,17 +62,20 @@ class Diagnostics:
         with self._lock:
             self._counts[name] += n
 
-    def problem(self, name: str, sentence: str, n: int = 1) -> None:
-        """Counts something that went wrong `n` times, logs `sentence` (what, which value, what to do), and sets WARN for a while."""
+    def problem(self, name: str, sentence: str, n: int = 1, of: str = "") -> None:
+        """Counts something that went wrong `n` times, logs `sentence` (what, which value, what to do), and sets WARN for a while.
+
+        The same is logged at most every REPEAT_SECONDS, but once for each thing that it may be `of`, such as a topic or a file.
+        """
         now = time.monotonic()
         with self._lock:
             self._counts[name] += n
             self._last_problem, self._problem = now, f"{name}: {sentence}"
-            logged, unlogged = self._logged.get(name, (-REPEAT_SECONDS, 0))
+            logged, unlogged = self._logged.get((name, of), (-REPEAT_SECONDS, 0))
             if now - logged < REPEAT_SECONDS:
-                self._logged[name] = (logged, unlogged + n)
+                self._logged[name, of] = (logged, unlogged + n)
                 return
-            self._logged[name] = (now, 0)
+            self._logged[name, of] = (now, 0)
         again = f" (and {unlogged} more since the last such message)" if unlogged else ""
         self._node.get_logger().warning(f"{name}: {sentence}{again}")
 
@@ -117,7 +120,7 @@ class Diagnostics:
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-        if not error and not recent and not warnings and counts.get("frames") and now - self._last_log >= LOG_SECONDS:
+        if counts.get("frames") and now - self._last_log >= LOG_SECONDS:
             self._last_log = now
             self._node.get_logger().info(", ".join(f"{key} {text}" for key, text in {**values, "frames": counts["frames"]}.items()))
 

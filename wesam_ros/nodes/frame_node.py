@@ -38,7 +38,7 @@ P = TypeVar("P", bound=InputParameters)
 PAUSED, USE_FROZEN = ".paused", ".use_frozen"
 """What the names of the marks of an operator's decisions end with, after that of the adapter file that they lie beside."""
 STOP_SECONDS = 30.0
-"""A worker that does not end within so many seconds of being told to is left behind: its thread dies with the process."""
+"""A worker that does not end within so many seconds of being told to is left behind: it ends with its frame, or with the process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,10 @@ class FrameNode(LifecycleNode, Generic[P]):
     """A lifecycle node that takes frames. configure loads the model; activate subscribes and starts the worker thread.
 
     Subclasses override `prepare`, `process` and, as they need, `started`, `stopped`, `discard` and `state`.
+
+    Attributes:
+        worker: of the active node, and of an inactive one if its last frame is still at hand; else None.
+        may_pass: whether what failed the last transition was no setting, so that it may work later: memory, a full disk, a file in use.
     """
 
     def __init__(self, name: str, parameters: type[P]) -> None:
@@ -82,6 +86,8 @@ class FrameNode(LifecycleNode, Generic[P]):
         self._declared = declare(self, parameters)
         self.diagnostics = Diagnostics(self, self._values_to_report)
         self.worker: Worker | None = None
+        self.may_pass = False
+        self._lifecycle = "unconfigured"
         self._inputs: list[Inputs] = []
 
     @property
@@ -111,7 +117,9 @@ class FrameNode(LifecycleNode, Generic[P]):
         except OSError as error:
             done = "written" if decided else "removed"
             self.diagnostics.problem(
-                "failed.save", f"{mark} cannot be {done} ({error.strerror or error}); a restarted node will not know of the decision"
+                "failed.save",
+                f"{mark} cannot be {done} ({error.strerror or error}); a restarted node will not know of the decision",
+                of=str(mark),
             )
 
     def prefixes(self) -> list[str]:
@@ -151,13 +159,20 @@ class FrameNode(LifecycleNode, Generic[P]):
             checkpoint = Path(parameters.checkpoint).expanduser() if parameters.checkpoint else None
             self.prepare(load_sam(parameters.model, checkpoint, parameters.device))
         except Exception as error:  # rclpy would take it for an error without a word
-            ours = isinstance(error, (ValueError, OSError, RuntimeError))  # RuntimeError: a device that torch does not have
+            # RuntimeError: memory that torch did not get, or a device that it does not have; that may be there later, too.
+            self.may_pass = isinstance(error, (OSError, RuntimeError, MemoryError)) and not isinstance(error, FileNotFoundError)
+            ours = isinstance(error, (ValueError, OSError, RuntimeError))
             self.get_logger().error(f"cannot configure: {error}" if ours else f"cannot configure: {type(error).__name__}: {error}")
             self.discard()
             return TransitionCallbackReturn.FAILURE
+        self._lifecycle = "inactive"
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self.worker is not None and self.worker.alive:  # two threads must not compute with the same weights
+            self.may_pass = True
+            self.get_logger().error("cannot activate: the frame at hand when the node was deactivated is not done; try again when it is")
+            return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
         self.worker = Worker(self.get_name(), self._process, self._failed, self._dropped)
         try:
@@ -165,25 +180,30 @@ class FrameNode(LifecycleNode, Generic[P]):
             for prefix in self.prefixes():
                 self._inputs.append(Inputs(self, self._declared, self.diagnostics, partial(self._offer, prefix), prefix))
         except Exception as error:  # rclpy would take it for an error without a word, and leave behind what has been started
+            self.may_pass = True
             self.get_logger().error(f"cannot activate: {type(error).__name__}: {error}")
             self._stop()
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
+        self._lifecycle = "active"
         topics = ", ".join(self.resolve_topic_name(f"{each}image") for each in self.prefixes())
         self.get_logger().info(f"active: {self.parameters.model} on {self.parameters.device}, frames from {topics}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
+        self._lifecycle = "inactive"
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.discard()
+        self._lifecycle = "unconfigured"
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._stop()
         self.discard()
+        self._lifecycle = "finalized"
         return super().on_shutdown(state)
 
     def close(self) -> None:
@@ -192,7 +212,8 @@ class FrameNode(LifecycleNode, Generic[P]):
             ended = self.worker.stop(STOP_SECONDS)
             if not ended:
                 self.get_logger().error(f"the frame at hand was not done within {STOP_SECONDS:.0f} s; its thread is left behind")
-            self.worker = None
+            else:
+                self.worker = None
             self.stopped(ended)
 
     def in_worker(self, function: Callable[[], Any]) -> Future[Any]:
@@ -229,8 +250,9 @@ class FrameNode(LifecycleNode, Generic[P]):
         values = self.state()
         if self.parameters.device.startswith("cuda") and torch.cuda.is_initialized():
             values["gpu_memory_mib"] = f"{torch.cuda.memory_reserved(self.parameters.device) / 2**20:.0f}"
-        values["warning"] = "\n".join(filter(None, (values.get("warning"), *(each.missing() for each in self._inputs))))
-        return values
+        inactive = "" if self._lifecycle == "active" else f"the node is {self._lifecycle}, and takes no frames"
+        values["warning"] = "\n".join(filter(None, (inactive, values.get("warning"), *(each.missing() for each in self._inputs))))
+        return {"lifecycle": self._lifecycle, **values}
 
     def _offer(self, prefix: str, joined: Joined) -> None:
         if self.worker is None:

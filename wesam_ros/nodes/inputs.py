@@ -46,6 +46,7 @@ def explain_qos(node: Node, diagnostics: Diagnostics, topic: str, qos: QoSProfil
             "incompatible_qos",
             f"a {other} on {node.resolve_topic_name(topic)} and this node exchange nothing: its {policy} does not fit; "
             f"here it is {qos.reliability.name.lower()}, {qos.durability.name.lower()}",
+            of=f"{other} {topic}",
         )
 
     return report

@@ -19,7 +19,8 @@ def run_node(make: Callable[[], FrameNode[Any]], args: list[str] | None) -> int:
     """Runs a node in this process until SIGINT or SIGTERM. Where its lifecycle is shut down it stays, finalized, as rclcpp's nodes do.
 
     Returns:
-        The exit status: 0, or 2 where a parameter is wrong or autostart cannot configure the node; the log says why.
+        The exit status: 0; 2 where a parameter is wrong, or autostart cannot configure the node with its settings; 1 where it could not
+        for a reason that may pass, such as too little memory. The log says why.
     """
     rclpy.init(args=args)
     try:
@@ -32,7 +33,7 @@ def run_node(make: Callable[[], FrameNode[Any]], args: list[str] | None) -> int:
     executor.add_node(node)
     try:
         if node.parameters.autostart and not _started(node):
-            return 2
+            return 1 if node.may_pass else 2
         _spin(node, executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # how a node is asked to end

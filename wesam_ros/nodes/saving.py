@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -41,6 +42,7 @@ class LearnerFiles:
         self.state = adapter.with_name(adapter.name + ".state") if adapter is not None else None
         self.saved_version = 0
         self.refused: Path | None = None
+        self._lock: IO[bytes] | None = None
         self._diagnostics, self._log = diagnostics, log
         self._unsaved: Adapter | None = None
         self._retry_at = 0.0
@@ -54,11 +56,12 @@ class LearnerFiles:
 
         Raises:
             AdapterError: the adapter's path is that of a folder or a device.
-            OSError: a file cannot be read.
+            OSError: a file cannot be read, or another process keeps its adapters there.
         """
         if self.adapter is None or self.state is None:
             return Learner(sam, config, seed)
         self.adapter.parent.mkdir(parents=True, exist_ok=True)
+        self._take(self.adapter.with_name(self.adapter.name + ".lock"))
         for each in (self.adapter, self.state):
             remove_leftovers(each)
         self.saved_version, self.refused = 0, None
@@ -73,6 +76,27 @@ class LearnerFiles:
             instead = "anew" if learner is None else f"from version {learner.adapter.version} of the saved state"
             self._diagnostics.problem("refused.adapter_file", f"the adapter file is now {self.refused}; training goes on {instead}")
         return learner or Learner(sam, config, seed, adapter)
+
+    def _take(self, path: Path) -> None:
+        """Keeps other adapter nodes from the files until `release`, or the end of the process, however it comes."""
+        self.release()
+        lock = path.open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise BlockingIOError(
+                f"{self.adapter} is in use by another adapter node; end that one, or give each a save_to of its own"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            self._log.warning(f"{path} cannot be locked ({error.strerror}): see to it that no second adapter node has the same save_to")
+        self._lock = lock
+
+    def release(self) -> None:
+        """Lets other nodes have the files."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _load(self, path: Path, sam: Sam) -> Adapter | None:
         """The adapter in a file; None, and the file renamed, where it cannot be used."""
@@ -153,5 +177,7 @@ class LearnerFiles:
 
     def _failed(self, path: Path, error: OSError, again: str) -> None:
         self._diagnostics.problem(
-            "failed.save", f"{path} cannot be written ({error.strerror or error}); it is tried again {again}, training goes on"
+            "failed.save",
+            f"{path} cannot be written ({error.strerror or error}); it is tried again {again}, training goes on",
+            of=str(path),
         )

@@ -72,6 +72,11 @@ class Worker:
                 future.set_exception(error)
 
     @property
+    def alive(self) -> bool:
+        """Whether the thread has not ended yet."""
+        return self._thread.is_alive()
+
+    @property
     def stopping(self) -> bool:
         """Whether a long job should end soon."""
         return self._stopping
@@ -83,7 +88,7 @@ class Worker:
             self._jobs.clear()
             self._changed.notify()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return not self.alive
 
     def _run(self) -> None:
         while True:

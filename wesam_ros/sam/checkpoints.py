@@ -69,6 +69,8 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch raises many kinds for a damaged file
         size = path.stat().st_size
         expected = f"{official.official_file} has {official.bytes} bytes; " if official.bytes else ""
