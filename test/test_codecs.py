@@ -1,6 +1,7 @@
 """Pixels of ROS image messages: every encoding, both byte orders, padded rows, and bytes that are not what they are said to be."""
 
 import array
+import io
 import struct
 
 import cv2
@@ -153,7 +154,7 @@ def test_jpeg_cut_short_behind_its_thumbnail_is_rejected() -> None:
         (b"", "empty"),
         (b"GIF89a....", "unknown_format"),
         (b"\xff\xd8\xff\xe0 nothing \xff\xda\xff\xd9", "undecodable"),
-        (codecs.PNG_START + b"nothing" + codecs.PNG_END, "undecodable"),
+        (codecs.PNG_START + bytes(4) + codecs.PNG_END + bytes(4), "undecodable"),
     ],
 )
 def test_bad_compressed_images(data: bytes, reason: str) -> None:
@@ -225,3 +226,14 @@ def test_millimetres_are_not_taken_for_metres() -> None:
     depth[:4] = 0
     with pytest.raises(CodecError, match=r"metres \(REP 118\), but the median is 812"):
         codecs.decode_depth(codecs.encode_image(depth))
+
+
+def test_a_chunk_longer_than_the_png_is_not_decoded() -> None:
+    """Decoders would ask for the two gigabytes that its length says."""
+    whole = codecs.encode_png(MM)
+    place = whole.index(b"IDAT") - 4
+    damaged = whole[:place] + (0x81000088).to_bytes(4, "big") + whole[place + 4 :]
+    assert codecs.png_is_whole(io.BytesIO(whole)) and not codecs.png_is_whole(io.BytesIO(damaged))
+    with pytest.raises(CodecError) as error:
+        codecs.decode_compressed_labels(damaged)
+    assert error.value.reason == "truncated"

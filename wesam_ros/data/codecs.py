@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -32,7 +32,8 @@ DEPTH_ENCODINGS = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 LABEL_ENCODINGS = {"16UC1": "u2", "mono16": "u2", "8UC1": "u1", "mono8": "u1"}
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+PNG_START, PNG_END, PNG_CHUNK = b"\x89PNG\r\n\x1a\n", b"IEND", 12
+"""How a file begins, the kind of its last chunk, and a chunk's bytes beside its data: length, kind and checksum."""
 
 # struct ConfigHeader of compressed_depth_image_transport, compression_common.hpp: enum format (0 = INV_DEPTH), float depthParam[2]
 DEPTH_HEADER = struct.Struct("<iff")
@@ -191,6 +192,19 @@ def encode_image(array: npt.NDArray[Any]) -> RawImage:
     return RawImage(encoding, height, width, little.strides[0], 0, little.reshape(-1).view(np.uint8).data)
 
 
+def png_is_whole(file: BinaryIO) -> bool:
+    """Whether the chunks of a PNG, up to the one that ends it, lie within the file: decoders ask for as much memory as a damaged length
+    says, gigabytes."""
+    size, place = file.seek(0, io.SEEK_END), len(PNG_START)
+    while place + PNG_CHUNK <= size:
+        file.seek(place)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        place += PNG_CHUNK + length
+        if kind == PNG_END:
+            return place <= size
+    return False
+
+
 def _unpacked(data: Any, flags: int) -> npt.NDArray[Any]:
     """Decode JPEG or PNG bytes; a file that stops early is an error, where OpenCV would fill the rest with grey."""
     raw = bytes(data)
@@ -200,11 +214,14 @@ def _unpacked(data: Any, flags: int) -> npt.NDArray[Any]:
         # Inside a scan 0xff is always escaped, so an end marker behind the last scan header is the true one (not an EXIF thumbnail's).
         complete = raw.find(JPEG_END, max(raw.rfind(JPEG_SCAN), 0)) >= 0
     elif raw.startswith(PNG_START):
-        complete = raw.rfind(PNG_END) >= 0
+        complete = png_is_whole(io.BytesIO(raw))
     else:
         raise CodecError("unknown_format", f"compressed image must be JPEG or PNG, but its bytes start with {raw[:4].hex()}")
     if not complete:
-        raise CodecError("truncated", f"compressed image must end with its end marker, but {len(raw)} bytes have none; it was cut short")
+        raise CodecError(
+            "truncated",
+            f"compressed image must be whole up to its end marker, but its {len(raw)} bytes are not; it was cut short, or damaged",
+        )
     _check_size(raw)
     try:
         pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)

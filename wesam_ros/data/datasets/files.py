@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wesam_ros.data.codecs import MAX_PIXELS
+from wesam_ros.data.codecs import MAX_PIXELS, PNG_START, png_is_whole
 from wesam_ros.data.frames import Frame
 
 log = logging.getLogger(__name__)
@@ -210,6 +210,10 @@ def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image, loaded when used; DatasetError for what is wrong with the file, then as well."""
     try:
+        with path.open("rb") as file:
+            damaged = file.read(len(PNG_START)) == PNG_START and not png_is_whole(file)
+        if damaged:
+            raise ValueError("a chunk of the PNG goes beyond the end of the file")
         with Image.open(path) as image:
             yield image
     except Exception as error:  # Pillow raises many kinds for damaged files
