@@ -189,8 +189,9 @@ def main() -> None:
             figures = soak(args, player, watcher, nodes)
         except (ChildError, PlayerError) as error:
             sys.exit(f"soak: {error}")
-    write_atomically(args.json, (json.dumps(figures, indent=1) + "\n").encode())
-    print(json.dumps({name: value for name, value in figures.items() if name not in ("rows", "tenths")}, indent=1))
+    rows = ",\n".join(json.dumps(row) for row in figures.pop("rows"))
+    write_atomically(args.json, (json.dumps(figures, indent=1).removesuffix("\n}") + f',\n "rows": [\n{rows}\n]}}\n').encode())
+    print(json.dumps({name: value for name, value in figures.items() if name != "tenths"}, indent=1))
     sys.exit(int(bool(figures["grown"])))
 
 

@@ -80,17 +80,16 @@ class LearnerFiles:
     def _take(self, path: Path) -> None:
         """Keeps other adapter nodes from the files until `release`, or the end of the process, however it comes."""
         self.release()
-        lock = path.open("ab")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = path.open("ab")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            lock.close()
+            self.release()
             raise BlockingIOError(
                 f"{self.adapter} is in use by another adapter node; end that one, or give each a save_to of its own"
             ) from error
-        except OSError as error:  # some network file systems have no locks
+        except OSError as error:  # a disk that takes nothing, or a network file system without locks
             self._log.warning(f"{path} cannot be locked ({error.strerror}): see to it that no second adapter node has the same save_to")
-        self._lock = lock
 
     def release(self) -> None:
         """Lets other nodes have the files."""
