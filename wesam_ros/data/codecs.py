@@ -198,9 +198,9 @@ def png_is_whole(file: BinaryIO) -> bool:
     size, place = file.seek(0, io.SEEK_END), len(PNG_START)
     while place + PNG_CHUNK <= size:
         file.seek(place)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        place += PNG_CHUNK + length
-        if kind == PNG_END:
+        head = file.read(8)  # length and kind
+        place += PNG_CHUNK + int.from_bytes(head[:4], "big")
+        if head[4:] == PNG_END:
             return place <= size
     return False
 
