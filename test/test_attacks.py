@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.learner import Learner
+from wesam_ros.adaptation.learner import MISPLACED, Learner
 from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
-from wesam_ros.evaluation.attacks import ATTACKS, scene_change
+from wesam_ros.evaluation.attacks import ATTACKS, SHIFT, scene_change
 from wesam_ros.sam import Prompts
 
 SIZE = (60, 80)
@@ -124,3 +124,23 @@ def test_learning_survives(sam: Any, name: str) -> None:
     assert (result is None) == (name == "detector dies")
     assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.low_rank)
     assert learner.counters["restored: not_finite"] == 0
+
+
+@pytest.mark.parametrize(("name", "back"), [("none", 0), ("shifted boxes", -1), ("depth shifted", 1)])
+def test_nothing_is_learnt_where_boxes_and_depth_do_not_belong_together(sam: Any, name: str, back: int) -> None:
+    """And the learner says by how much the boxes are off, as nearly as its grid of 64 pixels for 320 can tell."""
+    large = []
+    for frame in stream(1):
+        planes = {field: np.kron(getattr(frame, field), np.ones((4, 4), getattr(frame, field).dtype)) for field in ("depth", "labels")}
+        assert frame.camera is not None and frame.detections is not None
+        camera, found = np.diag([4.0, 4, 1]) @ frame.camera, replace(frame.detections, boxes=frame.detections.boxes * 4)
+        large.append(replace(frame, image=frame.image.repeat(4, 0).repeat(4, 1), camera=camera, detections=found, **planes))
+    (frame,) = ATTACKS[name](large, range(1), np.random.default_rng(0))
+    assert frame.detections is not None
+    learner = Learner(sam, AdaptationConfig(rank=1), 0)
+    verdict = learner.observe(frame, Prompts.from_boxes(frame.detections.boxes, frame.size))
+    assert learner.counters["depth: plane"] == 1
+    assert verdict.reason == (MISPLACED if back else "")
+    assert verdict.accepted == (not back)
+    np.testing.assert_allclose(verdict.offset, np.array(SHIFT) * (320, 240) * back, atol=5)
+    assert len(learner.memory) == verdict.accepted

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wesam_ros.adaptation.evidence import gather, prompt_fit, rough_boxes
+from wesam_ros.adaptation.evidence import gather, misplacement, prompt_fit, rough_boxes
 from wesam_ros.adaptation.step import mirrored
 from wesam_ros.adaptation.support import Support
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -50,6 +50,37 @@ def test_with_points_and_depth_an_object_is_of_the_pieces_that_rise_around_them(
     assert torch.equal(evidence.claims, torch.from_numpy(np.stack([columns[0] | columns[1], columns[1]])))
     strange = [columns[2] | columns[3], columns[0] | columns[3]]
     assert torch.equal(evidence.reach, torch.from_numpy(~np.stack(strange)))
+
+
+def _boxes(*corners: tuple[int, int, int, int]) -> list[Prompt]:
+    return [Prompt(box=np.array(each, np.float32)) for each in corners]
+
+
+def test_boxes_that_would_all_lie_better_elsewhere() -> None:
+    """Two things of 2 x 4 and 2 x 2 pixels: with boxes around them; with both boxes a column too far right; and with one box only."""
+    raised = _blob(1, 1, 3, 5) | _blob(5, 2, 7, 4)
+    placed = _boxes((1, 1, 3, 5), (5, 2, 7, 4))
+    assert misplacement(_gather(*placed, raised=raised))[0] == pytest.approx(0, abs=1e-6)
+    moved = _boxes((2, 1, 4, 5), (6, 2, 8, 4))
+    share, offset = misplacement(_gather(*moved, raised=raised))
+    assert offset == (-1, 0)
+    assert share == pytest.approx((4 + 2) * 2 / 12)  # so many pixels of the table are given for as many of the things
+    assert misplacement(_gather(placed[0], raised=raised))[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_boxes_at_the_edge_are_not_moved_round_it() -> None:
+    """What leaves the image on one side must not come in on the other."""
+    raised = _blob(0, 0, 5, 8)
+    share, offset = misplacement(_gather(*_boxes((4, 0, 8, 8)), raised=raised))
+    assert offset == (-2, 0)
+    assert share == pytest.approx(32 / 40)
+    raised = _blob(0, 0, 2, 8) | _blob(6, 0, 8, 8)
+    assert misplacement(_gather(*_boxes((0, 0, 2, 8)), raised=raised))[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_without_depth_or_boxes_nothing_is_misplaced() -> None:
+    assert misplacement(_gather(*_boxes((2, 1, 4, 5)))) == (0, (0, 0))
+    assert misplacement(_gather(Prompt(mask=_blob(2, 2, 6, 6)), raised=_blob(0, 0, 2, 2))) == (0, (0, 0))
 
 
 def test_fit_to_each_kind_of_prompt() -> None:

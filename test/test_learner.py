@@ -203,8 +203,10 @@ def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
     ("candidate", "frozen", "reason"),
     [
         (Judgement(0.80, 0.7, 9), 0.7, None),
-        (Judgement(0.795, 0.7, 9), 0.8, None),
-        (Judgement(0.795, 0.7, 9), 0.81, "below_frozen"),
+        (Judgement(0.795, 0.7, 9), 0.77, None),
+        (Judgement(0.795, 0.7, 9), 0.78, "below_frozen"),  # a better fit, but not by a tenth of the agreement that it cost
+        (Judgement(0.795, 1.0, 9), 0.8, None),
+        (Judgement(0.795, 1.0, 9), 0.81, "below_frozen"),
         (Judgement(0.70, 0.7, 9), 0.7, "worse_fit"),
         (Judgement(0.95, 0.1, 9), 0.7, "diverged"),
         (Judgement(0.95, 0.35, 9), 0.7, "diverged"),  # half of the last good one's agreement, but not two fifths of the frozen model's
@@ -246,7 +248,7 @@ def test_where_the_last_good_adapter_is_below_the_frozen_model_that_is_served_ag
     learner._judged = {}
     learner._frozen.clear()
     proposal = learner.propose()
-    assert proposal.reason == "below_frozen (0.700, frozen 0.800)"
+    assert proposal.reason == "below_frozen (0.700, frozen 0.800 and a lead of 0.000)"
     assert proposal.adapter is learner.adapter and proposal.adapter.version == before.version + 1
     assert not proposal.adapter.b.any() and not learner.low_rank[1].any()
     assert (learner.counters["restored: below_frozen"], len(learner.memory)) == (1, frames)

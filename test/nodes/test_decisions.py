@@ -111,6 +111,29 @@ def test_frames_that_nothing_is_learnt_from_are_told(node: AdapterNode, learner:
     assert "warning" not in node.state()
 
 
+def test_boxes_that_do_not_belong_to_the_depth_are_told_of(node: AdapterNode, learner: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each robot by itself: frames of another one, between, change nothing."""
+    monkeypatch.setattr(adapter_module, "MISPLACED_FRAMES", 2)
+
+    def learnt_from(robot: str, verdict: Verdict) -> dict[str, str]:
+        learner.verdict = verdict
+        node.worker = SimpleNamespace(source=f"{robot}/detections", run_calls=lambda: None, stopping=False)  # type: ignore[assignment]
+        assert learnt(node).reason == verdict.reason
+        node.worker = None
+        return node.state()
+
+    misplaced = Verdict(False, "misplaced_boxes", (-32.0, 19.4))
+    assert "warning" not in learnt_from("/a", misplaced)
+    assert "warning" not in learnt_from("/b", Verdict(True))
+    told = learnt_from("/a", misplaced)
+    assert "nothing is learnt from /a" in told["warning"]
+    assert told["boxes_off_by/a"] == "-32 19"
+    assert "/a" in learnt_from("/b", misplaced)["warning"]
+    assert node.diagnostics.counters()["frames_rejected.misplaced_boxes"] == 3
+    told = learnt_from("/a", Verdict(True))
+    assert not {"warning", "boxes_off_by/a"} & told.keys()
+
+
 def test_a_thread_that_is_left_behind_stops_and_has_no_successor(
     node: AdapterNode, learner: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

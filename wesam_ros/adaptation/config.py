@@ -56,9 +56,21 @@ class AdaptationConfig:
     )
     held_back: int = option(8, "every so many-th accepted frame of a source is not learnt from but judges candidates", minimum=2)
     least_side: float = option(8.0, "least side of a box, in pixels of the image, to be learnt from", minimum=0.0)
+    misplaced: float = option(
+        0.1,
+        "how much more of what rises from the surface a frame's boxes, all moved together, may hold elsewhere, as a share of it; above "
+        "that, boxes and depth do not belong together, and nothing is learnt from the frame",
+        minimum=0.0,
+    )
     publish_every: int = option(6, "steps between two candidate adapters", minimum=1)
     tolerance: float = option(
         0.01, "how much lower than the last good adapter's a candidate's mean fit on the held-back frames may be", minimum=0.0
+    )
+    lead: float = option(
+        0.1,
+        "how much higher than the frozen model's an adapter's mean fit must be if its masks had nothing in common with the anchor's, and "
+        "less in proportion: what training drives at is not the truth, and the more masks change, the more it has to show",
+        minimum=0.0,
     )
     patience: int = option(5, "refused candidates in a row after which training goes back to the last good adapter", minimum=1)
     judges: int = option(4, "held-back frames of a robot that are kept, the newest ones: they judge each candidate", minimum=1)

@@ -145,6 +145,31 @@ def prompt_fit(masks: Tensor, evidence: Evidence) -> Tensor:
     return torch.where(known.any(1), torch.minimum(fit, right.sum(1) / known.sum(1).clamp_min(1)), fit)
 
 
+def misplacement(evidence: Evidence) -> tuple[float, tuple[int, int]]:
+    """Whether a frame's boxes belong to its depth: how much better they would lie elsewhere, and where.
+
+    All boxes are moved together, by at most half of their usual side, to where they hold the most of what rises from the surface and the
+    least of the surface itself: the peak of a cross-correlation. A detector's own errors have no common direction; boxes of another camera
+    or another moment, and depth that is not registered to the image, have one.
+
+    Returns:
+        how many pixels more that is, as a share of all that rise, 0 without boxes or depth; and the way there, x y in pixels of the grid.
+    """
+    boxes = evidence.boxes[evidence.boxed]
+    raised = evidence.claims[evidence.boxed].any(0)
+    if not raised.any():
+        return 0.0, (0, 0)
+    height, width = raised.shape
+    reach = max(1, int((boxes[:, 2:] - boxes[:, :2]).amin(1).median()) // 2)
+    padded = (height + reach, width + reach)  # the transform goes round: what leaves on one side must not come in on the other
+    known, covered = raised.float() - evidence.surface.float(), box_pixels(boxes, (height, width)).any(0).float()
+    spectrum = torch.fft.rfft2(known, padded) * torch.fft.rfft2(covered, padded).conj()
+    held = torch.fft.irfft2(spectrum, padded).roll((reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+    best = int(held.argmax())
+    y, x = best // held.shape[1] - reach, best % held.shape[1] - reach
+    return float((held.max() - held[reach, reach]) / raised.sum()), (x, y)
+
+
 def _points(places: list[Float], labels: list[npt.NDArray[np.int64]]) -> tuple[Float, npt.NDArray[np.int64]]:
     """Padded (n, k, 2) places and (n, k) labels: each object's own points, then the positive ones of all others, which are not on it."""
     all_places, all_labels = [], []

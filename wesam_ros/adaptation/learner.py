@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import rough_boxes
+from wesam_ros.adaptation.evidence import misplacement, rough_boxes
 from wesam_ros.adaptation.guard import Comparison, Judgement, below_frozen, first_reason, judge, least_gain, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.step import StepResult, training_step
@@ -26,16 +26,22 @@ from wesam_ros.sam.prompts import Prompts
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
+MISPLACED = "misplaced_boxes"
+"""Why a frame is rejected whose boxes do not belong to its depth."""
 BANK = 64
 """Prototypes of earlier frames' objects that serve as negatives."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a frame was taken into the memory, and why not: "no_prompts", "small_objects", or "" if it was."""
+    """Whether a frame was taken into the memory, and why not: "no_prompts", "small_objects", "misplaced_boxes", or "" if it was.
+
+    `offset` is where misplaced boxes would lie better: x y in pixels of the image.
+    """
 
     accepted: bool
     reason: str = ""
+    offset: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -138,15 +144,20 @@ class Learner:
         if not large.any():
             return self._rejected("small_objects")
         prompts = prompts.select(np.flatnonzero(large))
-        support = self._support(frame, prompts, self.sam.prompt_encoder.mask_input_size[0])
+        grid_side = self.sam.prompt_encoder.mask_input_size[0]
+        kept = with_anchor(self.sam, frame, prompts, self._support(frame, prompts, grid_side), self.config.precision)
+        share, offset = misplacement(kept.evidence)
+        if share > self.config.misplaced:
+            scale = max(prompts.size) / grid_side
+            return self._rejected(MISPLACED, (offset[0] * scale, offset[1] * scale))
         self.memory.every, self.memory.judges = self.config.held_back, self.config.judges
-        self.memory.add(with_anchor(self.sam, frame, prompts, support, self.config.precision), source, robot)
+        self.memory.add(kept, source, robot)
         self.counters["accepted"] += 1
         return Verdict(True)
 
-    def _rejected(self, reason: str) -> Verdict:
+    def _rejected(self, reason: str, offset: tuple[float, float] = (0.0, 0.0)) -> Verdict:
         self.counters[f"rejected: {reason}"] += 1
-        return Verdict(False, reason)
+        return Verdict(False, reason, offset)
 
     def _support(self, frame: Frame, prompts: Prompts, low_res_side: int) -> Support | None:
         """What depth knows of the frame's support surface, on the decoder's grid; None where there is no depth, or no plane."""

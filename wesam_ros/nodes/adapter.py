@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.guard import Comparison
-from wesam_ros.adaptation.learner import Learner
+from wesam_ros.adaptation.learner import MISPLACED, Learner
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.nodes.frame_node import PAUSED, FrameNode, FrameRequest
@@ -45,6 +46,8 @@ STALE_STEPS = 200
 the price of a processor's core. They are about three for each frame of a full memory."""
 UNTRUSTED_STEPS = 50
 """So many steps in a row in which no object could be trusted are told of."""
+MISPLACED_FRAMES = 20
+"""So many frames in a row whose boxes do not belong to their depth are told of."""
 RESTORED = "restored: "
 """The learner's counters of goings back begin with it."""
 
@@ -66,6 +69,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
         self._paused = False
         self._pause_mark = path.with_name(path.name + PAUSED) if path is not None else None
         self._stale_steps = self._untrusted_steps = 0
+        self._misplaced: Counter[str] = Counter()  # frames in a row, of each robot
+        self._offset: dict[str, tuple[float, float]] = {}  # where the boxes of its last one would lie better, in pixels of the image
         self._last_refusal = ""
         self._judged: Comparison | None = None
         self._error = ""
@@ -126,8 +131,15 @@ class AdapterNode(FrameNode[AdapterParameters]):
             values["guard.agreement"] = f"{judged.candidate.agreement:.3f}"
         refused = str(self._files.refused or "")
         told = {"last_refusal": self._last_refusal, "refused_file": refused, "error": self._error}
+        for robot in sorted(each for each, frames in self._misplaced.items() if frames >= MISPLACED_FRAMES):
+            values[f"boxes_off_by{robot}"] = "{:.0f} {:.0f}".format(*self._offset[robot])
+            told["warning"] = told.get("warning", "") + (
+                f"nothing is learnt from {robot or '/'}: moved by the pixels in boxes_off_by{robot}, x y, its boxes would hold more of "
+                "what rises from the table; see whether depth is registered to the image, and the detector is of this camera and in time; "
+                "if it boxes only some of what stands there, raise adaptation.misplaced\n"
+            )
         if self._untrusted_steps >= UNTRUSTED_STEPS:
-            told["warning"] = (
+            told["warning"] = told.get("warning", "") + (
                 "nothing is learnt: in none of the last steps did a mask fit its box and the depth; see whether boxes, image and depth "
                 "belong together and depth is in its unit (16UC1 millimetres, 32FC1 metres)"
             )
@@ -172,6 +184,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         verdict = learner.observe(work.frame, work.request.prompts, source, robot)
         status.accepted, status.reason = verdict.accepted, verdict.reason
         self.diagnostics.count("frames_accepted" if verdict.accepted else f"frames_rejected.{verdict.reason}")
+        self._misplaced[robot], self._offset[robot] = self._misplaced[robot] + 1 if verdict.reason == MISPLACED else 0, verdict.offset
         if verdict.accepted:
             self._stale_steps = 0
         elif self._stale_steps >= STALE_STEPS:
