@@ -259,6 +259,29 @@ def test_where_the_last_good_adapter_is_below_the_frozen_model_that_is_served_ag
     assert learner.counters["restored: below_frozen"] == 1
 
 
+def test_the_newer_half_of_the_held_back_frames_speaks_for_itself(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of four frames are of another scene, where the adapters are worse than the frozen model; over all four they are better."""
+    learner, published = _learn(sam, _frames(12), config=replace(CONFIG, tolerance=0.01))
+    assert published and learner.step() is not None and learner.step() is not None
+    frames = list(learner.memory.held_back[""])
+    assert len(frames) == 4
+    changed = set(frames[2:])
+
+    def judged(_: Any, low_rank: Any, frame: Any, __: Any) -> Judgement:
+        trained = low_rank is not None and bool(low_rank[1].any())
+        return Judgement((0.7 if frame in changed else 0.95) if trained else 0.8, 0.9, 2)
+
+    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
+    learner._judged = {}
+    learner._frozen.clear()
+    proposal = learner.propose()
+    assert proposal.reason == "below_frozen (0.700, frozen 0.800 and a lead of 0.000) on the newest ones"
+    assert proposal.adapter is learner.adapter and not proposal.adapter.b.any()
+    changed.clear()
+    assert learner.step() is not None and learner.step() is not None
+    assert learner.propose().reason == "admitted"
+
+
 def test_no_robot_may_lose_what_another_gains(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the frames of both robots the candidate is better; on those of one it is worse, also than the frozen model."""
     learner = Learner(sam, replace(CONFIG, tolerance=0.01), 0)

@@ -50,11 +50,15 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the same held-back frames, of one robot, say of a candidate, of the last good adapter and of the frozen model."""
+    """What the same held-back frames, of one robot, say of a candidate, of the last good adapter and of the frozen model.
+
+    `newest` is what the newer half of them says alone: where the scene has changed, the older ones speak of another.
+    """
 
     candidate: Judgement
     good: Judgement
     frozen: Judgement
+    newest: Comparison | None = None
 
 
 def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
@@ -109,6 +113,17 @@ def below_frozen(adapted: Judgement, frozen: Judgement, config: AdaptationConfig
     return None
 
 
+def fallen(found: Comparison, config: AdaptationConfig) -> str | None:
+    """Why the last good adapter may not be served any more; None if it may."""
+    return below_frozen(found.good, found.frozen, config) or _on_newest(found, lambda each: below_frozen(each.good, each.frozen, config))
+
+
+def _on_newest(found: Comparison, against: Callable[[Comparison], str | None]) -> str | None:
+    """A reason that the newer half of the frames gives."""
+    reason = against(found.newest) if found.newest is not None else None
+    return f"{reason} on the newest ones" if reason is not None else None
+
+
 def objection(found: Comparison, config: AdaptationConfig) -> str | None:
     """Why a candidate may not replace the last good adapter; None if it may.
 
@@ -118,8 +133,9 @@ def objection(found: Comparison, config: AdaptationConfig) -> str | None:
     candidate, good, frozen = found.candidate, found.good, found.frozen
     if candidate.fit < good.fit - config.tolerance:
         return f"worse_fit ({candidate.fit:.3f} after {good.fit:.3f})"
-    if (reason := below_frozen(candidate, frozen, config)) is not None:
-        return reason
+    below = below_frozen(candidate, frozen, config) or _on_newest(found, lambda each: below_frozen(each.candidate, each.frozen, config))
+    if below is not None:
+        return below
     if candidate.agreement < config.divergence * max(good.agreement, frozen.agreement):
         return f"diverged ({candidate.agreement:.3f} after {good.agreement:.3f}, frozen {frozen.agreement:.3f})"
     if candidate.filled > MOST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from torch import Tensor
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import misplacement, rough_boxes
-from wesam_ros.adaptation.guard import Comparison, Judgement, below_frozen, first_reason, judge, least_gain, objection, together
+from wesam_ros.adaptation.guard import Comparison, Judgement, fallen, first_reason, judge, least_gain, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.step import StepResult, training_step
 from wesam_ros.adaptation.support import Support, find_support
@@ -208,11 +209,11 @@ class Learner:
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
-            fallen = first_reason(found, lambda each: below_frozen(each.good, each.frozen, self.config))
-            if fallen is not None:
+            withdrawn = first_reason(found, lambda each: fallen(each, self.config))
+            if withdrawn is not None:
                 self.counters["restored: below_frozen"] += 1
                 self._restore(self._untrained())
-                return Proposal(self._publish(*self.candidate), fallen, judged)
+                return Proposal(self._publish(*self.candidate), withdrawn, judged)
             if self._refused >= self.config.patience:
                 self.counters["restored: refused"] += 1
                 self._restore(self.adapter)
@@ -254,8 +255,12 @@ class Learner:
             if frame not in self._frozen:
                 self._frozen[frame] = judge(self.sam, None, frame, precision)
         self._judged = good
-        of_models = (candidate, good, self._frozen)
-        found = {robot: Comparison(*(together([of[frame] for frame in each]) for of in of_models)) for robot, each in newest.items()}
+
+        def compare(some: Sequence[KeptFrame]) -> Comparison:
+            of_candidate, of_good, of_frozen = (together([of[frame] for frame in some]) for of in (candidate, good, self._frozen))
+            return Comparison(of_candidate, of_good, of_frozen)
+
+        found = {robot: replace(compare(each), newest=compare(each[len(each) // 2 :])) for robot, each in newest.items()}
         return found, candidate
 
     def _untrained(self) -> Adapter:
