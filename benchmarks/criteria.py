@@ -4,7 +4,8 @@
 
 Per stream, adapters of different quality are snapshots of training that goes well, and of training under attack, without a guard. All are
 judged on frames that none of them has seen, with the detector's boxes; true IoU, from labels, is only what the criteria are held against.
-A row per stream; one that is in the file already is not run again.
+A row per stream; one that is in the file already is not run again. Printed are also how many of the adapters the guard would serve by these
+frames, with its lead and without one, and how many of those are worse than the frozen model.
 
 Spearman's rank correlation over adapters (means over the frames), and over frames (with the frozen model: would the criterion have told
 good frames from bad ones?). Seconds are per frame, beside the forward pass that the masks come from.
@@ -30,7 +31,7 @@ from torch import Tensor
 from wesam_ros.adaptation.anchor import with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import prompt_fit, rough_boxes
-from wesam_ros.adaptation.guard import known_fit
+from wesam_ros.adaptation.guard import Judgement, below_frozen, known_fit
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
@@ -51,6 +52,7 @@ COURSES = (("none", 1.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("camera
 """How training goes: the attack on its stream, and by what the learning rate is multiplied."""
 EDGE_TOLERANCE = 1.5
 """Pixels of the decoder's grid between a mask's outline and a depth edge."""
+POINT = 0.01
 LowRank = tuple[Tensor, Tensor]
 
 
@@ -130,7 +132,7 @@ class Judge:
 
 def snapshots(args: argparse.Namespace, source: str, attack: str, faster: float) -> list[LowRank]:
     """Adapters along one course of training that nothing guards."""
-    config = AdaptationConfig(lr=AdaptationConfig().lr * faster)
+    config = AdaptationConfig(lr=AdaptationConfig().lr * faster, misplaced=1e9)
     learner = Learner(load_sam(args.model, args.checkpoint), config, args.seed)
     frames = islice(stream(source, args.seed), args.frames)
     found = []
@@ -154,6 +156,24 @@ def correlations(rows: list[dict[str, float]]) -> dict[str, float | None]:
         table[name] = round(float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic), 3) if varied else None
     del table["iou"]
     return table
+
+
+def let_through(adapters: list[dict[str, float]], lead: float) -> str:
+    """What the guard would serve of adapters rather than the first one, the frozen model, by these frames and with this lead."""
+    config = AdaptationConfig(lead=lead)
+    frozen, *rest = (Judgement(each["fit"], each["agreement with the anchor"], 1) for each in adapters)
+    lost = [adapters[0]["iou"] - each["iou"] for each in adapters[1:]]
+    served = [
+        each
+        for judged, each in zip(rest, lost, strict=True)
+        if below_frozen(judged, frozen, config) is None and judged.agreement >= config.divergence * frozen.agreement
+    ]
+    losing, worst = sum(each > POINT for each in served), -100 * max(served, default=0.0)
+    gaining = sum(each < -POINT for each in lost) - sum(each < -POINT for each in served)
+    return (
+        f"with a lead of {lead:g}: {len(served)} of {len(lost)} served, {losing} of which lose more than a point of IoU (the worst "
+        f"{worst:+.1f}); {len(lost) - len(served)} refused, {gaining} of which gain more than one"
+    )
 
 
 def measure(args: argparse.Namespace, source: str) -> dict[str, Any]:
@@ -198,13 +218,16 @@ def main() -> None:
     for source in args.sources:
         key = {"source": source, "seed": args.seed, "frames": args.frames, "every": args.every, "judged": args.judged}
         key |= {"steps_per_frame": args.steps_per_frame, "model": args.model}
-        if any(key.items() <= row.items() for row in rows):
-            continue
-        rows.append({**key, **measure(args, source)})
-        write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+        known = [row for row in rows if key.items() <= row.items()]
+        if not known:
+            rows.append({**key, **measure(args, source)})
+            write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+        row = known[0] if known else rows[-1]
+        for lead in (0.0, AdaptationConfig().lead):
+            print(f"{source}, {let_through(row['adapters'], lead)}")
         for over in ("over_adapters", "over_frames"):
-            print(f"{source}, {over.replace('_', ' ')}: " + ", ".join(f"{name} {value}" for name, value in rows[-1][over].items()))
-        print(f"{source}, seconds: {rows[-1]['seconds']}")
+            print(f"{source}, {over.replace('_', ' ')}: " + ", ".join(f"{name} {value}" for name, value in row[over].items()))
+        print(f"{source}, seconds: {row['seconds']}")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,15 @@ def test_boxes_that_would_all_lie_better_elsewhere() -> None:
     assert misplacement(_gather(placed[0], raised=raised))[0] == pytest.approx(0, abs=1e-6)
 
 
+def test_boxes_that_would_only_leave_their_things_for_others_are_where_they_belong() -> None:
+    """A thing that has three rows of its box's four, or one, and beside it one without a box that would fill it."""
+    box, other = _boxes((0, 2, 4, 6)), _blob(4, 2, 8, 6)
+    assert misplacement(_gather(*box, raised=other | _blob(0, 2, 4, 5))) == (0, (0, 0))
+    share, offset = misplacement(_gather(*box, raised=other | _blob(0, 2, 4, 3)))
+    assert offset == (2, 0)
+    assert share == pytest.approx(12 / 20)
+
+
 def test_boxes_at_the_edge_are_not_moved_round_it() -> None:
     """What leaves the image on one side must not come in on the other."""
     raised = _blob(0, 0, 5, 8)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wesam_ros.adaptation.losses import logits_at
 from wesam_ros.adaptation.regions import box_fit, box_pixels
@@ -150,7 +151,8 @@ def misplacement(evidence: Evidence) -> tuple[float, tuple[int, int]]:
 
     All boxes are moved together, by at most half of their usual side, to where they hold the most of what rises from the surface and the
     least of the surface itself: the peak of a cross-correlation. A detector's own errors have no common direction; boxes of another camera
-    or another moment, and depth that is not registered to the image, have one.
+    or another moment, and depth that is not registered to the image, have one. Boxes that would give up half as much of what rises as they
+    would gain are where they belong: they only leave their things for others, which the detector does not box.
 
     Returns:
         how many pixels more that is, as a share of all that rise, 0 without boxes or depth; and the way there, x y in pixels of the grid.
@@ -161,13 +163,17 @@ def misplacement(evidence: Evidence) -> tuple[float, tuple[int, int]]:
         return 0.0, (0, 0)
     height, width = raised.shape
     reach = max(1, int((boxes[:, 2:] - boxes[:, :2]).amin(1).median()) // 2)
-    padded = (height + reach, width + reach)  # the transform goes round: what leaves on one side must not come in on the other
-    known, covered = raised.float() - evidence.surface.float(), box_pixels(boxes, (height, width)).any(0).float()
-    spectrum = torch.fft.rfft2(known, padded) * torch.fft.rfft2(covered, padded).conj()
+    padded = (height + reach, width + reach)  # what leaves on one side must not come in on the other
+    known, covered = raised.float() - evidence.surface.float(), box_pixels(boxes, (height, width)).any(0)
+    spectrum = torch.fft.rfft2(known, padded) * torch.fft.rfft2(covered.float(), padded).conj()
     held = torch.fft.irfft2(spectrum, padded).roll((reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
     best = int(held.argmax())
     y, x = best // held.shape[1] - reach, best % held.shape[1] - reach
-    return float((held.max() - held[reach, reach]) / raised.sum()), (x, y)
+    gained = held.max() - held[reach, reach]
+    moved = functional.pad(covered, (0, reach, 0, reach)).roll((y, x), (0, 1))[:height, :width]
+    if (raised & covered & ~moved).sum() > gained / 2:
+        return 0.0, (0, 0)
+    return float(gained / raised.sum()), (x, y)
 
 
 def _points(places: list[Float], labels: list[npt.NDArray[np.int64]]) -> tuple[Float, npt.NDArray[np.int64]]:
