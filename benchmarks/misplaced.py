@@ -1,0 +1,89 @@
+"""How often frames are rejected because their boxes do not belong to their depth: where they do, and where they do not.
+
+    python benchmarks/misplaced.py demo/tabletop.mcap sim:dim sim:clutter osd:FOLDER --json out/misplaced.json
+
+A row per stream, attack, and share of the things that the detector boxes: a detector of cups alone leaves most of a table without a box.
+Boxes are a simulated detector's, with its errors; labels serve for nothing else. No model is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.evidence import gather, misplacement, rough_boxes
+from wesam_ros.adaptation.support import find_support
+from wesam_ros.data.detector import simulate_detections
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.osd import read_osd
+from wesam_ros.evaluation.attacks import ATTACKS
+from wesam_ros.sam.checkpoints import load_sam
+from wesam_ros.sam.lora import write_atomically
+
+sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
+from attacks import prompts_of, stream
+
+CASES = (("none", 1.0), ("none", 1 / 3), ("none", 0.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("depth shifted", 1.0))
+"""An attack, and the share of the boxes that are kept; one of each frame at least."""
+
+
+def frames_of(source: str, args: argparse.Namespace) -> Iterator[Frame]:
+    """Labelled frames with detections: every so many-th of a stream, or all of OSD, where each frame is another scene."""
+    if source.startswith("osd:"):
+        rng = np.random.default_rng(args.seed)
+        scenes = read_osd(Path(source.removeprefix("osd:")).expanduser())
+        yield from (replace(each, detections=simulate_detections(each.labels, rng)) for each in scenes if each.labels is not None)
+    else:
+        yield from islice(stream(source, args.seed), 0, args.frames * args.every, args.every)
+
+
+def shares(frames: list[Frame], attack: str, boxed: float, sizes: tuple[int, int], rng: np.random.Generator) -> list[float]:
+    """How much better the boxes of each frame that has some, and a support surface, would lie elsewhere."""
+    found = []
+    for frame in ATTACKS[attack](frames, range(len(frames)), rng):
+        prompts = prompts_of(frame)
+        if not len(prompts) or frame.depth is None or frame.camera is None:
+            continue
+        kept = rng.choice(len(prompts), max(1, round(boxed * len(prompts))), replace=False)
+        prompts = prompts.select(np.sort(kept))
+        support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), sizes[1], rng)
+        if support is not None:
+            found.append(misplacement(gather(prompts, support, *sizes))[0])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+", help="labelled recordings, sim:DOMAIN, osd:FOLDER")
+    parser.add_argument("--frames", type=int, default=48, help="of a stream (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=7, help="every so many-th frame of it (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=Path("out/misplaced.json"), help="file to write the rows to (default: %(default)s)")
+    args = parser.parse_args()
+    sam, limit = load_sam("tiny"), AdaptationConfig().misplaced
+    sizes = (sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0])
+    rows: list[dict[str, Any]] = []
+    for source in args.sources:
+        frames = list(frames_of(source, args))
+        for attack, boxed in CASES:
+            found = np.array(shares(frames, attack, boxed, sizes, np.random.default_rng(args.seed)))
+            name = source.split(":")[0] if source.startswith("osd:") else source
+            row = {"source": name, "attack": attack, "boxed": round(boxed, 2), "seed": args.seed, "frames": len(found), "limit": limit}
+            row |= {"rejected": round(float((found > limit).mean()), 3)}
+            row |= {f"p{each}": round(float(np.percentile(found, each)), 3) for each in (5, 50, 95)}
+            rows.append(row)
+            print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
