@@ -31,11 +31,11 @@ from torch import Tensor
 from wesam_ros.adaptation.anchor import with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import prompt_fit, rough_boxes
-from wesam_ros.adaptation.guard import Judgement, below_frozen, known_fit
+from wesam_ros.adaptation.guard import Judgement, below_frozen, fit, judging
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import Opinion, opinions
+from wesam_ros.adaptation.step import Opinion, opinions, witnessed
 from wesam_ros.adaptation.support import find_support
 from wesam_ros.adaptation.views import strong_view
 from wesam_ros.data.frames import Frame
@@ -74,6 +74,15 @@ def depth_edges(masks: Tensor, frame: KeptFrame) -> float:
     return float(np.mean(shares))
 
 
+def known_pixels(masks: Tensor, frame: KeptFrame) -> Tensor:
+    """IoU (n,) of masks with their objects over the pixels that depth and boxes know: what rises in one box only is on the object; surface
+    and what is beyond the box are not. It was the guard's criterion, and is blind to what happens elsewhere."""
+    inside, surface = witnessed(frame.evidence)
+    union = (inside | (masks & (surface | ~frame.evidence.reach))).sum((1, 2))
+    overlap = (masks & inside).sum((1, 2)) / union.clamp_min(1)
+    return torch.where(inside.flatten(1).any(1), overlap, prompt_fit(masks, frame.evidence))
+
+
 class Judge:
     """Criteria and true IoU of adapters on frames that were not learnt from."""
 
@@ -104,13 +113,15 @@ class Judge:
         """Each criterion of an adapter on one frame, and "iou", the truth."""
         frame, kept = self.frames[index]
         weak = self._timed("forward pass", lambda: self._view(low_rank, kept, kept.pixels))
-        masks = weak.logits > 0
+        masks, counted = weak.logits > 0, judging(kept, AdaptationConfig())
+        counted = counted if counted.any() else torch.ones_like(counted)
         rng = np.random.default_rng(index)  # the same strong view for every adapter
         values = {
-            "fit": self._timed("fit", lambda: float(known_fit(masks, kept).mean())),
+            "fit": self._timed("fit", lambda: float(fit(masks, kept)[counted].mean())),
+            "known pixels": self._timed("known pixels", lambda: float(known_pixels(masks, kept)[counted].mean())),
             "box fit": self._timed("box fit", lambda: float(prompt_fit(masks, kept.evidence).mean())),
             "agreement with the anchor": self._timed(
-                "agreement with the anchor", lambda: float(hard_iou(masks, kept.anchor_logits > 0).mean())
+                "agreement with the anchor", lambda: float(hard_iou(masks, kept.anchor_logits > 0)[counted].mean())
             ),
             "predicted IoU": self._timed("predicted IoU", lambda: float(weak.scores.mean())),
             "stability": self._timed(

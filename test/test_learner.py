@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from wesam_ros.adaptation.anchor import with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.guard import Comparison, Judgement, fills_box, objection
+from wesam_ros.adaptation.guard import Comparison, Judgement, fills_box, judge, judging, objection
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.memory import FrameMemory
+from wesam_ros.adaptation.support import Support
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Adapter, Prompt, Prompts, base_hash
 
@@ -173,6 +175,31 @@ def test_frames_of_each_source_are_held_back_where_they_take_turns() -> None:
         memory.add(marks[0], source="a/detections", robot="a")
     held: dict[str, list[Any]] = {robot: list(each) for robot, each in memory.held_back.items()}
     assert held == {"a": [marks[0]] * 6, "b": [(turn, "b") for turn in (3, 7, 11)]}
+
+
+def test_a_frame_with_nothing_to_judge_by_leaves_its_turn_to_the_next() -> None:
+    memory = FrameMemory(capacity=100, held_back_every=3, rng=np.random.default_rng(0))
+    places: list[Any] = list(range(9))
+    learnt = [memory.add(each, may_judge=each not in (2, 3)) for each in places]
+    assert [each for each, learnable in zip(places, learnt, strict=True) if not learnable] == [4, 7]
+    assert list(memory.held_back[""]) == [4, 7]
+
+
+def test_false_boxes_do_not_judge(sam: Any) -> None:
+    """A box of table alone, to depth, beside one with a thing that fills it: an adapter is judged by the latter."""
+    frame, _ = _frames(1)[0]
+    thing, table = [10, 15, 40, 45], [45, 5, 75, 30]
+    raised = np.zeros((128, 128), bool)
+    raised[24:72, 16:64] = True  # the decoder's grid has 128 pixels for the image's 80
+    for boxes, judged in (([thing, table], [True, False]), ([table], [False])):
+        prompts = Prompts.from_boxes(np.array(boxes, np.float32), SIZE)
+        kept = with_anchor(sam, frame, prompts, Support(~raised, raised), "float32")
+        assert judging(kept, AdaptationConfig()).tolist() == judged
+    kept = with_anchor(sam, frame, Prompts.from_boxes(np.array([thing, table], np.float32), SIZE), Support(~raised, raised), "float32")
+    alone = with_anchor(sam, frame, Prompts.from_boxes(np.array([thing], np.float32), SIZE), Support(~raised, raised), "float32")
+    assert judge(sam, None, kept, AdaptationConfig(precision="float32")).objects == 1
+    fits = [judge(sam, None, each, AdaptationConfig(precision="float32")).fit for each in (kept, alone)]
+    assert fits[0] == pytest.approx(fits[1], abs=1e-4)
 
 
 def test_no_more_frames_are_held_back_than_judge() -> None:

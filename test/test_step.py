@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import gather
-from wesam_ros.adaptation.guard import known_fit
+from wesam_ros.adaptation.guard import fit
 from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.step import Opinion, corrected, gate, gradients_from, loss_terms
 from wesam_ros.adaptation.support import Support
@@ -61,17 +62,32 @@ def test_without_depth_masks_are_only_cut_to_boxes_and_kept_apart() -> None:
     ("rows", "depth", "expected"),
     [
         ((3, 6), True, 1.0),
-        ((3, 4), True, 1 / 3),  # 3 of the 9 pixels that rise in the first box alone
-        ((2, 6), True, 9 / 14),  # a row of 5 pixels of the table as well
+        ((3, 4), True, 1 / 3),  # one of three rows that rise
+        ((2, 6), True, 15 / 20),  # a row of the table as well
         ((8, 8), True, 0.0),
         ((2, 4), False, 0.5),  # half of the box
     ],
 )
-def test_known_fit(rows: tuple[int, int], depth: bool, expected: float) -> None:
+def test_fit(rows: tuple[int, int], depth: bool, expected: float) -> None:
     frame = _frame(torch.zeros(2, 8, 8), depth)
     masks = torch.zeros(2, 8, 8, dtype=torch.bool)
     masks[0, rows[0] : rows[1], :5] = True
-    assert known_fit(masks, frame)[0].item() == pytest.approx(expected)
+    assert fit(masks, frame)[0].item() == pytest.approx(expected)
+
+
+def test_where_depth_knows_nothing_the_anchor_is_what_a_mask_has_to_fit() -> None:
+    """Row 3 rises, row 5 is table, and row 4 is neither: the anchor has it on the object."""
+    raised, surface = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+    raised[3], surface[5] = True, True
+    prompts = Prompts.from_boxes(BOXES[:1], (8, 8))
+    logits, masks = torch.full((1, 8, 8), -1.0), torch.zeros(1, 8, 8, dtype=torch.bool)
+    logits[0, 4:6, :5] = 1.0  # the anchor misses what rises, and has some of the table
+    frame = replace(_frame(logits, prompts=prompts), evidence=gather(prompts, Support(surface, raised), 32, 8))
+    assert fit(logits > 0, frame).item() == pytest.approx(5 / 15)
+    for rows, expected in (((3, 5), 1.0), ((3, 4), 0.5), ((3, 6), 10 / 15)):
+        masks[:] = False
+        masks[0, rows[0] : rows[1], :5] = True
+        assert fit(masks, frame).item() == pytest.approx(expected)
 
 
 def test_a_false_box_teaches_nothing() -> None:

@@ -45,7 +45,7 @@ def robots(graph: Any, random_tiny: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("fleet")
     shared = {"checkpoint": random_tiny, "torch_threads": 1}
     learning = {"namespaces": "/robot1, /robot2", "steps_per_frame": 1, "adaptation.publish_every": 1}
-    learning |= {"adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0}
+    learning |= {"adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0, "adaptation.fit": 0.0}
     processes = []
     try:
         for name in ("robot1", "robot2"):

@@ -22,7 +22,7 @@ from wesam_ros.sam import Adapter, base_hash
 def test_segmenters_do_not_keep_what_is_lost(graph: Any, random_tiny: Path, tmp_path: Path) -> None:
     """They have a version that the new process knows nothing of; it would count its own from there unseen."""
     parameters = {"checkpoint": random_tiny, "torch_threads": 1, "steps_per_frame": 1, "adaptation.publish_every": 1}
-    parameters |= {"adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0}
+    parameters |= {"adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0, "adaptation.fit": 0.0}
 
     def start(log: str) -> NodeProcess:
         before = graph.listeners("/detections")

@@ -15,7 +15,7 @@ from wesam_ros.adaptation.evidence import prompt_fit
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.regions import box_pixels
-from wesam_ros.adaptation.step import autocast, witnessed
+from wesam_ros.adaptation.step import autocast, corrected, gate, witnessed
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize
@@ -34,8 +34,8 @@ class Judgement:
     """What held-back frames say of one adapter, as means over their objects.
 
     Attributes:
-        fit: IoU of mask and object over the pixels that are known: those that rise in its box alone are on it, those of the support surface
-            or beyond the box are not. Where depth knows nothing of an object, IoU of the mask's own box with the prompted box.
+        fit: IoU with the anchor's mask as the measurements correct it: what depth and prompts know counts, and elsewhere the anchor's word,
+            so that changes that nothing speaks for cost. Where depth knows nothing of an object, how well the mask fits its prompt.
         agreement: IoU with the anchor's mask: what a collapse to speckles lowers.
         objects: how many objects were judged.
         filled: share of masks that fill their box where the anchor's does not: a collapse that fits every box, and that agrees with masks
@@ -61,27 +61,36 @@ class Comparison:
     newest: Comparison | None = None
 
 
-def known_fit(masks: Tensor, frame: KeptFrame) -> Tensor:
+def fit(masks: Tensor, frame: KeptFrame) -> Tensor:
     """How well masks (n, h, w) bool of all objects of a frame fit what is known of them, (n,) in [0, 1]; see Judgement."""
-    evidence = frame.evidence
-    inside, surface = witnessed(evidence)
-    overlap = (masks & inside).sum((1, 2))
-    union = (inside | (masks & (surface | ~evidence.reach))).sum((1, 2))
-    return torch.where(inside.flatten(1).any(1), overlap / union.clamp_min(1), prompt_fit(masks, evidence))
+    known, _ = witnessed(frame.evidence)
+    reference = corrected(frame.anchor_logits, frame.evidence) > 0
+    return torch.where(known.flatten(1).any(1), hard_iou(masks, reference), prompt_fit(masks, frame.evidence))
+
+
+def judging(frame: KeptFrame, config: AdaptationConfig) -> Tensor:
+    """(n,) bool: by which of a frame's objects an adapter is judged: those whose prompts the frozen model's masks fit, as far as the
+    measurements allow, and those that depth knows nothing of. In a box that is false or misplaced the worst mask may fit best."""
+    return gate(frame.anchor_logits, frame, torch.arange(len(frame.prompts)), config).measured
 
 
 @torch.inference_mode()
-def judge(sam: Sam, low_rank: tuple[Tensor, Tensor] | None, frame: KeptFrame, precision: str) -> Judgement:
-    """Judges an adapter's stacked tensors, or None for the frozen model, on a frame that was not learnt from."""
+def judge(sam: Sam, low_rank: tuple[Tensor, Tensor] | None, frame: KeptFrame, config: AdaptationConfig) -> Judgement:
+    """Judges an adapter's stacked tensors, or None for the frozen model, on a frame that was not learnt from.
+
+    By its objects as `judging` has them, or by all if `config.fit` has been raised since, so that none is left.
+    """
     pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
-    with autocast(sam, precision):
+    with autocast(sam, config.precision):
         logits, _ = decode_together(sam, embed_images(sam, normalize(pixels, sam.image_encoder.img_size), low_rank), frame.prompts)
     masks, anchor = logits > 0, frame.anchor_logits > 0
+    counted = judging(frame, config)
+    counted = counted if counted.any() else torch.ones_like(counted)
     return Judgement(
-        fit=float(known_fit(masks, frame).mean()),
-        agreement=float(hard_iou(masks, anchor).mean()),
-        objects=len(masks),
-        filled=float(fills_box(masks, anchor, frame.evidence.boxes).float().mean()),
+        fit=float(fit(masks, frame)[counted].mean()),
+        agreement=float(hard_iou(masks, anchor)[counted].mean()),
+        objects=int(counted.sum()),
+        filled=float(fills_box(masks, anchor, frame.evidence.boxes)[counted].float().mean()),
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import misplacement, rough_boxes
-from wesam_ros.adaptation.guard import Comparison, Judgement, fallen, first_reason, judge, least_gain, objection, together
+from wesam_ros.adaptation.guard import Comparison, Judgement, fallen, first_reason, judge, judging, least_gain, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.step import StepResult, training_step
 from wesam_ros.adaptation.support import Support, find_support
@@ -60,7 +60,10 @@ class Proposal:
 
 
 class Learner:
-    """Adapts a model to a stream of frames with prompts, without labels. Deterministic for a seed, on one thread of a CPU bit for bit."""
+    """Adapts a model to a stream of frames with prompts, without labels.
+
+    Deterministic for a seed, in float32 on one thread of a CPU bit for bit.
+    """
 
     def __init__(self, sam: Sam, config: AdaptationConfig, seed: int, adapter: Adapter | None = None) -> None:
         """Starts from `adapter`, or from an untrained one.
@@ -152,7 +155,7 @@ class Learner:
             scale = max(prompts.size) / grid_side
             return self._rejected(MISPLACED, (offset[0] * scale, offset[1] * scale))
         self.memory.every, self.memory.judges = self.config.held_back, self.config.judges
-        self.memory.add(kept, source, robot)
+        self.memory.add(kept, source, robot, may_judge=bool(judging(kept, self.config).any()))
         self.counters["accepted"] += 1
         return Verdict(True)
 
@@ -248,12 +251,12 @@ class Learner:
         and each of the frames alone."""
         newest = {robot: list(each)[-self.config.judges :] for robot, each in self.memory.held_back.items()}
         frames = [frame for each in newest.values() for frame in each]
-        last, precision = self._on_device(self.adapter), self.config.precision
-        good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, precision) for frame in frames}
-        candidate = {frame: judge(self.sam, low_rank, frame, precision) for frame in frames}
+        last = self._on_device(self.adapter)
+        good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, self.config) for frame in frames}
+        candidate = {frame: judge(self.sam, low_rank, frame, self.config) for frame in frames}
         for frame in frames:
             if frame not in self._frozen:
-                self._frozen[frame] = judge(self.sam, None, frame, precision)
+                self._frozen[frame] = judge(self.sam, None, frame, self.config)
         self._judged = good
 
         def compare(some: Sequence[KeptFrame]) -> Comparison:

@@ -66,17 +66,20 @@ class FrameMemory:
         self.held_back: dict[str, deque[KeptFrame]] = {}  # of each robot
         self.newest: KeptFrame | None = None
         self.answers: WeakKeyDictionary[KeptFrame, Answer] = WeakKeyDictionary()
-        self.seen: Counter[str] = Counter()  # frames of each source
+        self.seen: Counter[str] = Counter()  # frames of each source since the last one that was held back
         self.learnable = 0  # frames that were to be learnt from
 
-    def add(self, frame: KeptFrame, source: str = "", robot: str = "") -> bool:
+    def add(self, frame: KeptFrame, source: str = "", robot: str = "", may_judge: bool = True) -> bool:
         """Keeps a frame; True if it is to be learnt from, False if it is held back.
+
+        Where it is a frame's turn, but there is nothing in it to judge by, it is the next one's.
 
         Each source, such as a robot's detections, is counted by itself: where several take turns, every so many-th frame of all may always
         be of the same one. Each robot has held-back frames of its own: where another sends more, or alone, it is judged on them still.
         """
         self.seen[source] += 1
-        if self.seen[source] % self.every == 0:
+        if may_judge and self.seen[source] >= self.every:
+            self.seen[source] = 0
             held_back = self.held_back.setdefault(robot, deque())
             held_back.append(frame)
             while len(held_back) > self.judges:

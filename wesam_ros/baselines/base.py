@@ -56,7 +56,10 @@ class Views:
 
 
 class Baseline(ABC):
-    """A method that trains a LoRA adapter on frames with prompts. Deterministic for a seed, on one thread of a CPU bit for bit."""
+    """A method that trains a LoRA adapter on frames with prompts.
+
+    Deterministic for a seed, in float32 on one thread of a CPU bit for bit.
+    """
 
     lr: ClassVar[float] = 1e-4
     """WeSAM's paper adapts with Adam at this rate. Methods that gained more at another on development tables have that (docs/method.md)."""
