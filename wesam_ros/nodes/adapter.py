@@ -131,7 +131,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
             values["guard.agreement"] = f"{judged.candidate.agreement:.3f}"
         refused = str(self._files.refused or "")
         told = {"last_refusal": self._last_refusal, "refused_file": refused, "error": self._error}
-        for robot in sorted(each for each, frames in self._misplaced.items() if frames >= MISPLACED_FRAMES):
+        for robot in sorted(each for each, frames in dict(self._misplaced).items() if frames >= MISPLACED_FRAMES):  # the worker adds to it
             values[f"boxes_off_by{robot}"] = "{:.0f} {:.0f}".format(*self._offset[robot])
             told["warning"] = told.get("warning", "") + (
                 f"nothing is learnt from {robot or '/'}: moved by the pixels in boxes_off_by{robot}, x y, its boxes would hold more of "
