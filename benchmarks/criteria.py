@@ -143,7 +143,7 @@ class Judge:
 
 def snapshots(args: argparse.Namespace, source: str, attack: str, faster: float) -> list[LowRank]:
     """Adapters along one course of training that nothing guards."""
-    config = AdaptationConfig(lr=AdaptationConfig().lr * faster, misplaced=1e9)
+    config = AdaptationConfig(lr=AdaptationConfig().lr * faster, misplaced=1e9)  # shifted boxes are to do harm here
     learner = Learner(load_sam(args.model, args.checkpoint), config, args.seed)
     frames = islice(stream(source, args.seed), args.frames)
     found = []

@@ -128,7 +128,7 @@ def test_learning_survives(sam: Any, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "back"), [("none", 0), ("shifted boxes", -1), ("depth shifted", 1)])
 def test_nothing_is_learnt_where_boxes_and_depth_do_not_belong_together(sam: Any, name: str, back: int) -> None:
-    """And the learner says by how much the boxes are off, as nearly as its grid of 64 pixels for 320 can tell."""
+    """And the learner says by how much the boxes are off, as nearly as its grid of 128 pixels for 320 can tell."""
     large = []
     for frame in stream(1):
         planes = {field: np.kron(getattr(frame, field), np.ones((4, 4), getattr(frame, field).dtype)) for field in ("depth", "labels")}
