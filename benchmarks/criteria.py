@@ -30,7 +30,7 @@ from torch import Tensor
 
 from wesam_ros.adaptation.anchor import with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import prompt_fit, rough_boxes
+from wesam_ros.adaptation.evidence import gather, prompt_fit, rough_boxes
 from wesam_ros.adaptation.guard import Judgement, below_frozen, fit, judging
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.losses import hard_iou
@@ -89,7 +89,7 @@ class Judge:
     def __init__(self, sam: Any, frames: list[Frame]) -> None:
         self.sam, self.seconds = sam, dict[str, list[float]]()
         self.frames: list[tuple[Frame, KeptFrame]] = []
-        rng, grid = np.random.default_rng(0), sam.prompt_encoder.mask_input_size[0]
+        rng, side, grid = np.random.default_rng(0), sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
         for frame in frames:
             prompts = prompts_of(frame)
             if not len(prompts):
@@ -97,7 +97,7 @@ class Judge:
             support = None
             if frame.depth is not None and frame.camera is not None:
                 support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
-            self.frames.append((frame, with_anchor(sam, frame, prompts, support, "float32")))
+            self.frames.append((frame, with_anchor(sam, frame, prompts, gather(prompts, support, side, grid), "float32")))
 
     def _timed(self, name: str, function: Callable[[], Any]) -> Any:
         began = time.perf_counter()

@@ -11,9 +11,10 @@ import torch
 
 from wesam_ros.adaptation.anchor import with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.evidence import gather
 from wesam_ros.adaptation.guard import Comparison, Judgement, fills_box, judge, judging, objection
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.adaptation.memory import FrameMemory
+from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.support import Support
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Adapter, Prompt, Prompts, base_hash
@@ -191,15 +192,33 @@ def test_false_boxes_do_not_judge(sam: Any) -> None:
     thing, table = [10, 15, 40, 45], [45, 5, 75, 30]
     raised = np.zeros((128, 128), bool)
     raised[24:72, 16:64] = True  # the decoder's grid has 128 pixels for the image's 80
-    for boxes, judged in (([thing, table], [True, False]), ([table], [False])):
+
+    def keep(*boxes: list[int]) -> KeptFrame:
         prompts = Prompts.from_boxes(np.array(boxes, np.float32), SIZE)
-        kept = with_anchor(sam, frame, prompts, Support(~raised, raised), "float32")
-        assert judging(kept, AdaptationConfig()).tolist() == judged
-    kept = with_anchor(sam, frame, Prompts.from_boxes(np.array([thing, table], np.float32), SIZE), Support(~raised, raised), "float32")
-    alone = with_anchor(sam, frame, Prompts.from_boxes(np.array([thing], np.float32), SIZE), Support(~raised, raised), "float32")
-    assert judge(sam, None, kept, AdaptationConfig(precision="float32")).objects == 1
-    fits = [judge(sam, None, each, AdaptationConfig(precision="float32")).fit for each in (kept, alone)]
+        return with_anchor(sam, frame, prompts, gather(prompts, Support(~raised, raised), sam.image_encoder.img_size, 128), "float32")
+
+    both, alone = keep(thing, table), keep(thing)
+    assert judging(both, AdaptationConfig()).tolist() == [True, False]
+    assert judging(keep(table), AdaptationConfig()).tolist() == [False]
+    assert judge(sam, None, both, AdaptationConfig(precision="float32")).objects == 1
+    fits = [judge(sam, None, each, AdaptationConfig(precision="float32")).fit for each in (both, alone)]
     assert fits[0] == pytest.approx(fits[1], abs=1e-4)
+
+
+def test_a_frame_whose_boxes_belong_elsewhere_costs_no_forward_pass(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, _ = _frames(1)[0]
+    boxes = np.array([[10, 15, 30, 35], [45, 20, 65, 40]], np.float32)
+    raised = np.zeros((128, 128), bool)
+    for x0, y0, x1, y1 in (boxes * 1.6).astype(int):  # the decoder's grid has 128 pixels for the image's 80
+        raised[y0:y1, x0:x1] = True
+    learner = Learner(sam, CONFIG, 0)
+    monkeypatch.setattr(learner, "_support", lambda *_: Support(~raised, raised))
+    assert learner.observe(frame, Prompts.from_boxes(boxes, SIZE)).accepted
+    monkeypatch.setattr("wesam_ros.adaptation.learner.with_anchor", None)
+    verdict = learner.observe(frame, Prompts.from_boxes(boxes + np.array([5, -5, 5, -5], np.float32), SIZE))
+    assert (verdict.accepted, verdict.reason) == (False, "misplaced_boxes")
+    assert verdict.offset == pytest.approx((-5, 5), abs=1)
+    assert learner.counters["rejected: misplaced_boxes"] == len(learner.memory) == 1
 
 
 def test_no_more_frames_are_held_back_than_judge() -> None:

@@ -9,11 +9,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from wesam_ros.adaptation.evidence import gather, rough_boxes
+from wesam_ros.adaptation.evidence import Evidence, rough_boxes
 from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.memory import KeptFrame
 from wesam_ros.adaptation.step import autocast, valid_region
-from wesam_ros.adaptation.support import Support
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.predictor import embed_images
@@ -32,14 +31,14 @@ def large_enough(prompts: Prompts, least_side: float) -> npt.NDArray[np.bool_]:
 
 
 @torch.inference_mode()
-def with_anchor(sam: Sam, frame: Frame, prompts: Prompts, support: Support | None, precision: str) -> KeptFrame:
+def with_anchor(sam: Sam, frame: Frame, prompts: Prompts, evidence: Evidence, precision: str) -> KeptFrame:
     """The frame as the memory keeps it, with the frozen model's masks and prototypes.
 
     Args:
         sam: the frozen model.
         frame: its image is used, its labels never are.
         prompts: of n >= 1 objects, in pixels of the image.
-        support: what depth says of the frame; None without.
+        evidence: of these prompts, and of depth where there is some.
         precision: as in AdaptationConfig.
     """
     side, low_res_side = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
@@ -49,7 +48,7 @@ def with_anchor(sam: Sam, frame: Frame, prompts: Prompts, support: Support | Non
         embedding = embed_images(sam, normalize(batch, side))
         logits, _ = decode_together(sam, embedding, prompts)
     embedding = embedding.float()
-    evidence = gather(prompts, support, side, low_res_side).to(logits.device)
+    evidence = evidence.to(logits.device)
     masks = ((logits > 0) & evidence.reach).float()
     elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
     covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import misplacement, rough_boxes
+from wesam_ros.adaptation.evidence import gather, misplacement, rough_boxes
 from wesam_ros.adaptation.guard import Comparison, Judgement, fallen, first_reason, judge, judging, least_gain, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.step import StepResult, training_step
@@ -149,11 +149,12 @@ class Learner:
             return self._rejected("small_objects")
         prompts = prompts.select(np.flatnonzero(large))
         grid_side = self.sam.prompt_encoder.mask_input_size[0]
-        kept = with_anchor(self.sam, frame, prompts, self._support(frame, prompts, grid_side), self.config.precision)
-        share, offset = misplacement(kept.evidence)
+        evidence = gather(prompts, self._support(frame, prompts, grid_side), self.sam.image_encoder.img_size, grid_side)
+        share, offset = misplacement(evidence)
         if share > self.config.misplaced:
             scale = max(prompts.size) / grid_side
             return self._rejected(MISPLACED, (offset[0] * scale, offset[1] * scale))
+        kept = with_anchor(self.sam, frame, prompts, evidence, self.config.precision)
         self.memory.every, self.memory.judges = self.config.held_back, self.config.judges
         self.memory.add(kept, source, robot, may_judge=bool(judging(kept, self.config).any()))
         self.counters["accepted"] += 1

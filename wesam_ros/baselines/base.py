@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import rough_boxes
+from wesam_ros.adaptation.evidence import gather, rough_boxes
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.regions import box_pixels
 from wesam_ros.adaptation.step import Decode, Opinion, opinions
@@ -102,7 +102,8 @@ class Baseline(ABC):
 
     def keep(self, frame: Frame, prompts: Prompts) -> KeptFrame:
         """The frame with n >= 1 objects and the anchor's opinion on them."""
-        return with_anchor(self.sam, frame, prompts, None, self.config.precision)
+        evidence = gather(prompts, None, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
+        return with_anchor(self.sam, frame, prompts, evidence, self.config.precision)
 
     def step(self) -> float | None:
         """One training step on a frame of the memory: the loss, or None while there is none to learn from.
