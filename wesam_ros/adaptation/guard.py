@@ -114,7 +114,7 @@ def below_frozen(adapted: Judgement, frozen: Judgement, config: AdaptationConfig
     """Why an adapter may not be served rather than the frozen model, both judged on the same frames; None if it may.
 
     An adapter is trained to fit, so that it gains more in fit than in truth; the frozen model is not. So what it changed of the masks has
-    to pay (`lead`, chosen by the fit over known pixels alone: docs/reliability.md).
+    to pay (`lead`; how it was chosen: docs/reliability.md).
     """
     lead = config.lead * max(0.0, frozen.agreement - adapted.agreement)
     if adapted.fit < frozen.fit + lead - config.tolerance:
