@@ -103,6 +103,13 @@ def test_depth_is_missing_shifted_or_in_another_unit() -> None:
     assert not moved[:2].any()
 
 
+def test_one_box_is_the_one_nearest_to_the_middle() -> None:
+    clean, (frame,) = stream()[0], list(ATTACKS["one box"](stream(1), range(1), np.random.default_rng(0)))
+    assert clean.detections is not None and frame.detections is not None
+    np.testing.assert_array_equal(frame.detections.boxes, clean.detections.boxes[1:])
+    assert frame.detections.ids == clean.detections.ids[1:]
+
+
 def test_another_scene_comes_and_goes() -> None:
     clean, other = stream(), stream(shade=30)
     bad = list(scene_change(other)(clean, DURING, np.random.default_rng(0)))

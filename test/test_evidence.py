@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wesam_ros.adaptation.evidence import gather, misplacement, prompt_fit, rough_boxes
+from wesam_ros.adaptation.evidence import gather, misplacement, moved, prompt_fit, rough_boxes
 from wesam_ros.adaptation.step import mirrored
 from wesam_ros.adaptation.support import Support
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -61,8 +61,8 @@ def test_boxes_that_would_all_lie_better_elsewhere() -> None:
     raised = _blob(1, 1, 3, 5) | _blob(5, 2, 7, 4)
     placed = _boxes((1, 1, 3, 5), (5, 2, 7, 4))
     assert misplacement(_gather(*placed, raised=raised))[0] == pytest.approx(0, abs=1e-6)
-    moved = _boxes((2, 1, 4, 5), (6, 2, 8, 4))
-    share, offset = misplacement(_gather(*moved, raised=raised))
+    shifted = _boxes((2, 1, 4, 5), (6, 2, 8, 4))
+    share, offset = misplacement(_gather(*shifted, raised=raised))
     assert offset == (-1, 0)
     assert share == pytest.approx((4 + 2) * 2 / 12)  # so many pixels of the table are given for as many of the things
     assert misplacement(_gather(placed[0], raised=raised))[0] == pytest.approx(0, abs=1e-6)
@@ -90,6 +90,17 @@ def test_boxes_at_the_edge_are_not_moved_round_it() -> None:
 def test_without_depth_or_boxes_nothing_is_misplaced() -> None:
     assert misplacement(_gather(*_boxes((2, 1, 4, 5)))) == (0, (0, 0))
     assert misplacement(_gather(Prompt(mask=_blob(2, 2, 6, 6)), raised=_blob(0, 0, 2, 2))) == (0, (0, 0))
+
+
+def test_misplaced_boxes_are_moved_to_where_they_belong() -> None:
+    """A box; one that leaves the image of 8 x 8 pixels but for a strip; one that is cut at its edge; prompts of another kind."""
+    boxes = _boxes((1, 1, 4, 4), (5, 1, 8, 4), (3, 0, 6, 5))
+    more = Prompt(box=np.array([0, 1, 3, 4], np.float32), points=np.array([[1, 2]], np.float32), point_labels=np.array([1]))
+    as_they_came, right = moved(Prompts(SIZE, (*boxes, more, _points([(1, 1)], [(2, 2)]))), (2, -1), 2.0)
+    assert rough_boxes(as_they_came).tolist() == [[1, 1, 4, 4], [3, 0, 6, 5]]
+    assert rough_boxes(right).tolist() == [[3, 0, 6, 3], [5, 0, 8, 4]]
+    nothing = moved(Prompts(SIZE, (more,)), (2, -1), 2.0)
+    assert [len(each) for each in nothing] == [0, 0]
 
 
 def test_fit_to_each_kind_of_prompt() -> None:

@@ -205,20 +205,80 @@ def test_false_boxes_do_not_judge(sam: Any) -> None:
     assert fits[0] == pytest.approx(fits[1], abs=1e-4)
 
 
+BOXES = np.array([[10, 15, 30, 35], [45, 20, 65, 40]], np.float32)
+SHIFTED = BOXES + np.array([5, -5, 5, -5], np.float32)
+
+
+def _things_on_a_table(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Depth as if a thing filled each of BOXES, in every frame."""
+    raised = np.zeros((128, 128), bool)
+    for x0, y0, x1, y1 in (BOXES * 1.6).astype(int):  # the decoder's grid has 128 pixels for the image's 80
+        raised[y0:y1, x0:x1] = True
+    monkeypatch.setattr(learner, "_support", lambda *_: Support(~raised, raised))
+
+
 def test_a_frame_whose_boxes_belong_elsewhere_costs_no_forward_pass(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     frame, _ = _frames(1)[0]
-    boxes = np.array([[10, 15, 30, 35], [45, 20, 65, 40]], np.float32)
-    raised = np.zeros((128, 128), bool)
-    for x0, y0, x1, y1 in (boxes * 1.6).astype(int):  # the decoder's grid has 128 pixels for the image's 80
-        raised[y0:y1, x0:x1] = True
     learner = Learner(sam, CONFIG, 0)
-    monkeypatch.setattr(learner, "_support", lambda *_: Support(~raised, raised))
-    assert learner.observe(frame, Prompts.from_boxes(boxes, SIZE)).accepted
+    _things_on_a_table(learner, monkeypatch)
+    assert learner.observe(frame, Prompts.from_boxes(BOXES, SIZE)).accepted
     monkeypatch.setattr("wesam_ros.adaptation.learner.with_anchor", None)
-    verdict = learner.observe(frame, Prompts.from_boxes(boxes + np.array([5, -5, 5, -5], np.float32), SIZE))
+    verdict = learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
     assert (verdict.accepted, verdict.reason) == (False, "misplaced_boxes")
     assert verdict.offset == pytest.approx((-5, 5), abs=1)
     assert learner.counters["rejected: misplaced_boxes"] == len(learner.memory) == 1
+
+
+def test_while_boxes_belong_elsewhere_their_frames_judge_what_is_served(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the boxes as they come, against what the frozen model says of them where they belong; without a single step."""
+    served = replace(Adapter.untrained(sam, base_hash(sam), 4, seed=0), version=7)
+    learner = Learner(sam, replace(CONFIG, tolerance=0.01), 0, replace(served, b=served.b + 0.1))
+    _things_on_a_table(learner, monkeypatch)
+    frame, _ = _frames(1)[0]
+    for _ in range(2):
+        assert not learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE)).accepted
+        assert learner.propose().reason == "not_due" and not learner.memory.misplaced
+    learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
+    (judging,) = learner.memory.misplaced[""]
+    assert [each.box.tolist() for each in judging.prompts.objects if each.box is not None] == SHIFTED.tolist()
+    torch.testing.assert_close(judging.evidence.boxes, torch.from_numpy(BOXES * 1.6), atol=1.0, rtol=0)
+    right = with_anchor(sam, frame, Prompts.from_boxes(BOXES, SIZE), judging.evidence, "float32")
+    assert float(((judging.anchor_logits > 0) == (right.anchor_logits > 0)).float().mean()) > 0.95
+
+    asked = []
+
+    def judged(_: Any, low_rank: Any, frame: Any, __: Any) -> Judgement:
+        asked.append(frame)
+        return Judgement(0.8 if low_rank is None else fit, 0.9, 2)
+
+    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
+    fit = 0.8
+    assert learner.propose().reason == learner.propose().reason == "not_due"
+    assert asked == [judging] * 2  # the adapter and the frozen model, once
+    fit = 0.7
+    learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
+    assert learner.propose().reason == "not_due" and len(learner.memory.misplaced[""]) == 1  # every second one is held back
+    learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
+    proposal = learner.propose()
+    assert proposal.reason == "below_frozen (0.750, frozen 0.800 and a lead of 0.000)"
+    assert proposal.adapter is learner.adapter and (proposal.adapter.version, bool(proposal.adapter.b.any())) == (8, False)
+    assert not len(learner.memory) and learner.step() is None
+
+
+def test_a_false_alarm_holds_no_frame_back_and_right_ones_end_it() -> None:
+    memory = FrameMemory(capacity=10, held_back_every=5, rng=np.random.default_rng(0), judges=2)
+    assert not any(memory.note_placement("/a", each) for each in (True, True, False, True, False, False, True, True))
+    frame: Any = object()
+    assert memory.note_placement("/a", True)
+    for _ in range(3):
+        memory.hold_misplaced(frame, "/a")
+    assert list(memory.misplaced["/a"]) == [frame] * 2
+    assert [memory.note_placement("/a", each) for each in (False, True, True, False)] == [False, False, True, False]
+    assert not memory.note_placement("/b", False)
+    assert memory.misplaced
+    memory.note_placement("/a", False)
+    memory.note_placement("/a", False)
+    assert not memory.misplaced and not memory.note_placement("/a", True)
 
 
 def test_no_more_frames_are_held_back_than_judge() -> None:
@@ -291,7 +351,7 @@ def test_where_the_last_good_adapter_is_below_the_frozen_model_that_is_served_ag
         return Judgement(0.8 if low_rank is None or not low_rank[1].any() else 0.7, 0.9, 2)
 
     monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
-    learner._judged = {}
+    learner._judged.clear()
     learner._frozen.clear()
     proposal = learner.propose()
     assert proposal.reason == "below_frozen (0.700, frozen 0.800 and a lead of 0.000)"
@@ -318,7 +378,7 @@ def test_the_newer_half_of_the_held_back_frames_speaks_for_itself(sam: Any, monk
         return Judgement((0.7 if frame in changed else 0.95) if trained else 0.8, 0.9, 2)
 
     monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
-    learner._judged = {}
+    learner._judged.clear()
     learner._frozen.clear()
     proposal = learner.propose()
     assert proposal.reason == "below_frozen (0.700, frozen 0.800 and a lead of 0.000) on the newest ones"
@@ -359,7 +419,7 @@ def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypa
         "wesam_ros.adaptation.learner.judge",
         lambda _, low_rank, *__: Judgement(0.7 if low_rank is not None and low_rank[1].abs().max() > 2 else 0.8, 0.9, 2),
     )
-    learner._judged = {}
+    learner._judged.clear()
     refused = learner.consider(replace(best, b=best.b + 3, version=70))
     assert (refused.adapter, refused.reason) == (None, "worse_fit (0.700 after 0.800)")
     assert learner.adapter is best
@@ -368,12 +428,12 @@ def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypa
         "wesam_ros.adaptation.learner.judge",
         lambda _, low_rank, *__: Judgement(0.8 if low_rank is None or torch.equal(low_rank[1], best.b) else 0.799, 0.9, 2),
     )
-    learner._judged = {}
+    learner._judged.clear()
     slightly_worse = learner.consider(replace(best, b=best.b + 0.01, version=70))
     assert slightly_worse.reason == "worse_fit (0.799 after 0.800)"  # a candidate may be, within the tolerance
 
     monkeypatch.setattr("wesam_ros.adaptation.learner.judge", lambda *_: Judgement(0.8, 0.9, 2))
-    learner._judged = {}
+    learner._judged.clear()
     good = replace(best, b=best.b + 0.01, version=70)
     admitted = learner.consider(good)
     assert admitted.reason == "admitted"

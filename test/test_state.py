@@ -49,6 +49,20 @@ def test_goes_on_as_if_it_had_not_ended(sam: Any, saved: tuple[Learner, Path]) -
     assert again.counters == learner.counters
 
 
+def test_misplaced_frames_are_in_the_state(sam: Any, saved: tuple[Learner, Path]) -> None:
+    learner, path = saved
+    frame = replace(learner.memory.frames[0], stamp_ns=77)
+    assert [learner.memory.note_placement("/a", True) for _ in range(3)] == [False, False, True]
+    learner.memory.hold_misplaced(frame, "/a")
+    save(learner, path)
+    again = Learner(sam, CONFIG, 0, learner.adapter)
+    resume(again, path)
+    assert [each.stamp_ns for each in again.memory.misplaced["/a"]] == [77]
+    assert [again.memory.note_placement("/a", True) for _ in range(2)] == [False, True]
+    again.memory.keep_only({""})
+    assert not again.memory.misplaced and not again.memory.alarms and again.memory.held_back
+
+
 def test_a_newer_adapter_is_gone_on_from_with_the_frames_of_the_state(sam: Any, saved: tuple[Learner, Path]) -> None:
     learner, path = saved
     newer = replace(learner.adapter, b=learner.adapter.b + 0.01, version=9)

@@ -91,6 +91,7 @@ def test_no_step_without_new_frames_after_a_while(node: AdapterNode, learner: Sc
     reasons = [learnt(node).reason for _ in range(4)]
     assert reasons == ["no_prompts"] * 2 + ["no_prompts, nothing_new"] * 2
     assert learner.steps == 2 * node.parameters.steps_per_frame == 4
+    assert learner.proposals == 4  # what is served may have to be withdrawn still
     assert node.diagnostics.counters()["nothing_new"] == 2
     learner.verdict = Verdict(True)
     assert learnt(node).reason == ""

@@ -128,6 +128,23 @@ def rough_boxes(prompts: Prompts) -> Float:
     return np.stack(rows).astype(np.float32)
 
 
+def moved(prompts: Prompts, offset: tuple[float, float], least_side: float) -> tuple[Prompts, Prompts]:
+    """Misplaced boxes as they came, and where they belong: those of prompts with nothing but a box that is in the image there.
+
+    Args:
+        prompts: in pixels of the image.
+        offset: the way there, x y in pixels of the image.
+        least_side: of a box there, as far as it is in the image.
+    """
+    alone = [index for index, each in enumerate(prompts.objects) if each.box is not None and each.mask is None and not len(each.points)]
+    boxes = rough_boxes(prompts.select(np.array(alone))) if alone else np.zeros((0, 4), np.float32)
+    boxes = boxes + np.tile(np.array(offset, np.float32), 2)
+    height, width = prompts.size
+    boxes = np.clip(boxes, 0, (width, height, width, height)).astype(np.float32)
+    left = (boxes[:, 2:] - boxes[:, :2]).min(1, initial=np.inf) >= max(1.0, least_side)
+    return prompts.select(np.array(alone, np.int64)[left]), Prompts.from_boxes(boxes[left], prompts.size)
+
+
 def prompt_fit(masks: Tensor, evidence: Evidence) -> Tensor:
     """How well masks (n, h, w) bool of all objects fit their prompts, (n,) in [0, 1], the least of what each prompt has.
 

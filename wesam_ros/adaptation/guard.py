@@ -153,13 +153,13 @@ def objection(found: Comparison, config: AdaptationConfig) -> str | None:
 
 
 def first_reason(found: Mapping[str, Comparison], against: Callable[[Comparison], str | None]) -> str | None:
-    """The first reason against something that the frames of a robot give, with its name where there are several.
+    """The first reason against something that the frames of a robot give, with its name where there are several kinds.
 
     Each robot is asked by itself: over the frames of all, what one gains would hide what another loses.
     """
     for robot, each in found.items():
         if (reason := against(each)) is not None:
-            return f"{reason} on the frames of {robot or '/'}" if len(found) > 1 else reason
+            return f"{reason} on the frames of {robot}" if len(found) > 1 else reason
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather, misplacement, rough_boxes
+from wesam_ros.adaptation.evidence import gather, misplacement, moved, rough_boxes
 from wesam_ros.adaptation.guard import Comparison, Judgement, fallen, first_reason, judge, judging, least_gain, objection, together
 from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
 from wesam_ros.adaptation.step import StepResult, training_step
@@ -79,7 +79,7 @@ class Learner:
         self.counters: Counter[str] = Counter()
         self.good = [adapter or self._untrained()]
         self._version = self.good[0].version
-        self._judged: dict[KeptFrame, Judgement] = {}  # of the last good adapter
+        self._judged: WeakKeyDictionary[KeptFrame, Judgement] = WeakKeyDictionary()  # of the last good adapter
         self._frozen: WeakKeyDictionary[KeptFrame, Judgement] = WeakKeyDictionary()  # of the frozen model
         self._begin(self.good[0])
 
@@ -115,7 +115,7 @@ class Learner:
         """Trains on from an adapter that was published after what has been learnt so far was saved; the frames stay."""
         self.good.append(adapter)
         self._version = max(self._version, adapter.version)
-        self._judged = {}
+        self._judged.clear()
         self._restore(adapter)
 
     @property
@@ -148,14 +148,20 @@ class Learner:
         if not large.any():
             return self._rejected("small_objects")
         prompts = prompts.select(np.flatnonzero(large))
-        grid_side = self.sam.prompt_encoder.mask_input_size[0]
-        evidence = gather(prompts, self._support(frame, prompts, grid_side), self.sam.image_encoder.img_size, grid_side)
-        share, offset = misplacement(evidence)
-        if share > self.config.misplaced:
-            scale = max(prompts.size) / grid_side
-            return self._rejected(MISPLACED, (offset[0] * scale, offset[1] * scale))
-        kept = with_anchor(self.sam, frame, prompts, evidence, self.config.precision)
         self.memory.every, self.memory.judges = self.config.held_back, self.config.judges
+        grid_side = self.sam.prompt_encoder.mask_input_size[0]
+        support = self._support(frame, prompts, grid_side)
+        evidence = gather(prompts, support, self.sam.image_encoder.img_size, grid_side)
+        share, offset = misplacement(evidence)
+        misplaced = share > self.config.misplaced
+        hold = support is not None and self.memory.note_placement(robot, misplaced)
+        if misplaced:
+            scale = max(prompts.size) / grid_side
+            way = (offset[0] * scale, offset[1] * scale)
+            if hold:
+                self._hold_misplaced(frame, prompts, support, way, robot)
+            return self._rejected(MISPLACED, way)
+        kept = with_anchor(self.sam, frame, prompts, evidence, self.config.precision)
         self.memory.add(kept, source, robot, may_judge=bool(judging(kept, self.config).any()))
         self.counters["accepted"] += 1
         return Verdict(True)
@@ -163,6 +169,17 @@ class Learner:
     def _rejected(self, reason: str, offset: tuple[float, float] = (0.0, 0.0)) -> Verdict:
         self.counters[f"rejected: {reason}"] += 1
         return Verdict(False, reason, offset)
+
+    def _hold_misplaced(self, frame: Frame, prompts: Prompts, support: Support | None, way: tuple[float, float], robot: str) -> None:
+        """Keeps a misplaced frame to judge by: an adapter's masks of the boxes as they come, which are what is served, against the frozen
+        model's masks of the boxes where they belong, as depth corrects them."""
+        as_they_came, right = moved(prompts, way, self.config.least_side)
+        if not len(right):
+            return
+        evidence = gather(right, support, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
+        kept = replace(with_anchor(self.sam, frame, right, evidence, self.config.precision), prompts=as_they_came)
+        if judging(kept, self.config).any():
+            self.memory.hold_misplaced(kept, robot)
 
     def _support(self, frame: Frame, prompts: Prompts, low_res_side: int) -> Support | None:
         """What depth knows of the frame's support surface, on the decoder's grid; None where there is no depth, or no plane."""
@@ -202,29 +219,46 @@ class Learner:
         Where they do, training goes back to the last good one after some time. Where that one is now worse than the frozen model,
         because the scene is another, an untrained one is proposed, which changes nothing.
         """
+        if (withdrawn := self._review()) is not None:
+            return withdrawn
         if self._since_proposal < self.config.publish_every:
             return Proposal(None, "not_due")
-        if not self.memory.held_back:
+        if not (frames := self._held_back() | self._misplaced()):
             return Proposal(None, "no_held_back_frames")
         self._since_proposal = 0
-        found, candidate = self._judge(self.candidate)
+        found, candidate = self._judge(self.candidate, frames)
         judged = least_gain(found)
         reason = first_reason(found, lambda each: objection(each, self.config))
         if reason is not None:
             self.counters[f"refused: {reason.split(' ')[0]}"] += 1
             self._refused += 1
-            withdrawn = first_reason(found, lambda each: fallen(each, self.config))
-            if withdrawn is not None:
-                self.counters["restored: below_frozen"] += 1
-                self._restore(self._untrained())
-                return Proposal(self._publish(*self.candidate), withdrawn, judged)
+            if (below := first_reason(found, lambda each: fallen(each, self.config))) is not None:
+                return self._withdraw(below, judged)
             if self._refused >= self.config.patience:
                 self.counters["restored: refused"] += 1
                 self._restore(self.adapter)
             return Proposal(None, reason, judged)
         adapter = self._publish(*self.candidate)
-        self._judged = candidate
+        self._judged.update(candidate)
         return Proposal(adapter, "admitted", judged)
+
+    def _review(self) -> Proposal | None:
+        """Withdraws the last good adapter at once where a robot's boxes are off, and the frames of that say that it has fallen.
+
+        Nothing is learnt from them, so that it may be long until there is a candidate, or there may be none.
+        """
+        frames = self._misplaced()
+        if not self.adapter.b.any() or all(frame in self._judged for each in frames.values() for frame in each):
+            return None
+        found, _ = self._judge(None, frames)
+        below = first_reason(found, lambda each: fallen(each, self.config))
+        return None if below is None else self._withdraw(below, least_gain(found))
+
+    def _withdraw(self, reason: str, judged: Comparison) -> Proposal:
+        """Publishes an untrained adapter, and trains on from there."""
+        self.counters["restored: below_frozen"] += 1
+        self._restore(self._untrained())
+        return Proposal(self._publish(*self.candidate), reason, judged)
 
     def consider(self, adapter: Adapter) -> Proposal:
         """Judges an adapter from elsewhere beside the last good one, and if it fits at least as well publishes it and trains on from there.
@@ -233,9 +267,9 @@ class Learner:
         """
         candidate: dict[KeptFrame, Judgement] = {}
         judged: Comparison | None = None
-        if self.memory.held_back:
+        if frames := self._held_back() | self._misplaced():
             # Training may dip a little on its way; another adapter is taken only for being better.
-            found, candidate = self._judge(self._on_device(adapter))
+            found, candidate = self._judge(self._on_device(adapter), frames)
             judged, strict = least_gain(found), replace(self.config, tolerance=0.0)
             reason = first_reason(found, lambda each: objection(each, strict))
             if reason is not None:
@@ -244,21 +278,30 @@ class Learner:
         self._restore(adapter)
         self._since_proposal = 0
         adapter = self._publish(adapter.a, adapter.b)
-        self._judged = candidate
+        self._judged.update(candidate)
         return Proposal(adapter, "admitted" if candidate else "no_held_back_frames", judged)
 
-    def _judge(self, low_rank: tuple[Tensor, Tensor]) -> tuple[dict[str, Comparison], dict[KeptFrame, Judgement]]:
-        """What the newest held-back frames of each robot say of an adapter's tensors, beside the last good one's and the frozen model;
-        and each of the frames alone."""
-        newest = {robot: list(each)[-self.config.judges :] for robot, each in self.memory.held_back.items()}
+    def _held_back(self) -> dict[str, list[KeptFrame]]:
+        """The newest held-back frames of each robot."""
+        return {robot or "/": list(each)[-self.config.judges :] for robot, each in self.memory.held_back.items()}
+
+    def _misplaced(self) -> dict[str, list[KeptFrame]]:
+        """Those of each robot whose boxes are off."""
+        return {f"{robot or '/'} with misplaced boxes": list(each)[-self.config.judges :] for robot, each in self.memory.misplaced.items()}
+
+    def _judge(
+        self, low_rank: tuple[Tensor, Tensor] | None, newest: Mapping[str, Sequence[KeptFrame]]
+    ) -> tuple[dict[str, Comparison], dict[KeptFrame, Judgement]]:
+        """What held-back frames say of an adapter's tensors, or with None of the last good one again, beside the last good one and the
+        frozen model; and each of the frames alone."""
         frames = [frame for each in newest.values() for frame in each]
-        last = self._on_device(self.adapter)
-        good = {frame: self._judged.get(frame) or judge(self.sam, last, frame, self.config) for frame in frames}
-        candidate = {frame: judge(self.sam, low_rank, frame, self.config) for frame in frames}
+        last, good, candidate = self._on_device(self.adapter), self._judged, dict[KeptFrame, Judgement]()
         for frame in frames:
+            if frame not in good:
+                good[frame] = judge(self.sam, last, frame, self.config)
+            candidate[frame] = good[frame] if low_rank is None else judge(self.sam, low_rank, frame, self.config)
             if frame not in self._frozen:
                 self._frozen[frame] = judge(self.sam, None, frame, self.config)
-        self._judged = good
 
         def compare(some: Sequence[KeptFrame]) -> Comparison:
             of_candidate, of_good, of_frozen = (together([of[frame] for frame in some]) for of in (candidate, good, self._frozen))
@@ -277,7 +320,7 @@ class Learner:
     def _publish(self, a: Tensor, b: Tensor) -> Adapter:
         self._version += 1
         self._refused = 0
-        self._judged = {}
+        self._judged.clear()
         self.good.append(Adapter(a.detach().cpu().clone(), b.detach().cpu().clone(), base_hash(self.sam), self._version))
         del self.good[:-10]
         self.counters["published"] += 1

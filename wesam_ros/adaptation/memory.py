@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Set
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -13,10 +14,18 @@ from torch import Tensor
 from wesam_ros.adaptation.evidence import Evidence
 from wesam_ros.sam.prompts import Prompts
 
+ALARMS = 3
+"""So many frames of a robot must be misplaced, more than are right, before they are held back; and as many right ones end it. A detector
+that boxes only some of what stands there has false alarms."""
+MISPLACED_EVERY = 2
+"""Every so many-th misplaced frame is held back then: nothing else speaks of what is served meanwhile."""
+
 
 @dataclass(frozen=True, eq=False)
 class KeptFrame:
     """One frame in the memory. It has no field for labels.
+
+    Where it is misplaced, its prompts are the boxes as they came, and all else is of these boxes where they belong (evidence.moved).
 
     Attributes:
         pixels: (h, w, 3) uint8, the image at the model's size.
@@ -64,6 +73,8 @@ class FrameMemory:
         self.capacity, self.every, self.rng, self.judges = capacity, held_back_every, rng, judges
         self.frames: list[KeptFrame] = []
         self.held_back: dict[str, deque[KeptFrame]] = {}  # of each robot
+        self.misplaced: dict[str, deque[KeptFrame]] = {}  # of each robot whose boxes are off
+        self.alarms: Counter[str] = Counter()  # of each robot: misplaced frames less right ones, 0 to ALARMS
         self.newest: KeptFrame | None = None
         self.answers: WeakKeyDictionary[KeptFrame, Answer] = WeakKeyDictionary()
         self.seen: Counter[str] = Counter()  # frames of each source since the last one that was held back
@@ -80,10 +91,7 @@ class FrameMemory:
         self.seen[source] += 1
         if may_judge and self.seen[source] >= self.every:
             self.seen[source] = 0
-            held_back = self.held_back.setdefault(robot, deque())
-            held_back.append(frame)
-            while len(held_back) > self.judges:
-                held_back.popleft()
+            self._hold(frame, self.held_back.setdefault(robot, deque()))
             return False
         self.learnable += 1
         self.newest = frame
@@ -94,6 +102,36 @@ class FrameMemory:
             if place < self.capacity:
                 self.frames[place] = frame
         return True
+
+    def note_placement(self, robot: str, misplaced: bool) -> bool:
+        """Takes note of whether a frame's boxes belong to its depth; True if the frame is to be held back because they do not.
+
+        Once a robot's boxes are right again, its misplaced frames are forgotten: they speak of boxes as nobody gives them any more.
+        """
+        self.alarms[robot] = min(max(self.alarms[robot] + (1 if misplaced else -1), 0), ALARMS)
+        turn = f"misplaced {robot}"  # no source has a space in its name
+        if not self.alarms[robot]:
+            self.misplaced.pop(robot, None)
+            self.seen[turn] = 0
+        if not misplaced or (self.alarms[robot] < ALARMS and robot not in self.misplaced):
+            return False
+        self.seen[turn] += 1
+        return self.seen[turn] % MISPLACED_EVERY == 1
+
+    def hold_misplaced(self, frame: KeptFrame, robot: str) -> None:
+        """Keeps a misplaced frame to judge by; it is never learnt from."""
+        self._hold(frame, self.misplaced.setdefault(robot, deque()))
+
+    def _hold(self, frame: KeptFrame, held: deque[KeptFrame]) -> None:
+        held.append(frame)
+        while len(held) > self.judges:
+            held.popleft()
+
+    def keep_only(self, robots: Set[str]) -> None:
+        """Lets go of what was held back of all robots but these."""
+        for of_each in (self.held_back, self.misplaced, self.alarms):
+            for gone in of_each.keys() - robots:
+                del of_each[gone]
 
     def draw(self, recent: float) -> KeptFrame | None:
         """The newest frame with probability `recent`, else any; None while there is none."""

@@ -17,7 +17,7 @@ from wesam_ros.adaptation.memory import Answer, KeptFrame
 from wesam_ros.sam.lora import Adapter, write_atomically
 from wesam_ros.sam.prompts import Prompt, Prompts
 
-FORMAT = 5
+FORMAT = 6
 """Of the state; a state of another format is refused."""
 
 
@@ -56,7 +56,7 @@ def pack(learner: Learner) -> dict[str, Any]:
     """The state as tensors, numbers, strings, lists and dictionaries, which torch.load takes with weights_only."""
     memory = learner.memory
     newest = [] if memory.newest is None else [memory.newest]
-    held_back = [frame for each in memory.held_back.values() for frame in each]
+    held_back = [frame for of_each in (memory.held_back, memory.misplaced) for each in of_each.values() for frame in each]
     frames = list(dict.fromkeys([*memory.frames, *held_back, *newest]))
     place = {frame: index for index, frame in enumerate(frames)}
     return {
@@ -71,6 +71,8 @@ def pack(learner: Learner) -> dict[str, Any]:
         "frames": [_frame(frame) for frame in frames],
         "memory": [place[frame] for frame in memory.frames],
         "held_back": {robot: [place[frame] for frame in each] for robot, each in memory.held_back.items()},
+        "misplaced": {robot: [place[frame] for frame in each] for robot, each in memory.misplaced.items()},
+        "alarms": dict(memory.alarms),
         "newest": None if memory.newest is None else place[memory.newest],
         "seen": dict(memory.seen),
         "learnable": memory.learnable,
@@ -105,7 +107,10 @@ def _unpack(learner: Learner, state: dict[str, Any]) -> None:
     if len(kept) > memory.capacity:  # it is smaller now; a sample of a sample of the stream is one, too
         kept = [kept[index] for index in np.sort(learner.rng.choice(len(kept), memory.capacity, replace=False))]
     memory.frames[:] = kept
-    memory.held_back = {robot: deque(frames[index] for index in each) for robot, each in state["held_back"].items()}
+    memory.held_back, memory.misplaced = (
+        {robot: deque(frames[index] for index in each) for robot, each in state[kind].items()} for kind in ("held_back", "misplaced")
+    )
+    memory.alarms = Counter({robot: int(n) for robot, n in state["alarms"].items()})
     memory.newest = None if state["newest"] is None else frames[state["newest"]]
     memory.seen, memory.learnable = Counter({source: int(n) for source, n in state["seen"].items()}), int(state["learnable"])
     for index, logits, step in state["answers"]:

@@ -57,6 +57,15 @@ def _shifted_boxes(frame: Frame, rng: np.random.Generator) -> Frame:
     return replace(frame, detections=replace(found, boxes=np.clip(moved, 0, (width, height, width, height)).astype(np.float32)))
 
 
+def _one_box(frame: Frame, rng: np.random.Generator) -> Frame:
+    """The detector knows one of the things: the box nearest to the middle of the image is left."""
+    found = _boxes(frame)
+    away = found.boxes[:, :2] + found.boxes[:, 2:] - np.array(frame.size[::-1], np.float32)
+    left = np.argsort((away**2).sum(1), kind="stable")[:1]
+    ids, classes = (tuple(each[row] for row in left) for each in (found.ids, found.classes))
+    return replace(frame, detections=Detections(found.boxes[left], ids, classes, found.scores[left]))
+
+
 def _no_boxes(frame: Frame, rng: np.random.Generator) -> Frame:
     """The detector finds nothing any more."""
     return replace(frame, detections=Detections(np.zeros((0, 4), np.float32)))
@@ -191,6 +200,7 @@ ATTACKS: dict[str, Attack] = {
     "none": untouched,
     "wrong boxes": _each(_wrong_boxes),
     "shifted boxes": _each(_shifted_boxes),
+    "one box": _each(_one_box),
     "detector dies": _each(_no_boxes),
     "camera covered": _each(_covered),
     "camera frozen": frozen_camera,

@@ -93,10 +93,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         resume = self.parameters.save_minutes > 0
         self._learner = self._files.learner(sam, self._adaptation.value, self.parameters.seed, resume=resume)
         self._version = self._learner.adapter.version
-        robots = {each.rstrip("/") for each in self.prefixes()}
-        held_back = self._learner.memory.held_back
-        for gone in held_back.keys() - robots:  # of an earlier process: nobody serves it any more
-            del held_back[gone]
+        self._learner.memory.keep_only({each.rstrip("/") for each in self.prefixes()})  # nobody serves one of an earlier process any more
         if self.remembered(self._pause_mark):
             self._paused = True
             self.get_logger().warning("learning is paused, as it was when this node ended; call ~/resume to go on")
@@ -190,6 +187,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         elif self._stale_steps >= STALE_STEPS:
             status.reason += ", nothing_new"
             self.diagnostics.count("nothing_new")
+            self._propose(learner, status)  # what is served may be withdrawn still, if boxes are off
             return
         if self._train(learner, status):
             if self._untrusted_steps >= self.parameters.steps_per_frame:
