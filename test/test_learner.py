@@ -281,6 +281,22 @@ def test_a_false_alarm_holds_no_frame_back_and_right_ones_end_it() -> None:
     assert not memory.misplaced and not memory.note_placement("/a", True)
 
 
+def test_misplaced_frames_age_where_depth_no_longer_tells() -> None:
+    """Each frame that is held back since takes one away; of another robot, none."""
+    memory = FrameMemory(capacity=10, held_back_every=2, rng=np.random.default_rng(0), judges=2)
+    frame: Any = object()
+    for _ in range(3):
+        memory.note_placement("/a", True)
+    for _ in range(2):
+        memory.hold_misplaced(frame, "/a")
+    left = []
+    for robot in ("/b", "/b", "/a", "/a", "/a", "/a"):
+        memory.add(frame, robot, robot)
+        left.append(len(memory.misplaced.get("/a", ())))
+    assert left == [2, 2, 2, 1, 1, 0]
+    assert not memory.note_placement("/a", True)
+
+
 def test_no_more_frames_are_held_back_than_judge() -> None:
     memory = FrameMemory(capacity=100, held_back_every=2, rng=np.random.default_rng(0), judges=10)
     marks: list[Any] = list(range(40))

@@ -54,6 +54,11 @@ class Answer:
     step: int
 
 
+def _turn(robot: str) -> str:
+    """What a robot's misplaced frames are counted by: no source, which is a topic, has a space in its name."""
+    return f"misplaced {robot}"
+
+
 class FrameMemory:
     """The newest frame, a reservoir of earlier ones, and the frames held back to judge candidates.
 
@@ -92,6 +97,10 @@ class FrameMemory:
         if may_judge and self.seen[source] >= self.every:
             self.seen[source] = 0
             self._hold(frame, self.held_back.setdefault(robot, deque()))
+            if robot in self.misplaced:  # they age also where depth no longer says whether boxes are right
+                self.misplaced[robot].popleft()
+                if not self.misplaced[robot]:
+                    self._forget_misplaced(robot)
             return False
         self.learnable += 1
         self.newest = frame
@@ -109,18 +118,20 @@ class FrameMemory:
         Once a robot's boxes are right again, its misplaced frames are forgotten: they speak of boxes as nobody gives them any more.
         """
         self.alarms[robot] = min(max(self.alarms[robot] + (1 if misplaced else -1), 0), ALARMS)
-        turn = f"misplaced {robot}"  # no source has a space in its name
         if not self.alarms[robot]:
-            self.misplaced.pop(robot, None)
-            self.seen[turn] = 0
+            self._forget_misplaced(robot)
         if not misplaced or (self.alarms[robot] < ALARMS and robot not in self.misplaced):
             return False
-        self.seen[turn] += 1
-        return self.seen[turn] % MISPLACED_EVERY == 1
+        self.seen[_turn(robot)] += 1
+        return self.seen[_turn(robot)] % MISPLACED_EVERY == 1
 
     def hold_misplaced(self, frame: KeptFrame, robot: str) -> None:
         """Keeps a misplaced frame to judge by; it is never learnt from."""
         self._hold(frame, self.misplaced.setdefault(robot, deque()))
+
+    def _forget_misplaced(self, robot: str) -> None:
+        self.misplaced.pop(robot, None)
+        self.alarms[robot] = self.seen[_turn(robot)] = 0
 
     def _hold(self, frame: KeptFrame, held: deque[KeptFrame]) -> None:
         held.append(frame)
