@@ -57,7 +57,7 @@ def shares(frames: list[Frame], attack: str, boxed: float, sizes: tuple[int, int
         prompts = prompts.select(np.sort(kept))
         support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), sizes[1], rng)
         if support is not None:
-            found.append(misplacement(gather(prompts, support, *sizes))[0])
+            found.append(misplacement(gather(prompts, support, *sizes), support)[0])
     return found
 
 

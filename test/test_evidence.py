@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wesam_ros.adaptation.evidence import gather, misplacement, moved, prompt_fit, rough_boxes
+from wesam_ros.adaptation.evidence import Evidence, gather, misplacement, moved, prompt_fit, rough_boxes
 from wesam_ros.adaptation.step import mirrored
 from wesam_ros.adaptation.support import Support
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -25,8 +25,12 @@ def _blob(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
     return mask
 
 
-def _gather(*objects: Prompt, raised: np.ndarray | None = None):  # type: ignore[no-untyped-def]
-    return gather(Prompts(SIZE, objects), None if raised is None else Support(~raised, raised), 32, 8)
+def _support(raised: np.ndarray, height: np.ndarray | None = None) -> Support:
+    return Support(~raised, raised, np.where(raised, np.float32(0.05), 0) if height is None else height)
+
+
+def _gather(*objects: Prompt, raised: np.ndarray | None = None, height: np.ndarray | None = None) -> Evidence:
+    return gather(Prompts(SIZE, objects), None if raised is None else _support(raised, height), 32, 8)
 
 
 def test_a_coarse_mask_has_a_middle_and_reaches_a_little_further() -> None:
@@ -56,23 +60,49 @@ def _boxes(*corners: tuple[int, int, int, int]) -> list[Prompt]:
     return [Prompt(box=np.array(each, np.float32)) for each in corners]
 
 
+def test_what_rises_in_a_box_from_a_neighbour_without_a_prompt_is_not_claimed() -> None:
+    """Three columns of a thing, and to its right a higher one that its box, or its coarse mask, has a strip of, and that goes on beyond."""
+    thing, neighbour = _blob(0, 1, 3, 7), _blob(3, 1, 8, 7)
+    height = np.float32(0.05) * thing + np.float32(0.1) * neighbour
+    box, beside = _boxes((0, 1, 5, 7), (3, 1, 8, 7))
+
+    def claimed(*prompts: Prompt, height: np.ndarray = height) -> list[list[bool]]:
+        evidence = _gather(*prompts, raised=thing | neighbour, height=height)
+        return [row[3].tolist() for row in evidence.claims & evidence.reach]  # all rows of the two are alike
+
+    own = [True] * 3 + [False] * 5
+    assert claimed(box) == [own]
+    assert claimed(Prompt(mask=_blob(0, 1, 4, 7))) == [own]
+    assert claimed(box, beside) == [[True] * 5 + [False] * 3, [False] * 3 + [True] * 5]  # it has a prompt: whose it is, the masks say
+    assert claimed(box, height=0 * height) == [[True] * 4 + [False] * 4]  # no step: they meet halfway
+
+
+def test_a_thing_that_its_box_is_too_tight_for_claims_all_of_it() -> None:
+    evidence = _gather(*_boxes((2, 2, 6, 6)), raised=_blob(0, 0, 8, 8))
+    assert torch.equal(evidence.claims & evidence.reach, torch.from_numpy(_blob(2, 2, 6, 6))[None])
+
+
+def _misplacement(*boxes: Prompt, raised: np.ndarray | None = None) -> tuple[float, tuple[int, int]]:
+    return misplacement(_gather(*boxes, raised=raised), None if raised is None else _support(raised))
+
+
 def test_boxes_that_would_all_lie_better_elsewhere() -> None:
     """Two things of 2 x 4 and 2 x 2 pixels: with boxes around them; with both boxes a column too far right; and with one box only."""
     raised = _blob(1, 1, 3, 5) | _blob(5, 2, 7, 4)
     placed = _boxes((1, 1, 3, 5), (5, 2, 7, 4))
-    assert misplacement(_gather(*placed, raised=raised))[0] == pytest.approx(0, abs=1e-6)
+    assert _misplacement(*placed, raised=raised)[0] == pytest.approx(0, abs=1e-6)
     shifted = _boxes((2, 1, 4, 5), (6, 2, 8, 4))
-    share, offset = misplacement(_gather(*shifted, raised=raised))
+    share, offset = _misplacement(*shifted, raised=raised)
     assert offset == (-1, 0)
     assert share == pytest.approx((4 + 2) * 2 / 12)  # so many pixels of the table are given for as many of the things
-    assert misplacement(_gather(placed[0], raised=raised))[0] == pytest.approx(0, abs=1e-6)
+    assert _misplacement(placed[0], raised=raised)[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_boxes_that_would_only_leave_their_things_for_others_are_where_they_belong() -> None:
     """A thing that has three rows of its box's four, or one, and beside it one without a box that would fill it."""
     box, other = _boxes((0, 2, 4, 6)), _blob(4, 2, 8, 6)
-    assert misplacement(_gather(*box, raised=other | _blob(0, 2, 4, 5))) == (0, (0, 0))
-    share, offset = misplacement(_gather(*box, raised=other | _blob(0, 2, 4, 3)))
+    assert _misplacement(*box, raised=other | _blob(0, 2, 4, 5)) == (0, (0, 0))
+    share, offset = _misplacement(*box, raised=other | _blob(0, 2, 4, 3))
     assert offset == (2, 0)
     assert share == pytest.approx(12 / 20)
 
@@ -80,16 +110,16 @@ def test_boxes_that_would_only_leave_their_things_for_others_are_where_they_belo
 def test_boxes_at_the_edge_are_not_moved_round_it() -> None:
     """What leaves the image on one side must not come in on the other."""
     raised = _blob(0, 0, 5, 8)
-    share, offset = misplacement(_gather(*_boxes((4, 0, 8, 8)), raised=raised))
+    share, offset = _misplacement(*_boxes((4, 0, 8, 8)), raised=raised)
     assert offset == (-2, 0)
     assert share == pytest.approx(32 / 40)
     raised = _blob(0, 0, 2, 8) | _blob(6, 0, 8, 8)
-    assert misplacement(_gather(*_boxes((0, 0, 2, 8)), raised=raised))[0] == pytest.approx(0, abs=1e-6)
+    assert _misplacement(*_boxes((0, 0, 2, 8)), raised=raised)[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_without_depth_or_boxes_nothing_is_misplaced() -> None:
-    assert misplacement(_gather(*_boxes((2, 1, 4, 5)))) == (0, (0, 0))
-    assert misplacement(_gather(Prompt(mask=_blob(2, 2, 6, 6)), raised=_blob(0, 0, 2, 2))) == (0, (0, 0))
+    assert _misplacement(*_boxes((2, 1, 4, 5))) == (0, (0, 0))
+    assert _misplacement(Prompt(mask=_blob(2, 2, 6, 6)), raised=_blob(0, 0, 2, 2)) == (0, (0, 0))
 
 
 def test_misplaced_boxes_are_moved_to_where_they_belong() -> None:

@@ -1,4 +1,4 @@
-"""The learner on a tiny stream: what changes, what never does, what it refuses."""
+"""The learner on a tiny stream: what changes, what never does, what it goes back from."""
 
 from __future__ import annotations
 
@@ -8,51 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_stream import CONFIG, SIZE, learn, stream
 
-from wesam_ros.adaptation.anchor import with_anchor
-from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather
-from wesam_ros.adaptation.guard import Comparison, Judgement, fills_box, judge, judging, objection
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
-from wesam_ros.adaptation.support import Support
-from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Adapter, Prompt, Prompts, base_hash
-
-SIZE = (60, 80)
-CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0, agreement=0.0, fit=0.0)
-"""Publishes soon, and learns from all objects: the masks of the random model fit no box."""
-
-
-def _frames(count: int, seed: int = 0) -> list[tuple[Frame, Prompts]]:
-    rng = np.random.default_rng(seed)
-    frames = []
-    for index in range(count):
-        image = rng.integers(0, 100, (*SIZE, 3), dtype=np.uint8)
-        image[15:45, 10:40] += 100
-        image[5:30, 45:75] += 50
-        boxes = np.array([[10, 15, 40, 45], [45, 5, 75, 30]], np.float32)
-        frames.append((Frame(image, stamp_ns=index), Prompts.from_boxes(boxes, SIZE)))
-    return frames
-
-
-def _learn(
-    sam: Any, frames: list[tuple[Frame, Prompts]], seed: int = 0, config: AdaptationConfig = CONFIG
-) -> tuple[Learner, list[Adapter]]:
-    learner = Learner(sam, config, seed)
-    published = []
-    for frame, prompts in frames:
-        learner.observe(frame, prompts)
-        learner.step()
-        proposal = learner.propose()
-        if proposal.adapter is not None:
-            published.append(proposal.adapter)
-    return learner, published
 
 
 @pytest.fixture(scope="module")
 def learnt(sam: Any) -> tuple[Learner, list[Adapter]]:
-    return _learn(sam, _frames(6))
+    made: tuple[Learner, list[Adapter]] = learn(sam, stream(6))
+    return made
 
 
 def test_only_the_adapter_changes(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
@@ -66,16 +31,16 @@ def test_only_the_adapter_changes(sam: Any, learnt: tuple[Learner, list[Adapter]
 
 
 def test_same_seed_same_adapter_bit_for_bit_and_labels_do_not_matter(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
-    labelled = [(replace(frame, labels=np.full(SIZE, 7, np.uint16)), prompts) for frame, prompts in _frames(6)]
-    _, again = _learn(sam, labelled)
+    labelled = [(replace(frame, labels=np.full(SIZE, 7, np.uint16)), prompts) for frame, prompts in stream(6)]
+    _, again = learn(sam, labelled)
     assert torch.equal(again[-1].a, learnt[1][-1].a) and torch.equal(again[-1].b, learnt[1][-1].b)
-    _, other = _learn(sam, _frames(6), seed=1)
+    _, other = learn(sam, stream(6), seed=1)
     assert not torch.equal(other[-1].b, learnt[1][-1].b)
 
 
 def test_the_teacher_is_asked_again_when_its_answer_is_old(sam: Any) -> None:
     learner = Learner(sam, replace(CONFIG, teacher_age=2), 0)
-    (frame, prompts), *_ = _frames(1)
+    (frame, prompts), *_ = stream(1)
     learner.observe(frame, prompts)
     asked = []
     for _ in range(5):
@@ -89,7 +54,7 @@ def test_the_teacher_is_asked_again_when_its_answer_is_old(sam: Any) -> None:
 
 def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
-    frame, _ = _frames(1)[0]
+    frame, _ = stream(1)[0]
     assert learner.observe(frame, Prompts(SIZE, ())).reason == "no_prompts"
     assert learner.observe(frame, Prompts.from_boxes(np.array([[1, 1, 5, 40]], np.float32), SIZE)).reason == "small_objects"
     assert learner.step() is None
@@ -103,7 +68,7 @@ def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
     click = Prompt(points=np.array([[20.0, 30.0], [2.0, 2.0]], np.float32), point_labels=np.array([1, 0]))
     mixed = Prompts(SIZE, (click, Prompt(mask=blob), Prompt(box=np.array([10, 40, 70, 58], np.float32))))
     learner = Learner(sam, CONFIG, 0)
-    for frame, _ in _frames(2):
+    for frame, _ in stream(2):
         assert learner.observe(frame, mixed).accepted
         result = learner.step()
         assert result is not None and result.objects == 3
@@ -113,21 +78,12 @@ def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
 
 def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
-    learner.observe(*_frames(1)[0])
+    learner.observe(*stream(1)[0])
     with torch.no_grad():
         learner.low_rank[1].fill_(float("nan"))
     learner.step()
     assert learner.counters["restored: not_finite"] == 1
     assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.low_rank)
-
-
-def test_candidates_that_judge_worse_are_refused_and_in_the_end_undone(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wesam_ros.adaptation.learner.objection", lambda *_: "worse_fit (0.1 after 0.9)")
-    learner, published = _learn(sam, _frames(6), config=replace(CONFIG, patience=2))
-    assert not published
-    assert learner.counters["refused: worse_fit"] == 2
-    assert learner.counters["restored: refused"] == 1
-    assert learner._steps_since_restore < learner.counters["steps"]
 
 
 def test_rollback_and_reset_give_new_versions(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
@@ -150,168 +106,15 @@ def test_goes_on_from_an_adapter(sam: Any, learnt: tuple[Learner, list[Adapter]]
 
 
 def test_serves_a_share_of_what_it_has_learnt(sam: Any) -> None:
-    learner, published = _learn(sam, _frames(5))  # the second adapter is published with the last step
+    learner, published = learn(sam, stream(5))  # the second adapter is published with the last step
     assert 0 < CONFIG.strength < 1
     torch.testing.assert_close(published[-1].b, CONFIG.strength * learner.low_rank[1].detach())
     assert torch.equal(published[-1].a, learner.low_rank[0].detach())
 
 
-def test_memory_keeps_a_sample_of_the_whole_stream_and_holds_frames_back() -> None:
-    memory = FrameMemory(capacity=10, held_back_every=5, rng=np.random.default_rng(0))
-    marks: list[Any] = list(range(1000))
-    learnt_from = [mark for mark in marks if memory.add(mark)]
-    assert len(learnt_from) == 800 and len(memory) == 10
-    kept: list[Any] = list(memory.frames)
-    assert not set(kept) & set(memory.held_back[""])
-    assert min(kept) < 500 < max(kept)
-    assert memory.draw(recent=1.0) == 998
-
-
-def test_frames_of_each_source_are_held_back_where_they_take_turns() -> None:
-    memory = FrameMemory(capacity=100, held_back_every=4, rng=np.random.default_rng(0), judges=6)
-    marks: list[Any] = [(turn, robot) for turn in range(12) for robot in ("a", "b")]
-    for mark in marks:
-        memory.add(mark, source=f"{mark[1]}/detections", robot=mark[1])
-    for _ in range(40):  # "a" goes on alone: what was held back of "b" stays
-        memory.add(marks[0], source="a/detections", robot="a")
-    held: dict[str, list[Any]] = {robot: list(each) for robot, each in memory.held_back.items()}
-    assert held == {"a": [marks[0]] * 6, "b": [(turn, "b") for turn in (3, 7, 11)]}
-
-
-def test_a_frame_with_nothing_to_judge_by_leaves_its_turn_to_the_next() -> None:
-    memory = FrameMemory(capacity=100, held_back_every=3, rng=np.random.default_rng(0))
-    places: list[Any] = list(range(9))
-    learnt = [memory.add(each, may_judge=each not in (2, 3)) for each in places]
-    assert [each for each, learnable in zip(places, learnt, strict=True) if not learnable] == [4, 7]
-    assert list(memory.held_back[""]) == [4, 7]
-
-
-def test_false_boxes_do_not_judge(sam: Any) -> None:
-    """A box of table alone, to depth, beside one with a thing that fills it: an adapter is judged by the latter."""
-    frame, _ = _frames(1)[0]
-    thing, table = [10, 15, 40, 45], [45, 5, 75, 30]
-    raised = np.zeros((128, 128), bool)
-    raised[24:72, 16:64] = True  # the decoder's grid has 128 pixels for the image's 80
-
-    def keep(*boxes: list[int]) -> KeptFrame:
-        prompts = Prompts.from_boxes(np.array(boxes, np.float32), SIZE)
-        return with_anchor(sam, frame, prompts, gather(prompts, Support(~raised, raised), sam.image_encoder.img_size, 128), "float32")
-
-    both, alone = keep(thing, table), keep(thing)
-    assert judging(both, AdaptationConfig()).tolist() == [True, False]
-    assert judging(keep(table), AdaptationConfig()).tolist() == [False]
-    assert judge(sam, None, both, AdaptationConfig(precision="float32")).objects == 1
-    fits = [judge(sam, None, each, AdaptationConfig(precision="float32")).fit for each in (both, alone)]
-    assert fits[0] == pytest.approx(fits[1], abs=1e-4)
-
-
-BOXES = np.array([[10, 15, 30, 35], [45, 20, 65, 40]], np.float32)
-SHIFTED = BOXES + np.array([5, -5, 5, -5], np.float32)
-
-
-def _things_on_a_table(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Depth as if a thing filled each of BOXES, in every frame."""
-    raised = np.zeros((128, 128), bool)
-    for x0, y0, x1, y1 in (BOXES * 1.6).astype(int):  # the decoder's grid has 128 pixels for the image's 80
-        raised[y0:y1, x0:x1] = True
-    monkeypatch.setattr(learner, "_support", lambda *_: Support(~raised, raised))
-
-
-def test_a_frame_whose_boxes_belong_elsewhere_costs_no_forward_pass(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame, _ = _frames(1)[0]
-    learner = Learner(sam, CONFIG, 0)
-    _things_on_a_table(learner, monkeypatch)
-    assert learner.observe(frame, Prompts.from_boxes(BOXES, SIZE)).accepted
-    monkeypatch.setattr("wesam_ros.adaptation.learner.with_anchor", None)
-    verdict = learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
-    assert (verdict.accepted, verdict.reason) == (False, "misplaced_boxes")
-    assert verdict.offset == pytest.approx((-5, 5), abs=1)
-    assert learner.counters["rejected: misplaced_boxes"] == len(learner.memory) == 1
-
-
-def test_while_boxes_belong_elsewhere_their_frames_judge_what_is_served(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the boxes as they come, against what the frozen model says of them where they belong; without a single step."""
-    served = replace(Adapter.untrained(sam, base_hash(sam), 4, seed=0), version=7)
-    learner = Learner(sam, replace(CONFIG, tolerance=0.01), 0, replace(served, b=served.b + 0.1))
-    _things_on_a_table(learner, monkeypatch)
-    frame, _ = _frames(1)[0]
-    for _ in range(2):
-        assert not learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE)).accepted
-        assert learner.propose().reason == "not_due" and not learner.memory.misplaced
-    learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
-    (judging,) = learner.memory.misplaced[""]
-    assert [each.box.tolist() for each in judging.prompts.objects if each.box is not None] == SHIFTED.tolist()
-    torch.testing.assert_close(judging.evidence.boxes, torch.from_numpy(BOXES * 1.6), atol=1.0, rtol=0)
-    right = with_anchor(sam, frame, Prompts.from_boxes(BOXES, SIZE), judging.evidence, "float32")
-    assert float(((judging.anchor_logits > 0) == (right.anchor_logits > 0)).float().mean()) > 0.95
-
-    asked = []
-
-    def judged(_: Any, low_rank: Any, frame: Any, __: Any) -> Judgement:
-        asked.append(frame)
-        return Judgement(0.8 if low_rank is None else fit, 0.9, 2)
-
-    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
-    fit = 0.8
-    assert learner.propose().reason == learner.propose().reason == "not_due"
-    assert asked == [judging] * 2  # the adapter and the frozen model, once
-    fit = 0.7
-    learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
-    assert learner.propose().reason == "not_due" and len(learner.memory.misplaced[""]) == 1  # every second one is held back
-    learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE))
-    proposal = learner.propose()
-    assert proposal.reason == "below_frozen (0.750, frozen 0.800 and a lead of 0.000)"
-    assert proposal.adapter is learner.adapter and (proposal.adapter.version, bool(proposal.adapter.b.any())) == (8, False)
-    assert not len(learner.memory) and learner.step() is None
-
-
-def test_a_false_alarm_holds_no_frame_back_and_right_ones_end_it() -> None:
-    memory = FrameMemory(capacity=10, held_back_every=5, rng=np.random.default_rng(0), judges=2)
-    assert not any(memory.note_placement("/a", each) for each in (True, True, False, True, False, False, True, True))
-    frame: Any = object()
-    assert memory.note_placement("/a", True)
-    for _ in range(3):
-        memory.hold_misplaced(frame, "/a")
-    assert list(memory.misplaced["/a"]) == [frame] * 2
-    assert [memory.note_placement("/a", each) for each in (False, True, True, False)] == [False, False, True, False]
-    assert not memory.note_placement("/b", False)
-    assert memory.misplaced
-    memory.note_placement("/a", False)
-    memory.note_placement("/a", False)
-    assert not memory.misplaced and not memory.note_placement("/a", True)
-
-
-def test_misplaced_frames_age_where_depth_no_longer_tells() -> None:
-    """Each frame that is held back since takes one away; of another robot, none."""
-    memory = FrameMemory(capacity=10, held_back_every=2, rng=np.random.default_rng(0), judges=2)
-    frame: Any = object()
-    for _ in range(3):
-        memory.note_placement("/a", True)
-    for _ in range(2):
-        memory.hold_misplaced(frame, "/a")
-    left = []
-    for robot in ("/b", "/b", "/a", "/a", "/a", "/a"):
-        memory.add(frame, robot, robot)
-        left.append(len(memory.misplaced.get("/a", ())))
-    assert left == [2, 2, 2, 1, 1, 0]
-    assert not memory.note_placement("/a", True)
-
-
-def test_no_more_frames_are_held_back_than_judge() -> None:
-    memory = FrameMemory(capacity=100, held_back_every=2, rng=np.random.default_rng(0), judges=10)
-    marks: list[Any] = list(range(40))
-    for mark in marks:
-        memory.add(mark)
-    assert len(memory.held_back[""]) == 10
-    memory.judges = 3
-    for mark in marks[:2]:
-        memory.add(mark)
-    assert len(memory.held_back[""]) == 3
-
-
 def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
-    frames = _frames(4)
+    frames = stream(4)
     learner.observe(*frames[0])
     learner.config = replace(CONFIG, held_back=2, judges=1, weight_decay=0.5)
     for frame in frames[1:]:
@@ -319,150 +122,3 @@ def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
     assert [each.stamp_ns for each in learner.memory.held_back[""]] == [3]
     learner.step()
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("candidate", "frozen", "reason"),
-    [
-        (Judgement(0.80, 0.7, 9), 0.7, None),
-        (Judgement(0.795, 0.7, 9), 0.77, None),
-        (Judgement(0.795, 0.7, 9), 0.78, "below_frozen"),  # a better fit, but not by a tenth of the agreement that it cost
-        (Judgement(0.795, 1.0, 9), 0.8, None),
-        (Judgement(0.795, 1.0, 9), 0.81, "below_frozen"),
-        (Judgement(0.70, 0.7, 9), 0.7, "worse_fit"),
-        (Judgement(0.95, 0.1, 9), 0.7, "diverged"),
-        (Judgement(0.95, 0.35, 9), 0.7, "diverged"),  # half of the last good one's agreement, but not two fifths of the frozen model's
-        (Judgement(0.95, 0.7, 9, filled=0.5), 0.7, None),
-        (Judgement(0.95, 0.7, 9, filled=0.6), 0.7, "collapsed"),
-    ],
-)
-def test_objections(candidate: Judgement, frozen: float, reason: str | None) -> None:
-    found = objection(Comparison(candidate, Judgement(0.8, 0.7, 9), Judgement(frozen, 1.0, 9)), AdaptationConfig())
-    assert (found or "").split(" ")[0] == (reason or "")
-
-
-def test_masks_that_fill_their_boxes_where_the_anchors_do_not() -> None:
-    """A box that is filled, a disc that stays one, a book that the anchor had whole, and points without a box."""
-    masks, anchor = torch.zeros(4, 32, 32, dtype=torch.bool), torch.zeros(4, 32, 32, dtype=torch.bool)
-    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
-    disc = (rows - 12) ** 2 + (columns - 12) ** 2 <= 64
-    masks[:, 4:20, 4:20] = True
-    masks[1] = disc
-    anchor[:] = disc
-    anchor[2, 4:20, 4:20] = True
-    anchor[3] = False
-    boxes = torch.tensor([[4.0, 4, 20, 20]] * 3 + [[0.0, 0, 0, 0]])
-    assert fills_box(masks, anchor, boxes).tolist() == [False, False, False, False]  # a disc has more than 1 / GROWN of its box
-    anchor[:2] = anchor[:2] & (columns > 6)
-    assert fills_box(masks, anchor, boxes).tolist() == [True, False, False, False]
-
-
-def test_where_the_last_good_adapter_is_below_the_frozen_model_that_is_served_again(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scene has changed: what was good is worse than the frozen model now, and so is the candidate, until training starts anew."""
-    learner, published = _learn(sam, _frames(6), config=replace(CONFIG, tolerance=0.01))
-    before, frames = learner.adapter, len(learner.memory)
-    assert published and learner.step() is not None and learner.step() is not None
-
-    def judged(_: Any, low_rank: Any, *__: Any) -> Judgement:
-        return Judgement(0.8 if low_rank is None or not low_rank[1].any() else 0.7, 0.9, 2)
-
-    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
-    learner._judged.clear()
-    learner._frozen.clear()
-    proposal = learner.propose()
-    assert proposal.reason == "below_frozen (0.700, frozen 0.800 and a lead of 0.000)"
-    assert proposal.adapter is learner.adapter and proposal.adapter.version == before.version + 1
-    assert not proposal.adapter.b.any() and not learner.low_rank[1].any()
-    assert (learner.counters["restored: below_frozen"], len(learner.memory)) == (1, frames)
-
-    for _ in range(2 * CONFIG.publish_every):  # a candidate is still refused, but what is served is no worse than the frozen model
-        learner.step()
-        assert learner.propose().adapter is None
-    assert learner.counters["restored: below_frozen"] == 1
-
-
-def test_the_newer_half_of_the_held_back_frames_speaks_for_itself(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of four frames are of another scene, where the adapters are worse than the frozen model; over all four they are better."""
-    learner, published = _learn(sam, _frames(12), config=replace(CONFIG, tolerance=0.01))
-    assert published and learner.step() is not None and learner.step() is not None
-    frames = list(learner.memory.held_back[""])
-    assert len(frames) == 4
-    changed = set(frames[2:])
-
-    def judged(_: Any, low_rank: Any, frame: Any, __: Any) -> Judgement:
-        trained = low_rank is not None and bool(low_rank[1].any())
-        return Judgement((0.7 if frame in changed else 0.95) if trained else 0.8, 0.9, 2)
-
-    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
-    learner._judged.clear()
-    learner._frozen.clear()
-    proposal = learner.propose()
-    assert proposal.reason == "below_frozen (0.700, frozen 0.800 and a lead of 0.000) on the newest ones"
-    assert proposal.adapter is learner.adapter and not proposal.adapter.b.any()
-    changed.clear()
-    assert learner.step() is not None and learner.step() is not None
-    assert learner.propose().reason == "admitted"
-
-
-def test_no_robot_may_lose_what_another_gains(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the frames of both robots the candidate is better; on those of one it is worse, also than the frozen model."""
-    learner = Learner(sam, replace(CONFIG, tolerance=0.01), 0)
-    for frame, prompts in _frames(3):
-        for robot in ("/a", "/b"):
-            learner.observe(frame, prompts, f"{robot}/detections", robot)
-    worse = set(learner.memory.held_back["/b"])
-    assert worse and learner.memory.held_back["/a"]
-    better = Judgement(0.95, 0.9, 2)
-
-    def judged(_: Any, low_rank: Any, frame: Any, __: Any) -> Judgement:
-        trained = low_rank is not None and bool(low_rank[1].any())
-        return Judgement(0.7, 0.9, 2) if trained and frame in worse else better if trained else Judgement(0.8, 0.9, 2)
-
-    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", judged)
-    assert learner.step() is not None and learner.step() is not None
-    proposal = learner.propose()
-    assert (proposal.adapter, proposal.reason) == (None, "worse_fit (0.700 after 0.800) on the frames of /b")
-    assert proposal.judged is not None and proposal.judged.candidate.fit == 0.7
-    worse.clear()
-    assert learner.step() is not None and learner.step() is not None
-    assert learner.propose().reason == "admitted"
-
-
-def test_an_adapter_from_elsewhere_is_judged_like_a_candidate(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner, _ = _learn(sam, _frames(6), config=replace(CONFIG, tolerance=0.01))
-    best, frames = learner.adapter, len(learner.memory)
-    monkeypatch.setattr(
-        "wesam_ros.adaptation.learner.judge",
-        lambda _, low_rank, *__: Judgement(0.7 if low_rank is not None and low_rank[1].abs().max() > 2 else 0.8, 0.9, 2),
-    )
-    learner._judged.clear()
-    refused = learner.consider(replace(best, b=best.b + 3, version=70))
-    assert (refused.adapter, refused.reason) == (None, "worse_fit (0.700 after 0.800)")
-    assert learner.adapter is best
-
-    monkeypatch.setattr(
-        "wesam_ros.adaptation.learner.judge",
-        lambda _, low_rank, *__: Judgement(0.8 if low_rank is None or torch.equal(low_rank[1], best.b) else 0.799, 0.9, 2),
-    )
-    learner._judged.clear()
-    slightly_worse = learner.consider(replace(best, b=best.b + 0.01, version=70))
-    assert slightly_worse.reason == "worse_fit (0.799 after 0.800)"  # a candidate may be, within the tolerance
-
-    monkeypatch.setattr("wesam_ros.adaptation.learner.judge", lambda *_: Judgement(0.8, 0.9, 2))
-    learner._judged.clear()
-    good = replace(best, b=best.b + 0.01, version=70)
-    admitted = learner.consider(good)
-    assert admitted.reason == "admitted"
-    assert admitted.adapter.version == best.version + 1  # its own count goes on, not the other's
-    assert torch.equal(admitted.adapter.b, good.b)
-    torch.testing.assert_close(learner.candidate[1], good.b)
-    assert len(learner.memory) == frames
-
-
-def test_without_held_back_frames_an_adapter_from_elsewhere_is_taken_unjudged(sam: Any) -> None:
-    learner = Learner(sam, CONFIG, 0)
-    proposal = learner.consider(Adapter.untrained(sam, base_hash(sam), 8, seed=3))
-    assert (proposal.reason, proposal.adapter.version) == ("no_held_back_frames", 1)
-    frame, prompts = _frames(1)[0]
-    learner.observe(frame, prompts)
-    assert learner.step() is not None

@@ -31,7 +31,7 @@ def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -
     return KeptFrame(
         pixels=np.zeros((8, 8, 3), np.uint8),
         prompts=prompts,
-        evidence=gather(prompts, Support(~raised, raised) if depth else None, 32, 8),
+        evidence=gather(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
         anchor_logits=logits,
         anchor_prototypes=torch.eye(len(prompts), 4),
         background=torch.eye(4)[3:],
@@ -82,7 +82,7 @@ def test_where_depth_knows_nothing_the_anchor_is_what_a_mask_has_to_fit() -> Non
     prompts = Prompts.from_boxes(BOXES[:1], (8, 8))
     logits, masks = torch.full((1, 8, 8), -1.0), torch.zeros(1, 8, 8, dtype=torch.bool)
     logits[0, 4:6, :5] = 1.0  # the anchor misses what rises, and has some of the table
-    frame = replace(_frame(logits, prompts=prompts), evidence=gather(prompts, Support(surface, raised), 32, 8))
+    frame = replace(_frame(logits, prompts=prompts), evidence=gather(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8))
     assert fit(logits > 0, frame).item() == pytest.approx(5 / 15)
     for rows, expected in (((3, 5), 1.0), ((3, 4), 0.5), ((3, 6), 10 / 15)):
         masks[:] = False

@@ -43,6 +43,17 @@ def test_table_and_box_are_told_apart(noise: float) -> None:
     assert not support.surface[96:].any() and not support.raised[96:].any()
 
 
+def test_heights_are_of_the_surface_and_over_holes_of_the_nearest_pixel() -> None:
+    depth = _table()
+    depth[210:230, 300:320] = 0
+    support = find_support(_image(), depth, CAMERA, BOX, 128, np.random.default_rng(0))
+    assert support is not None
+    box = np.zeros((128, 128), bool)
+    box[41:63, 49:79] = True
+    assert support.height[box] == pytest.approx(0.05 / np.hypot(0.5, 1), abs=1e-4)  # the planes' distance
+    assert support.height[:39] == pytest.approx(0, abs=1e-4) and support.height[65:] == pytest.approx(0, abs=1e-4)
+
+
 def test_colour_finds_the_edge_where_depth_has_a_hole() -> None:
     depth = _table()
     depth[:, 225:255] = 0  # 15 pixels of the table, and of the box whose edge is at 240

@@ -22,6 +22,10 @@ from wesam_ros.adaptation.support import Support
 from wesam_ros.sam.preprocessing import resized_size, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
 
+CENTER = 0.2
+"""The share of a box's sides around its center that is taken to be on the object, where the question is how far a neighbour reaches."""
+LEEWAY = 2
+"""Pixels of the grid by which a thing may leave its reach: what rises beyond that is of another one."""
 COARSENESS = 0.25
 """By how much of its size (the root of its area) the outline of a coarse mask may be wrong."""
 
@@ -43,6 +47,7 @@ class Evidence:
         point_labels: (n, k) int64, 1 on the object, 0 not on it, -1 no point.
         surface: (h, w) bool, pixels of the support surface; all False without depth.
         claims: (n, h, w) bool, pixels that rise from the surface: the object's where they are in its reach and no other claims them.
+            Not those of things that there is no prompt for.
     """
 
     boxes: Tensor
@@ -90,7 +95,8 @@ def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int)
     pointed = [each.mask is None and each.box is None for each in objects]  # only points tell of these
     strange, held = _things(raised, own_points, own_labels) if any(pointed) else ([], [])
     in_box = box_pixels(boxes, (grid_side, grid_side)).numpy()
-    reach, core, claims = [], [], []
+    centers = (box_pixels(_centers(boxes), (grid_side, grid_side)) & boxed[:, None, None]).numpy()
+    reach, core, claims, marked = [], [], [], np.zeros_like(whole)
     for index, each in enumerate(objects):
         here, middle, mine = whole, np.zeros_like(whole), raised
         if each.mask is not None:
@@ -102,6 +108,10 @@ def gather(prompts: Prompts, support: Support | None, side: int, grid_side: int)
         reach.append(here)
         core.append(middle & here)
         claims.append(mine)
+        marked |= here & (middle if each.mask is not None else centers[index])
+    if support is not None:
+        nobodys = _nobodys(support, np.any(reach, 0), marked, size)
+        claims = [mine & ~nobodys for mine in claims]
     return Evidence(
         boxes=boxes,
         boxed=boxed,
@@ -163,7 +173,7 @@ def prompt_fit(masks: Tensor, evidence: Evidence) -> Tensor:
     return torch.where(known.any(1), torch.minimum(fit, right.sum(1) / known.sum(1).clamp_min(1)), fit)
 
 
-def misplacement(evidence: Evidence) -> tuple[float, tuple[int, int]]:
+def misplacement(evidence: Evidence, support: Support | None) -> tuple[float, tuple[int, int]]:
     """Whether a frame's boxes belong to its depth: how much better they would lie elsewhere, and where.
 
     All boxes are moved together, by at most half of their usual side, to where they hold the most of what rises from the surface and the
@@ -175,9 +185,9 @@ def misplacement(evidence: Evidence) -> tuple[float, tuple[int, int]]:
         how many pixels more that is, as a share of all that rise, 0 without boxes or depth; and the way there, x y in pixels of the grid.
     """
     boxes = evidence.boxes[evidence.boxed]
-    raised = evidence.claims[evidence.boxed].any(0)
-    if not raised.any():
+    if support is None or not len(boxes) or not support.raised.any():
         return 0.0, (0, 0)
+    raised = torch.from_numpy(support.raised)
     height, width = raised.shape
     reach = max(1, int((boxes[:, 2:] - boxes[:, :2]).amin(1).median()) // 2)
     padded = (height + reach, width + reach)  # what leaves on one side must not come in on the other
@@ -218,6 +228,41 @@ def _middle_and_reach(mask: Bool, size: tuple[int, int], grid_side: int) -> tupl
     within = outwards <= error
     within[size[0] :], within[:, size[1] :] = False, False
     return inwards > error, within
+
+
+def _centers(boxes: Tensor) -> Tensor:
+    """(n, 4): what is around the centers of boxes (n, 4), both x0 y0 x1 y1 in pixels; at least a pixel."""
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, ((boxes[:, 2:] - boxes[:, :2]) * (CENTER / 2)).clamp_min(0.5)
+    return torch.cat([center - half, center + half], 1)
+
+
+def _nobodys(support: Support, reached: Bool, marked: Bool, size: tuple[int, int]) -> Bool:
+    """Of what rises from the surface, what belongs to things that there is no prompt for, also where they come within an object's reach.
+
+    Such a thing is known by its part that no object reaches. From there, and from the objects' middles, all that rises is flooded, and
+    where things meet there is a step in height (watershed, Meyer, 1992).
+
+    Args:
+        support: what depth says.
+        reached: (h, w) bool, the reach of any object.
+        marked: (h, w) bool, the middle of any object.
+        size: h and w of the image on the grid, without the padding.
+    """
+    rows, columns = slice(size[0]), slice(size[1])
+    kinds = np.zeros(reached.shape, np.int32)
+    kinds[~support.raised], kinds[support.raised & ~_grown(reached, LEEWAY)], kinds[support.raised & marked] = 1, 2, 3
+    millimetres = np.clip(support.height * 1000, 0, 255).astype(np.uint8)
+    framed = np.pad(kinds[rows, columns], 1, "edge")  # the outermost pixels are left out
+    cv2.watershed(cv2.merge([np.pad(millimetres[rows, columns], 1, "edge")] * 3), framed)
+    kinds[rows, columns] = framed[1:-1, 1:-1]
+    others = kinds == 2
+    return np.asarray(support.raised & (others | ((kinds == -1) & _grown(others, 1))))  # whose the border between two is, nobody knows
+
+
+def _grown(mask: Bool, pixels: int) -> Bool:
+    """The mask (h, w), and what is so near to it along each axis."""
+    side = 2 * pixels + 1
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
 
 
 def _things(raised: Bool, points: list[Float], labels: list[npt.NDArray[np.int64]]) -> tuple[list[Bool], list[Bool]]:

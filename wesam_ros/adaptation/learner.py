@@ -152,7 +152,7 @@ class Learner:
         grid_side = self.sam.prompt_encoder.mask_input_size[0]
         support = self._support(frame, prompts, grid_side)
         evidence = gather(prompts, support, self.sam.image_encoder.img_size, grid_side)
-        share, offset = misplacement(evidence)
+        share, offset = misplacement(evidence, support)
         misplaced = share > self.config.misplaced
         hold = support is not None and self.memory.note_placement(robot, misplaced)
         if misplaced:

@@ -31,10 +31,17 @@ SPREAD = 20
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """What depth says on the decoder's grid: both (h, w) bool; False in both where depth says nothing."""
+    """What depth says on the decoder's grid.
+
+    Attributes:
+        surface: (h, w) bool, pixels of the surface that things stand on.
+        raised: (h, w) bool, pixels that rise from it; False in both where depth says nothing.
+        height: (h, w) float32 metres above the surface; where there is no depth, that of the nearest pixel with some.
+    """
 
     surface: npt.NDArray[np.bool_]
     raised: npt.NDArray[np.bool_]
+    height: npt.NDArray[np.float32]
 
 
 def find_support(
@@ -80,7 +87,8 @@ def find_support(
     near_known = cv2.distanceTransform((seeds == 0).astype(np.uint8), cv2.DIST_L2, 5) <= SPREAD
     surface, raised = (kinds == 1) & near_known, (kinds == 2) & near_known
     grid = resized_size((depth.shape[0], depth.shape[1]), low_res_side)
-    return Support(*(_on_grid(mask, grid, low_res_side) for mask in (surface, raised)))
+    surface, raised = (_on_grid(mask, grid, low_res_side) for mask in (surface, raised))
+    return Support(surface, raised, _height_on_grid(height.astype(np.float32), known, grid, low_res_side))
 
 
 def _around(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -131,4 +139,19 @@ def _on_grid(mask: npt.NDArray[np.bool_], grid: tuple[int, int], side: int) -> n
     result = np.zeros((side, side), bool)
     share = cv2.resize(mask.astype(np.float32), (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
     result[: grid[0], : grid[1]] = share > 0.5
+    return result
+
+
+def _height_on_grid(
+    height: npt.NDArray[np.float32], known: npt.NDArray[np.bool_], grid: tuple[int, int], side: int
+) -> npt.NDArray[np.float32]:
+    """(side, side): the mean of the known heights (H, W) in each pixel of the grid, else that of the nearest; 0 in the padding."""
+    total, share = (cv2.resize(each.astype(np.float32), grid[::-1], interpolation=cv2.INTER_AREA) for each in (height * known, known))
+    empty = (share <= 0).astype(np.uint8)
+    mean = total / np.where(share > 0, share, 1)
+    _, nearest = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    of_label = np.zeros(int(nearest.max()) + 1, np.float32)
+    of_label[nearest[empty == 0]] = mean[empty == 0]
+    result = np.zeros((side, side), np.float32)
+    result[: grid[0], : grid[1]] = of_label[nearest]
     return result
