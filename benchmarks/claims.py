@@ -34,7 +34,7 @@ from wesam_ros.sam.prompts import Prompts
 
 sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
 from attacks import prompts_of
-from misplaced import frames_of
+from misplaced import frames_of, some_of
 
 CASES = ((1.0, 1.0), (1 / 3, 1.0), (0.0, 1.0), (1.0, 0.8), (0.0, 0.8), (1.0, 1.2), (0.0, 1.2))
 """The share of the boxes that are kept, one of each frame at least, and how large they are for what they hold."""
@@ -56,8 +56,7 @@ def ious(sam: Any, frame: Frame, boxed: float, scale: float, rng: np.random.Gene
     prompts = prompts.select(np.flatnonzero(large_enough(prompts, AdaptationConfig().least_side))) if len(prompts) else prompts
     if not len(prompts) or frame.depth is None or frame.camera is None or frame.labels is None:
         return [[] for _ in KINDS]
-    kept = rng.choice(len(prompts), max(1, round(boxed * len(prompts))), replace=False)
-    prompts = scaled(prompts.select(np.sort(kept)), scale)
+    prompts = scaled(some_of(prompts, boxed, rng), scale)
     support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
     if support is None:
         return [[] for _ in KINDS]

@@ -28,6 +28,7 @@ from wesam_ros.data.osd import read_osd
 from wesam_ros.evaluation.attacks import ATTACKS
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.lora import write_atomically
+from wesam_ros.sam.prompts import Prompts
 
 sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
 from attacks import prompts_of, stream
@@ -46,6 +47,11 @@ def frames_of(source: str, args: argparse.Namespace) -> Iterator[Frame]:
         yield from islice(stream(source, args.seed), 0, args.frames * args.every, args.every)
 
 
+def some_of(prompts: Prompts, boxed: float, rng: np.random.Generator) -> Prompts:
+    """A share of the prompts, drawn at random; one at least."""
+    return prompts.select(np.sort(rng.choice(len(prompts), max(1, round(boxed * len(prompts))), replace=False)))
+
+
 def shares(frames: list[Frame], attack: str, boxed: float, sizes: tuple[int, int], rng: np.random.Generator) -> list[float]:
     """How much better the boxes of each frame that has some, and a support surface, would lie elsewhere."""
     found = []
@@ -53,8 +59,7 @@ def shares(frames: list[Frame], attack: str, boxed: float, sizes: tuple[int, int
         prompts = prompts_of(frame)
         if not len(prompts) or frame.depth is None or frame.camera is None:
             continue
-        kept = rng.choice(len(prompts), max(1, round(boxed * len(prompts))), replace=False)
-        prompts = prompts.select(np.sort(kept))
+        prompts = some_of(prompts, boxed, rng)
         support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), sizes[1], rng)
         if support is not None:
             found.append(misplacement(gather(prompts, support, *sizes), support)[0])
