@@ -28,16 +28,17 @@ import torch
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.config import overrides
-from wesam_ros.data.bags import read_bag
 from wesam_ros.data.detector import simulate_detections
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings.bags import read_bag
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.attacks import ATTACKS, STANDING, Attack, scene_change
 from wesam_ros.evaluation.metrics import score_frame
+from wesam_ros.files import write_atomically
+from wesam_ros.options import overrides
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.sam.lora import Adapter, write_atomically
 from wesam_ros.sam.prompts import Prompts
 
 WINDOW, RECOVERED_OVER, RECOVERED_WITHIN = 100, 20, 0.01

@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 
 from wesam_ros.machine import processor
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.architectures import ARCHITECTURES
 from wesam_ros.sam.attention import compute_in_pieces
-from wesam_ros.sam.lora import Adapter, prepare
+from wesam_ros.sam.lora import prepare
 from wesam_ros.sam.predictor import embed_images
 
 

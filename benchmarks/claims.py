@@ -22,15 +22,15 @@ import torch
 
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather, rough_boxes
-from wesam_ros.adaptation.step import corrected
-from wesam_ros.adaptation.support import find_support
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.metrics import score_frame
+from wesam_ros.files import write_atomically
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.sam.lora import write_atomically
 from wesam_ros.sam.preprocessing import resized_size
 from wesam_ros.sam.prompts import Prompts
+from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.refine import refine
+from wesam_ros.scene.support import find_support
 
 sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
 from attacks import prompts_of
@@ -60,14 +60,14 @@ def ious(sam: Any, frame: Frame, boxed: float, scale: float, rng: np.random.Gene
     support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
     if support is None:
         return [[] for _ in KINDS]
-    evidence = gather(prompts, support, side, grid)
-    anchor = with_anchor(sam, frame, prompts, evidence, "float32").anchor_logits
-    all_claimed = replace(evidence, claims=torch.from_numpy(support.raised).expand_as(evidence.claims))
+    constraints = gather(prompts, support, side, grid)
+    anchor = with_anchor(sam, frame, prompts, constraints, "float32").anchor_logits
+    all_claimed = replace(constraints, candidate=torch.from_numpy(support.raised).expand_as(constraints.candidate))
     height, width = resized_size(prompts.size, grid)
     labels = np.zeros((grid, grid), np.uint16)
     labels[:height, :width] = cv2.resize(frame.labels, (width, height), interpolation=cv2.INTER_NEAREST)
-    masks = (anchor, corrected(anchor, all_claimed), corrected(anchor, evidence))
-    return [score_frame((each > 0).numpy(), evidence.boxes.numpy(), labels).iou.tolist() for each in masks]
+    masks = (anchor, refine(anchor, all_claimed), refine(anchor, constraints))
+    return [score_frame((each > 0).numpy(), constraints.boxes.numpy(), labels).iou.tolist() for each in masks]
 
 
 def main() -> None:

@@ -30,20 +30,21 @@ from torch import Tensor
 
 from wesam_ros.adaptation.anchor import with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather, prompt_fit, rough_boxes
-from wesam_ros.adaptation.guard import Judgement, below_frozen, fit, judging
+from wesam_ros.adaptation.guard import ValidationScore, below_frozen, scored_objects, validation_iou
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.losses import hard_iou
-from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import Opinion, opinions, witnessed
-from wesam_ros.adaptation.support import find_support
+from wesam_ros.adaptation.predictions import Prediction, predict_views
+from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.adaptation.views import strong_view
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.attacks import ATTACKS
 from wesam_ros.evaluation.metrics import score_frame
+from wesam_ros.files import write_atomically
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.sam.lora import write_atomically
 from wesam_ros.sam.upscaling import masks_from_logits
+from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.refine import known_pixels, prompt_fit
+from wesam_ros.scene.support import find_support
 
 sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
 from attacks import prompts_of, stream
@@ -62,9 +63,9 @@ def outline(mask: np.ndarray) -> np.ndarray:
     return mask & (inner == 0)
 
 
-def depth_edges(masks: Tensor, frame: KeptFrame) -> float:
+def depth_edges(masks: Tensor, frame: BufferedFrame) -> float:
     """Mean share of masks' outlines that lie where what rises from the surface ends; NaN where depth knows no edge."""
-    raised = frame.evidence.claims.any(0).numpy()
+    raised = frame.constraints.candidate.any(0).numpy()
     edges = outline(raised)
     if not edges.any():
         return float("nan")
@@ -74,13 +75,13 @@ def depth_edges(masks: Tensor, frame: KeptFrame) -> float:
     return float(np.mean(shares))
 
 
-def known_pixels(masks: Tensor, frame: KeptFrame) -> Tensor:
+def known_pixels_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
     """IoU (n,) of masks with their objects over the pixels that depth and boxes know: what rises in one box only is on the object; surface
     and what is beyond the box are not. It was the guard's criterion, and is blind to what happens elsewhere."""
-    inside, surface = witnessed(frame.evidence)
-    union = (inside | (masks & (surface | ~frame.evidence.reach))).sum((1, 2))
+    inside, surface = known_pixels(frame.constraints)
+    union = (inside | (masks & (surface | ~frame.constraints.allowed))).sum((1, 2))
     overlap = (masks & inside).sum((1, 2)) / union.clamp_min(1)
-    return torch.where(inside.flatten(1).any(1), overlap, prompt_fit(masks, frame.evidence))
+    return torch.where(inside.flatten(1).any(1), overlap, prompt_fit(masks, frame.constraints))
 
 
 class Judge:
@@ -88,7 +89,7 @@ class Judge:
 
     def __init__(self, sam: Any, frames: list[Frame]) -> None:
         self.sam, self.seconds = sam, dict[str, list[float]]()
-        self.frames: list[tuple[Frame, KeptFrame]] = []
+        self.frames: list[tuple[Frame, BufferedFrame]] = []
         rng, side, grid = np.random.default_rng(0), sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
         for frame in frames:
             prompts = prompts_of(frame)
@@ -105,21 +106,21 @@ class Judge:
         self.seconds.setdefault(name, []).append(time.perf_counter() - began)
         return value
 
-    def _view(self, low_rank: LowRank | None, kept: KeptFrame, pixels: np.ndarray) -> Opinion:
-        return opinions(self.sam, low_rank, [pixels], False, kept.prompts, "float32")[0]
+    def _view(self, low_rank: LowRank | None, kept: BufferedFrame, pixels: np.ndarray) -> Prediction:
+        return predict_views(self.sam, low_rank, [pixels], False, kept.prompts, "float32")[0]
 
     @torch.inference_mode()
     def of_frame(self, low_rank: LowRank | None, index: int) -> dict[str, float]:
         """Each criterion of an adapter on one frame, and "iou", the truth."""
         frame, kept = self.frames[index]
         weak = self._timed("forward pass", lambda: self._view(low_rank, kept, kept.pixels))
-        masks, counted = weak.logits > 0, judging(kept, AdaptationConfig())
+        masks, counted = weak.logits > 0, scored_objects(kept, AdaptationConfig())
         counted = counted if counted.any() else torch.ones_like(counted)
         rng = np.random.default_rng(index)  # the same strong view for every adapter
         values = {
-            "fit": self._timed("fit", lambda: float(fit(masks, kept)[counted].mean())),
+            "fit": self._timed("fit", lambda: float(validation_iou(masks, kept)[counted].mean())),
             "known pixels": self._timed("known pixels", lambda: float(known_pixels(masks, kept)[counted].mean())),
-            "box fit": self._timed("box fit", lambda: float(prompt_fit(masks, kept.evidence).mean())),
+            "box fit": self._timed("box fit", lambda: float(prompt_fit(masks, kept.constraints).mean())),
             "agreement with the anchor": self._timed(
                 "agreement with the anchor", lambda: float(hard_iou(masks, kept.anchor_logits > 0)[counted].mean())
             ),
@@ -172,7 +173,7 @@ def correlations(rows: list[dict[str, float]]) -> dict[str, float | None]:
 def let_through(adapters: list[dict[str, float]], lead: float) -> str:
     """What the guard would serve of adapters rather than the first one, the frozen model, by these frames and with this lead."""
     config = AdaptationConfig(lead=lead)
-    frozen, *rest = (Judgement(each["fit"], each["agreement with the anchor"], 1) for each in adapters)
+    frozen, *rest = (ValidationScore(each["fit"], each["agreement with the anchor"], 1) for each in adapters)
     lost = [adapters[0]["iou"] - each["iou"] for each in adapters[1:]]
     served = [
         each
@@ -190,14 +191,14 @@ def let_through(adapters: list[dict[str, float]], lead: float) -> str:
 def measure(args: argparse.Namespace, source: str) -> dict[str, Any]:
     """The row of one stream."""
     unseen = list(islice(stream(source, args.seed + 1 if source.startswith("sim:") else args.seed), args.frames, args.frames + args.judged))
-    judge = Judge(load_sam(args.model, args.checkpoint), unseen)
-    if not judge.frames:
+    score_adapter = Judge(load_sam(args.model, args.checkpoint), unseen)
+    if not score_adapter.frames:
         raise SystemExit(f"{source} has no frame with usable boxes to judge on; raise --judged")
-    frozen, per_frame = judge.of_adapter(None)
+    frozen, per_frame = score_adapter.of_adapter(None)
     adapters = [{**frozen, "course": -1}]
     for number, (attack, faster) in enumerate(COURSES):
         for low_rank in snapshots(args, source, attack, faster):
-            values, _ = judge.of_adapter(low_rank)
+            values, _ = score_adapter.of_adapter(low_rank)
             adapters.append({**values, "course": number})
             print(f"{source}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()), flush=True)
     plain = [{name: value for name, value in each.items() if name != "course"} for each in adapters]
@@ -205,8 +206,8 @@ def measure(args: argparse.Namespace, source: str) -> dict[str, Any]:
         "over_adapters": correlations(plain),
         "over_frames": correlations(per_frame),
         "adapters": adapters,
-        "judged_frames": len(judge.frames),
-        "seconds": {name: round(float(np.median(each)), 5) for name, each in judge.seconds.items()},
+        "judged_frames": len(score_adapter.frames),
+        "seconds": {name: round(float(np.median(each)), 5) for name, each in score_adapter.seconds.items()},
     }
 
 

@@ -37,12 +37,13 @@ from rclpy.node import Node
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Adapter as AdapterMessage
 
+from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import NodeProcess, enter_local_graph, set_up_by
-from wesam_ros.nodes.inputs import LATCHED
 from wesam_ros.nodes.player import Player, PlayerError, spinning
+from wesam_ros.ros.children import NodeProcess, enter_local_graph, set_up_by
+from wesam_ros.ros.subscriptions import LATCHED
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.sam.lora import Adapter, write_atomically
 
 PROFILE = Path(__file__).parents[1] / "config" / "loopback.xml"
 NODES = ("segmenter", "adapter")
@@ -50,7 +51,7 @@ START_SECONDS = 300.0
 """For the first masks, and for masks after a kill, before the run is given up: a busy machine loads a model slowly."""
 SETTLE_SECONDS = 0.2
 """Masks that a killed segmenter had sent may come so long after it; a new one does not serve as soon."""
-OFTEN = {"adaptation.publish_every": 1, "adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0}
+OFTEN = {"adaptation.publish_every": 1, "adaptation.validation_every": 2, "adaptation.validation_frames": 1, "adaptation.tolerance": 1.0}
 """The adapter publishes, and so saves, after nearly every frame."""
 
 

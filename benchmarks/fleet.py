@@ -25,16 +25,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import NodeProcess, set_up_by
-from wesam_ros.sam.lora import write_atomically
+from wesam_ros.ros.children import NodeProcess, set_up_by
 
 COMPUTER, ROBOTS = "wesam-computer", ("wesam-robot1", "wesam-robot2")
 """Names of the network namespaces."""
 PROFILE = Path(__file__).parents[1] / "config" / "network.xml"
 START_SECONDS = 300.0
 """Until both robots must have had an adapter, and until the cut one must have the newest again."""
-LEARNING = {"adaptation.publish_every": 3, "adaptation.held_back": 2, "adaptation.judges": 1, "adaptation.tolerance": 1.0}
+LEARNING = {"adaptation.publish_every": 3, "adaptation.validation_every": 2, "adaptation.validation_frames": 1, "adaptation.tolerance": 1.0}
 """A new version every few steps: what is tried here is the network."""
 
 
@@ -100,8 +100,8 @@ def play_role(args: argparse.Namespace) -> None:
     from std_msgs.msg import UInt64
     from wesam_ros.msg import ObjectArray
 
-    from wesam_ros.nodes.inputs import LATCHED
     from wesam_ros.nodes.player import Player, spinning
+    from wesam_ros.ros.subscriptions import LATCHED
 
     shared: dict[str, Any] = {"torch_threads": 1}
     robot = args.role != "computer"

@@ -33,9 +33,9 @@ from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
 from wesam_ros.engines.parity import MIN_IOU, agreement, scene
 from wesam_ros.engines.store import ENCODER, folder_of
 from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
 from wesam_ros.sam import load_sam
-from wesam_ros.sam.lora import write_atomically
 from wesam_ros.sam.preprocessing import preprocess
 
 LEAST = MIN_IOU["float16"]

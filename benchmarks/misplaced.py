@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather, misplacement, rough_boxes
-from wesam_ros.adaptation.support import find_support
+from wesam_ros.data.datasets.osd import read_osd
 from wesam_ros.data.detector import simulate_detections
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.osd import read_osd
 from wesam_ros.evaluation.attacks import ATTACKS
+from wesam_ros.files import write_atomically
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.sam.lora import write_atomically
 from wesam_ros.sam.prompts import Prompts
+from wesam_ros.scene.constraints import gather, misplacement, rough_boxes
+from wesam_ros.scene.support import find_support
 
 sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
 from attacks import prompts_of, stream

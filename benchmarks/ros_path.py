@@ -36,15 +36,15 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.data import codecs
+from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import NodeProcess, enter_local_graph
-from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of
-from wesam_ros.nodes.geometry import locate
-from wesam_ros.nodes.joining import Joiner
-from wesam_ros.nodes.objects import image_message, object_messages
 from wesam_ros.nodes.player import spinning
-from wesam_ros.sam.lora import write_atomically
+from wesam_ros.ros.children import NodeProcess, enter_local_graph
+from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of
+from wesam_ros.ros.objects import image_message, object_messages
+from wesam_ros.ros.synchronizer import Synchronizer
 from wesam_ros.sam.masks import Masks
+from wesam_ros.scene.geometry import locate
 
 HEIGHT, WIDTH, OBJECTS = 480, 640, 10
 COMPRESSED = "image/compressed", "depth/compressedDepth"
@@ -97,7 +97,7 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     kinds: dict[str, Any] = {"image": kind, "depth": kind, "camera_info": CameraInfo, "detections": Detection2DArray}
     messages = {name: deserialize_message(data[name], kinds[name]) for name in kinds}
     lap("take")
-    joiner = Joiner(30, lambda name: None)
+    joiner = Synchronizer(30, lambda name: None)
     (joined,) = [each for name in kinds for each in joiner.add(name, 0, messages[name], 0.0, BOTH)]
     lap("join")
     image = image_of(joined.image)

@@ -30,10 +30,10 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from wesam_ros.msg import ObjectArray
 
+from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
-from wesam_ros.nodes.children import ChildError, NodeProcess, enter_local_graph, set_up_by
 from wesam_ros.nodes.player import Player, PlayerError, spinning
-from wesam_ros.sam.lora import write_atomically
+from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph, set_up_by
 
 PROFILE = Path(__file__).parents[1] / "config" / "loopback.xml"
 NODES = ("segmenter", "adapter")

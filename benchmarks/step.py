@@ -29,15 +29,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import Decode, Opinion, autocast, opinions
+from wesam_ros.adaptation.predictions import Decode, Prediction, autocast, predict_views
+from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.adaptation.views import Pixels
-from wesam_ros.baselines.base import LowRank
-from wesam_ros.baselines.ours import Ours
-from wesam_ros.baselines.published import Published
-from wesam_ros.data.bags import read_bag
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings.bags import read_bag
 from wesam_ros.machine import processor
+from wesam_ros.methods.base import LowRank
+from wesam_ros.methods.ours import Ours
+from wesam_ros.methods.published import Published
 from wesam_ros.sam import Prompts, load_sam
 from wesam_ros.sam.architectures import ARCHITECTURES
 from wesam_ros.sam.attention import compute_in_pieces
@@ -52,14 +52,14 @@ class AsReleased(Published):
 
     def look(
         self,
-        frame: KeptFrame,
+        frame: BufferedFrame,
         chosen: Tensor,
         pixels: Sequence[Pixels],
         is_mirrored: bool,
         low_rank: LowRank | None,
         decode: Decode = decode_together,
-    ) -> list[Opinion]:
-        said = opinions(self.sam, low_rank, pixels, is_mirrored, frame.prompts.select(chosen.numpy()), self.config.precision, decode)
+    ) -> list[Prediction]:
+        said = predict_views(self.sam, low_rank, pixels, is_mirrored, frame.prompts.select(chosen.numpy()), self.config.precision, decode)
         larger = [functional.interpolate(each.logits[:, None], scale_factor=4, mode="bilinear", align_corners=False) for each in said]
         return [replace(each, logits=logits[:, 0]) for each, logits in zip(said, larger, strict=True)]
 

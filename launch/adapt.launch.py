@@ -34,7 +34,7 @@ PATIENCE = "40"
 RESPAWN_DELAY = 0.5
 """Seconds after which a node that died is started again."""
 WRONG_SETTINGS = 2
-"""Exit status of a node that cannot be configured with its settings (wesam_ros/nodes/process.py): it would end so each time."""
+"""Exit status of a node that cannot be configured with its settings (wesam_ros/ros/process.py): it would end so each time."""
 
 
 def arguments() -> list[DeclareLaunchArgument]:

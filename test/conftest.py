@@ -25,7 +25,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
-from wesam_ros.nodes.children import set_up_by
+from wesam_ros.ros.children import set_up_by
 
 FIRST_PORT, PORTS_PER_DOMAIN, METATRAFFIC = 7400, 250, 10
 """Where DDS participants listen (RTPS specification, 9.6.1.1): the first one of a domain on a machine, for discovery."""

@@ -11,7 +11,9 @@ import torch
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.learner import MISPLACED, Learner
-from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
+from wesam_ros.data.boxes import boxes_of_labels
+from wesam_ros.data.detections import Detections
+from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.attacks import ATTACKS, SHIFT, scene_change
 from wesam_ros.sam import Prompts
 
@@ -150,4 +152,4 @@ def test_nothing_is_learnt_where_boxes_and_depth_do_not_belong_together(sam: Any
     assert verdict.reason == (MISPLACED if back else "")
     assert verdict.accepted == (not back)
     np.testing.assert_allclose(verdict.offset, np.array(SHIFT) * (320, 240) * back, atol=5)
-    assert len(learner.memory) == verdict.accepted
+    assert len(learner.replay_buffer) == verdict.accepted

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from wesam_ros import cli
-from wesam_ros.benchmarking import command, contender
-from wesam_ros.benchmarking.contender import boxes
+from wesam_ros.commands import benchmark as command
+from wesam_ros.engines import contender
+from wesam_ros.engines.contender import boxes
 from wesam_ros.engines.parity import scene
 from wesam_ros.sam import Prompts
 

@@ -13,8 +13,9 @@ import pytest
 
 from wesam_ros import cli
 from wesam_ros.data import simulator
-from wesam_ros.data.bags import read_bag
-from wesam_ros.data.frames import Frame, boxes_of_labels
+from wesam_ros.data.boxes import boxes_of_labels
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings.bags import read_bag
 
 
 def test_help_names_every_command_and_loads_none() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detector import simulate_detections
-from wesam_ros.data.frames import boxes_of_labels
 
 
 @pytest.fixture

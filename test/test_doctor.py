@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wesam_ros.engines import doctor
+from wesam_ros.commands import doctor
 
 SCRIPT = """
 import sys

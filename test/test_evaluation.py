@@ -15,15 +15,15 @@ import pytest
 
 from wesam_ros import cli
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.baselines.method import METHODS, method
+from wesam_ros.commands.evaluate import Setting, _expanded, source_of
 from wesam_ros.data import simulator
 from wesam_ros.data.codecs import decode_compressed_image
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.frames import Frame
-from wesam_ros.evaluation.command import Setting, _expanded, source_of
 from wesam_ros.evaluation.evaluate import Cell, run_cell
 from wesam_ros.evaluation.protocol import KINDS, Fold, draw, halves, simulated
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread, rows_as_csv
+from wesam_ros.methods.registry import METHODS, method
 from wesam_ros.sam.checkpoints import load_sam
 
 SIZE = (60, 80)
@@ -176,7 +176,7 @@ def test_a_killed_comparison_goes_on_where_it_was(
         asked.append(wanted["method"])
         return {**_row(wanted["method"], 0, 0.6), **wanted}
 
-    monkeypatch.setattr("wesam_ros.evaluation.command._result", result)
+    monkeypatch.setattr("wesam_ros.commands.evaluate._result", result)
     words = ["evaluate", "sim:dim", "--methods", "direct", "ours", "--prompts", "box", "--out", str(tmp_path)]
     assert cli.main(words) == 0
     book = tmp_path / "rows.jsonl"
@@ -212,7 +212,7 @@ def test_where_a_cell_fails_the_others_are_kept(
             raise ValueError("the disk is on fire")
         return {**_row(wanted["method"], 0, 0.6), **wanted, "source_miou": float("nan")}  # as with --no-source
 
-    monkeypatch.setattr("wesam_ros.evaluation.command._result", result)
+    monkeypatch.setattr("wesam_ros.commands.evaluate._result", result)
     words = ["evaluate", "sim:dim", "--methods", "direct", "ours", "--prompts", "box", "--out", str(tmp_path)]
     assert cli.main(words) == 2 and "the disk is on fire" in capsys.readouterr().err
     assert "NaN" not in (tmp_path / "method.json").read_text()
@@ -247,7 +247,7 @@ def test_rows_of_other_data_are_not_taken_for_these(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = [_folder(tmp_path / day / "table", ("a/1", "b/1")) for day in ("monday", "tuesday")]
-    monkeypatch.setattr("wesam_ros.evaluation.command._result", lambda setting, wanted, device: {**_row("direct", 0, 0.6), **wanted})
+    monkeypatch.setattr("wesam_ros.commands.evaluate._result", lambda setting, wanted, device: {**_row("direct", 0, 0.6), **wanted})
     out = ["--methods", "direct", "--out", str(tmp_path / "out")]
     assert cli.main(["evaluate", *(f"folder:{each}" for each in folders), *out]) == 2
     assert cli.main(["evaluate", f"folder:{folders[0]}", *out]) == 0

@@ -24,15 +24,17 @@ from safetensors.torch import save as safetensors_save
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack
-from wesam_ros.data import codecs, messages
-from wesam_ros.data.bags import BagMessage, FrameMessages, bag_info, decode_frame, read_bag, write_bag
+from wesam_ros.data import codecs
 from wesam_ros.data.codecs import CodecError, RawImage
 from wesam_ros.data.datasets.coco import read_coco
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.datasets.registry import DATASETS
-from wesam_ros.data.frames import Detections, Frame
+from wesam_ros.data.detections import Detections
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings import messages
+from wesam_ros.data.recordings.bags import BagMessage, FrameMessages, bag_info, decode_frame, read_bag, write_bag
+from wesam_ros.data.recordings.topics import BagError
 from wesam_ros.data.requests import Request
-from wesam_ros.data.topics import BagError
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFEST, check, key_of, publish
 from wesam_ros.sam import Adapter, AdapterError, Prompts, base_hash, load_sam

@@ -18,8 +18,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction  # noqa: E402
 from launch.utilities import perform_substitutions  # noqa: E402
 from launch_ros.actions import Node  # noqa: E402
 
-from wesam_ros.config import options  # noqa: E402
-from wesam_ros.nodes.parameters import AdapterParameters, SegmenterParameters  # noqa: E402
+from wesam_ros.options import options  # noqa: E402
+from wesam_ros.ros.parameters import AdapterParameters, SegmenterParameters  # noqa: E402
 
 FOLDER = Path(__file__).parent.parent / "launch"
 TOPICS = {"image", "depth", "camera_info", "detections"}

@@ -45,11 +45,11 @@ def test_the_teacher_is_asked_again_when_its_answer_is_old(sam: Any) -> None:
     asked = []
     for _ in range(5):
         learner.step()
-        (answer,) = learner.memory.answers.values()
+        (answer,) = learner.replay_buffer.teacher_predictions.values()
         asked.append(answer.step)
     assert asked == [0, 0, 2, 2, 4]
     learner.reset()
-    assert not learner.memory.answers
+    assert not learner.replay_buffer.teacher_predictions
 
 
 def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
@@ -116,9 +116,9 @@ def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
     frames = stream(4)
     learner.observe(*frames[0])
-    learner.config = replace(CONFIG, held_back=2, judges=1, weight_decay=0.5)
+    learner.config = replace(CONFIG, validation_every=2, validation_frames=1, weight_decay=0.5)
     for frame in frames[1:]:
         learner.observe(*frame)
-    assert [each.stamp_ns for each in learner.memory.held_back[""]] == [3]
+    assert [each.stamp_ns for each in learner.replay_buffer.validation[""]] == [3]
     learner.step()
     assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5

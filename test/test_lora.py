@@ -16,8 +16,10 @@ import torch
 from safetensors.torch import save
 
 import wesam_ros
+from wesam_ros.files import remove_leftovers
 from wesam_ros.sam import Adapter, AdapterError, base_hash
-from wesam_ros.sam.lora import FORMAT, MAX_BYTES, LoraQkv, adapted, remove_leftovers
+from wesam_ros.sam.adapter import FORMAT, MAX_BYTES
+from wesam_ros.sam.lora import LoraQkv, adapted
 from wesam_ros.sam.predictor import embed_images
 
 PACKAGE = Path(wesam_ros.__file__).parent
@@ -96,7 +98,7 @@ def test_a_kill_between_write_and_rename_keeps_the_old_file(sam: Any, adapter: A
     adapter.save(path)
     killed = """
 import os, pathlib, signal, sys
-from wesam_ros.sam.lora import write_atomically
+from wesam_ros.files import write_atomically
 pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 write_atomically(pathlib.Path(sys.argv[1]), b"new" * 100_000)
 """

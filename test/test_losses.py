@@ -8,16 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wesam_ros.adaptation.losses import (
-    contrastive_loss,
-    dice_loss,
-    focal_loss,
-    hard_iou,
-    iou_loss,
-    masked_prototypes,
-    point_loss,
-)
-from wesam_ros.adaptation.regions import box_fit, box_pixels
+from wesam_ros.adaptation.losses import contrastive_loss, dice_loss, focal_loss, hard_iou, iou_loss, masked_prototypes, point_loss
+from wesam_ros.scene.regions import box_fit, box_pixels
 
 SURE = 30.0
 """A logit whose sigmoid is 1 in float32."""

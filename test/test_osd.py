@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from wesam_ros.data.osd import DatasetError, read_osd
+from wesam_ros.data.datasets.osd import DatasetError, read_osd
 
 NAMES = ("learn0", "learn10", "learn2")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from wesam_ros.commands.pretrain import _untrained
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.pretraining import training
 from wesam_ros.pretraining.card import score
-from wesam_ros.pretraining.command import _untrained
 from wesam_ros.pretraining.scenes import Scenes, cut
 from wesam_ros.pretraining.training import PretrainConfig, encode, learning_rate, make_batch, mask_losses, train
 from wesam_ros.sam import load_sam

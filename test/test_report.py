@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from wesam_ros.evaluation import charts, overlay, report
+from wesam_ros.drawing import charts, overlay
+from wesam_ros.evaluation import report
 from wesam_ros.evaluation.report import FrameRecord, Picture, RunRecord
 
 

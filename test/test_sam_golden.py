@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wesam_ros.benchmarking.contender import import_sam_predictor
+from wesam_ros.engines.contender import import_sam_predictor
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import Prompt, Prompts, upscale
 from wesam_ros.sam.attention import compute_in_pieces

@@ -17,7 +17,7 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Prompts
 
 SIZE = (60, 80)
-CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0, agreement=0.0, fit=0.0)
+CONFIG = AdaptationConfig(publish_every=2, validation_every=3, tolerance=1.0, divergence=0.0, agreement=0.0, prompt_fit=0.0)
 
 
 def _learn(learner: Learner, stamps: range) -> None:
@@ -51,16 +51,16 @@ def test_goes_on_as_if_it_had_not_ended(sam: Any, saved: tuple[Learner, Path]) -
 
 def test_misplaced_frames_are_in_the_state(sam: Any, saved: tuple[Learner, Path]) -> None:
     learner, path = saved
-    frame = replace(learner.memory.frames[0], stamp_ns=77)
-    assert [learner.memory.note_placement("/a", True) for _ in range(3)] == [False, False, True]
-    learner.memory.hold_misplaced(frame, "/a")
+    frame = replace(learner.replay_buffer.frames[0], stamp_ns=77)
+    assert [learner.replay_buffer.note_placement("/a", True) for _ in range(3)] == [False, False, True]
+    learner.replay_buffer.hold_misplaced(frame, "/a")
     save(learner, path)
     again = Learner(sam, CONFIG, 0, learner.adapter)
     resume(again, path)
-    assert [each.stamp_ns for each in again.memory.misplaced["/a"]] == [77]
-    assert [again.memory.note_placement("/a", True) for _ in range(2)] == [False, True]
-    again.memory.keep_only({""})
-    assert not again.memory.misplaced and not again.memory.alarms and again.memory.held_back
+    assert [each.stamp_ns for each in again.replay_buffer.misplaced["/a"]] == [77]
+    assert [again.replay_buffer.note_placement("/a", True) for _ in range(2)] == [False, True]
+    again.replay_buffer.keep_only({""})
+    assert not again.replay_buffer.misplaced and not again.replay_buffer.alarms and again.replay_buffer.validation
 
 
 def test_a_newer_adapter_is_gone_on_from_with_the_frames_of_the_state(sam: Any, saved: tuple[Learner, Path]) -> None:
@@ -70,7 +70,7 @@ def test_a_newer_adapter_is_gone_on_from_with_the_frames_of_the_state(sam: Any, 
     resume(again, path)
     assert again.adapter is newer
     torch.testing.assert_close(again.candidate[1], newer.b)
-    assert len(again.memory) == len(learner.memory)
+    assert len(again.replay_buffer) == len(learner.replay_buffer)
     _learn(again, range(4, 6))
     assert again.adapter.version == 10
 
@@ -84,13 +84,13 @@ def test_its_own_adapter_is_gone_on_from_where_that_is_asked_for(sam: Any, saved
 
 def test_a_smaller_memory_takes_some_of_the_frames(sam: Any, saved: tuple[Learner, Path]) -> None:
     learner, path = saved
-    assert len(learner.memory) == 3
-    again = Learner(sam, replace(CONFIG, memory=2), 0, learner.adapter)
+    assert len(learner.replay_buffer) == 3
+    again = Learner(sam, replace(CONFIG, replay_frames=2), 0, learner.adapter)
     resume(again, path)
-    stamps = [each.stamp_ns for each in again.memory.frames]
-    assert len(stamps) == 2 and set(stamps) < {each.stamp_ns for each in learner.memory.frames}
+    stamps = [each.stamp_ns for each in again.replay_buffer.frames]
+    assert len(stamps) == 2 and set(stamps) < {each.stamp_ns for each in learner.replay_buffer.frames}
     _learn(again, range(4, 12))
-    assert len(again.memory) == 2
+    assert len(again.replay_buffer) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut short", "of another seed", "of something else"])

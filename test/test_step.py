@@ -11,27 +11,30 @@ import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather
-from wesam_ros.adaptation.guard import fit
-from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import Opinion, corrected, gate, gradients_from, loss_terms
-from wesam_ros.adaptation.support import Support
+from wesam_ros.adaptation.guard import validation_iou
+from wesam_ros.adaptation.predictions import Prediction
+from wesam_ros.adaptation.pseudo_labels import make_pseudo_labels
+from wesam_ros.adaptation.replay_buffer import BufferedFrame
+from wesam_ros.adaptation.step import gradients_from, loss_terms
 from wesam_ros.sam import Adapter, base_hash
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompts
+from wesam_ros.scene.constraints import gather
+from wesam_ros.scene.refine import refine
+from wesam_ros.scene.support import Support
 
 BOXES = np.array([[0, 2, 5, 6], [3, 2, 8, 6]], np.float32)
 
 
-def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -> KeptFrame:
+def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -> BufferedFrame:
     """Rows 3 to 5 rise from the table, all else is its surface; without depth nothing is known."""
     raised = np.zeros((8, 8), bool)
     raised[3:6] = True
     prompts = prompts or Prompts.from_boxes(BOXES, (8, 8))
-    return KeptFrame(
+    return BufferedFrame(
         pixels=np.zeros((8, 8, 3), np.uint8),
         prompts=prompts,
-        evidence=gather(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
+        constraints=gather(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
         anchor_logits=logits,
         anchor_prototypes=torch.eye(len(prompts), 4),
         background=torch.eye(4)[3:],
@@ -44,7 +47,7 @@ def test_masks_are_cut_filled_and_kept_apart() -> None:
     logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
     logits[1, :, 4] = 3
     frame = _frame(logits)
-    masks = corrected(logits, frame.evidence) > 0
+    masks = refine(logits, frame.constraints) > 0
     expected = torch.zeros(2, 8, 8, dtype=torch.bool)
     expected[0, 3:6, :4] = True
     expected[1, 3:6, 4:] = True
@@ -54,8 +57,8 @@ def test_masks_are_cut_filled_and_kept_apart() -> None:
 def test_without_depth_masks_are_only_cut_to_boxes_and_kept_apart() -> None:
     logits = torch.stack([torch.full((8, 8), 2.0), torch.full((8, 8), -1.0)])
     frame = _frame(logits, depth=False)
-    masks = corrected(logits, frame.evidence) > 0
-    assert torch.equal(masks[0], frame.evidence.reach[0]) and not masks[1].any()
+    masks = refine(logits, frame.constraints) > 0
+    assert torch.equal(masks[0], frame.constraints.allowed[0]) and not masks[1].any()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_fit(rows: tuple[int, int], depth: bool, expected: float) -> None:
     frame = _frame(torch.zeros(2, 8, 8), depth)
     masks = torch.zeros(2, 8, 8, dtype=torch.bool)
     masks[0, rows[0] : rows[1], :5] = True
-    assert fit(masks, frame)[0].item() == pytest.approx(expected)
+    assert validation_iou(masks, frame)[0].item() == pytest.approx(expected)
 
 
 def test_where_depth_knows_nothing_the_anchor_is_what_a_mask_has_to_fit() -> None:
@@ -82,12 +85,14 @@ def test_where_depth_knows_nothing_the_anchor_is_what_a_mask_has_to_fit() -> Non
     prompts = Prompts.from_boxes(BOXES[:1], (8, 8))
     logits, masks = torch.full((1, 8, 8), -1.0), torch.zeros(1, 8, 8, dtype=torch.bool)
     logits[0, 4:6, :5] = 1.0  # the anchor misses what rises, and has some of the table
-    frame = replace(_frame(logits, prompts=prompts), evidence=gather(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8))
-    assert fit(logits > 0, frame).item() == pytest.approx(5 / 15)
+    frame = replace(
+        _frame(logits, prompts=prompts), constraints=gather(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8)
+    )
+    assert validation_iou(logits > 0, frame).item() == pytest.approx(5 / 15)
     for rows, expected in (((3, 5), 1.0), ((3, 4), 0.5), ((3, 6), 10 / 15)):
         masks[:] = False
         masks[0, rows[0] : rows[1], :5] = True
-        assert fit(masks, frame).item() == pytest.approx(expected)
+        assert validation_iou(masks, frame).item() == pytest.approx(expected)
 
 
 def test_a_false_box_teaches_nothing() -> None:
@@ -96,11 +101,11 @@ def test_a_false_box_teaches_nothing() -> None:
     logits = torch.ones(3, 8, 8)
     frame = _frame(logits, prompts=Prompts.from_boxes(boxes, (8, 8)))
     view = torch.ones(3, 8, 8, requires_grad=True)
-    student = Opinion(view, torch.ones(3), torch.ones(4, 2, 2))
+    student = Prediction(view, torch.ones(3), torch.ones(4, 2, 2))
     config, chosen = AdaptationConfig(), torch.arange(3)
-    gated = gate(logits, frame, chosen, config)
-    assert gated.agreed.tolist() == gated.measured.tolist() == [True, True, False]
-    terms = loss_terms(student, gated, frame, chosen, torch.ones(8, 8), torch.zeros(0, 4), config)
+    pseudo_labels = make_pseudo_labels(logits, frame, chosen, config)
+    assert pseudo_labels.agreed.tolist() == pseudo_labels.measured.tolist() == [True, True, False]
+    terms = loss_terms(student, pseudo_labels, frame, chosen, torch.ones(8, 8), torch.zeros(0, 4), config)
     torch.stack(list(terms.values())).sum().backward()
     assert view.grad is not None
     assert view.grad[:2].abs().amax((1, 2)).min() > 0 and not view.grad[2].any()

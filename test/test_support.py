@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wesam_ros.adaptation.losses import witness_loss
-from wesam_ros.adaptation.support import find_support
+from wesam_ros.scene.support import find_support
 
 SIZE = (480, 640)
 CAMERA = np.array([[520.0, 0, 320], [0, 520, 240], [0, 0, 1]])

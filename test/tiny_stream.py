@@ -12,7 +12,7 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Adapter, Prompts
 
 SIZE = (60, 80)
-CONFIG = AdaptationConfig(publish_every=2, held_back=3, tolerance=1.0, divergence=0.0, agreement=0.0, fit=0.0)
+CONFIG = AdaptationConfig(publish_every=2, validation_every=3, tolerance=1.0, divergence=0.0, agreement=0.0, prompt_fit=0.0)
 """Publishes soon, and learns from all objects: the masks of the random model fit no box."""
 
 

@@ -12,14 +12,14 @@ from wesam_ros import __version__
 
 # name: (module with add_arguments(parser) and run(args) -> int, what it does)
 COMMANDS = {
-    "run": ("wesam_ros.nodes.run", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
-    "adapt": ("wesam_ros.offline", "adapt to recordings without ROS, and write the adapter and a report"),
-    "bag": ("wesam_ros.data.command", "make recordings from data sets or the simulator, and look into them"),
-    "evaluate": ("wesam_ros.evaluation.command", "compare adaptation methods on data sets and recordings"),
-    "doctor": ("wesam_ros.engines.doctor", "say what this machine computes with, build the engines, and compare them with torch"),
-    "export": ("wesam_ros.engines.command", "write the model as ONNX files, for ONNX Runtime and others"),
-    "benchmark": ("wesam_ros.benchmarking.command", "time every engine that is present against SamPredictor"),
-    "pretrain": ("wesam_ros.pretraining.command", "train the small default model on simulated scenes"),
+    "run": ("wesam_ros.commands.replay", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
+    "adapt": ("wesam_ros.commands.adapt", "adapt to recordings without ROS, and write the adapter and a report"),
+    "bag": ("wesam_ros.commands.bag", "make recordings from data sets or the simulator, and look into them"),
+    "evaluate": ("wesam_ros.commands.evaluate", "compare adaptation methods on data sets and recordings"),
+    "doctor": ("wesam_ros.commands.doctor", "say what this machine computes with, build the engines, and compare them with torch"),
+    "export": ("wesam_ros.commands.export", "write the model as ONNX files, for ONNX Runtime and others"),
+    "benchmark": ("wesam_ros.commands.benchmark", "time every engine that is present against SamPredictor"),
+    "pretrain": ("wesam_ros.commands.pretrain", "train the small default model on simulated scenes"),
 }
 
 # What to do where a module is missing that only some commands need

@@ -9,15 +9,15 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from wesam_ros.adaptation.evidence import Evidence, rough_boxes
 from wesam_ros.adaptation.losses import masked_prototypes
-from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.step import autocast, valid_region
+from wesam_ros.adaptation.predictions import autocast, valid_region
+from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize, resize_image
 from wesam_ros.sam.prompts import Prompts
+from wesam_ros.scene.constraints import Constraints, rough_boxes
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -31,7 +31,7 @@ def large_enough(prompts: Prompts, least_side: float) -> npt.NDArray[np.bool_]:
 
 
 @torch.inference_mode()
-def with_anchor(sam: Sam, frame: Frame, prompts: Prompts, evidence: Evidence, precision: str) -> KeptFrame:
+def with_anchor(sam: Sam, frame: Frame, prompts: Prompts, constraints: Constraints, precision: str) -> BufferedFrame:
     """The frame as the memory keeps it, with the frozen model's masks and prototypes.
 
     Args:
@@ -48,15 +48,15 @@ def with_anchor(sam: Sam, frame: Frame, prompts: Prompts, evidence: Evidence, pr
         embedding = embed_images(sam, normalize(batch, side))
         logits, _ = decode_together(sam, embedding, prompts)
     embedding = embedding.float()
-    evidence = evidence.to(logits.device)
-    masks = ((logits > 0) & evidence.reach).float()
+    constraints = constraints.to(logits.device)
+    masks = ((logits > 0) & constraints.allowed).float()
     elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
     covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))
     prototypes = masked_prototypes(embedding[0], covered)
-    return KeptFrame(
+    return BufferedFrame(
         pixels=pixels,
         prompts=prompts,
-        evidence=evidence,
+        constraints=constraints,
         anchor_logits=logits.clone(),
         anchor_prototypes=prototypes[:-1].clone(),
         background=prototypes[-1:].clone(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wesam_ros.config import option, validate
+from wesam_ros.options import option, validate
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class AdaptationConfig:
         maximum=0.99,
     )
     objects: int = option(16, "most objects of a frame that one step learns from, drawn at random", minimum=1)
-    memory: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
+    replay_frames: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
     recent: float = option(0.5, "share of the steps that take the newest frame; the others draw from the memory", minimum=0.0, maximum=1.0)
 
     agreement: float = option(0.2, "least IoU of anchor and teacher mask for an object to be learnt from", minimum=0.0, maximum=1.0)
-    fit: float = option(
+    prompt_fit: float = option(
         0.6, "least IoU of the pseudo-mask's own box with the prompted box for an object to be learnt from", minimum=0.0, maximum=1.0
     )
-    held_back: int = option(8, "every so many-th accepted frame of a source is not learnt from but judges candidates", minimum=2)
+    validation_every: int = option(8, "every so many-th accepted frame of a source is not learnt from but judges candidates", minimum=2)
     least_side: float = option(8.0, "least side of a box, in pixels of the image, to be learnt from", minimum=0.0)
     misplaced: float = option(
         0.1,
@@ -73,7 +73,7 @@ class AdaptationConfig:
         minimum=0.0,
     )
     patience: int = option(5, "refused candidates in a row after which training goes back to the last good adapter", minimum=1)
-    judges: int = option(4, "held-back frames of a robot that are kept, the newest ones: they judge each candidate", minimum=1)
+    validation_frames: int = option(4, "held-back frames of a robot that are kept, the newest ones: they judge each candidate", minimum=1)
     divergence: float = option(
         0.4,
         "least mean IoU with the anchor's masks on held-back frames, as a share of the frozen model's (about 1), or of the last good "

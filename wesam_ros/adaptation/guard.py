@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import prompt_fit
 from wesam_ros.adaptation.losses import hard_iou
-from wesam_ros.adaptation.memory import KeptFrame
-from wesam_ros.adaptation.regions import box_pixels
-from wesam_ros.adaptation.step import autocast, corrected, gate, witnessed
+from wesam_ros.adaptation.predictions import autocast
+from wesam_ros.adaptation.pseudo_labels import make_pseudo_labels
+from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize
+from wesam_ros.scene.refine import known_pixels, prompt_fit, refine
+from wesam_ros.scene.regions import box_pixels
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -30,11 +31,11 @@ of all objects that do are a collapse. A book may fill its box, and the frozen m
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ValidationScore:
     """What held-back frames say of one adapter, as means over their objects.
 
     Attributes:
-        fit: IoU with the anchor's mask as the measurements correct it: what depth and prompts know counts, and elsewhere the anchor's word,
+        score: IoU with the anchor's refined mask: what depth and prompts know counts, and elsewhere the anchor's word,
             so that changes that nothing speaks for cost. Where depth knows nothing of an object, how well the mask fits its prompt.
         agreement: IoU with the anchor's mask: what a collapse to speckles lowers.
         objects: how many objects were judged.
@@ -42,7 +43,7 @@ class Judgement:
             of which each has much of its box.
     """
 
-    fit: float
+    score: float
     agreement: float
     objects: int
     filled: float = 0.0
@@ -55,42 +56,42 @@ class Comparison:
     `newest` is what the newer half of them says alone: where the scene has changed, the older ones speak of another.
     """
 
-    candidate: Judgement
-    good: Judgement
-    frozen: Judgement
+    candidate: ValidationScore
+    good: ValidationScore
+    frozen: ValidationScore
     newest: Comparison | None = None
 
 
-def fit(masks: Tensor, frame: KeptFrame) -> Tensor:
-    """How well masks (n, h, w) bool of all objects of a frame fit what is known of them, (n,) in [0, 1]; see Judgement."""
-    known, _ = witnessed(frame.evidence)
-    reference = corrected(frame.anchor_logits, frame.evidence) > 0
-    return torch.where(known.flatten(1).any(1), hard_iou(masks, reference), prompt_fit(masks, frame.evidence))
+def validation_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
+    """How well masks (n, h, w) bool of all objects of a frame fit what is known of them, (n,) in [0, 1]; see ValidationScore."""
+    known, _ = known_pixels(frame.constraints)
+    reference = refine(frame.anchor_logits, frame.constraints) > 0
+    return torch.where(known.flatten(1).any(1), hard_iou(masks, reference), prompt_fit(masks, frame.constraints))
 
 
-def judging(frame: KeptFrame, config: AdaptationConfig) -> Tensor:
+def scored_objects(frame: BufferedFrame, config: AdaptationConfig) -> Tensor:
     """(n,) bool: by which of a frame's objects an adapter is judged: those whose prompts the frozen model's masks fit, as far as the
     measurements allow, and those that depth knows nothing of. In a box that is false or misplaced the worst mask may fit best."""
-    return gate(frame.anchor_logits, frame, torch.arange(len(frame.prompts)), config).measured
+    return make_pseudo_labels(frame.anchor_logits, frame, torch.arange(len(frame.prompts)), config).measured
 
 
 @torch.inference_mode()
-def judge(sam: Sam, low_rank: tuple[Tensor, Tensor] | None, frame: KeptFrame, config: AdaptationConfig) -> Judgement:
+def score_adapter(sam: Sam, low_rank: tuple[Tensor, Tensor] | None, frame: BufferedFrame, config: AdaptationConfig) -> ValidationScore:
     """Judges an adapter's stacked tensors, or None for the frozen model, on a frame that was not learnt from.
 
-    By its objects as `judging` has them, or by all if `config.fit` has been raised since, so that none is left.
+    By its objects as `judging` has them, or by all if `config.prompt_fit` has been raised since, so that none is left.
     """
     pixels = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None].to(sam.device)
     with autocast(sam, config.precision):
         logits, _ = decode_together(sam, embed_images(sam, normalize(pixels, sam.image_encoder.img_size), low_rank), frame.prompts)
     masks, anchor = logits > 0, frame.anchor_logits > 0
-    counted = judging(frame, config)
+    counted = scored_objects(frame, config)
     counted = counted if counted.any() else torch.ones_like(counted)
-    return Judgement(
-        fit=float(fit(masks, frame)[counted].mean()),
+    return ValidationScore(
+        score=float(validation_iou(masks, frame)[counted].mean()),
         agreement=float(hard_iou(masks, anchor)[counted].mean()),
         objects=int(counted.sum()),
-        filled=float(fills_box(masks, anchor, frame.evidence.boxes)[counted].float().mean()),
+        filled=float(fills_box(masks, anchor, frame.constraints.boxes)[counted].float().mean()),
     )
 
 
@@ -101,24 +102,24 @@ def fills_box(masks: Tensor, anchor: Tensor, boxes: Tensor) -> Tensor:
     return filled & (masks.sum((1, 2)) > GROWN * anchor.sum((1, 2)))
 
 
-def together(judgements: Sequence[Judgement]) -> Judgement:
+def together(judgements: Sequence[ValidationScore]) -> ValidationScore:
     """The judgement over the objects of several frames."""
     objects = [each.objects for each in judgements]
-    fit, agreement, filled = (
-        float(np.average([getattr(each, name) for each in judgements], weights=objects)) for name in ("fit", "agreement", "filled")
+    score, agreement, filled = (
+        float(np.average([getattr(each, name) for each in judgements], weights=objects)) for name in ("score", "agreement", "filled")
     )
-    return Judgement(fit, agreement, sum(objects), filled)
+    return ValidationScore(score, agreement, sum(objects), filled)
 
 
-def below_frozen(adapted: Judgement, frozen: Judgement, config: AdaptationConfig) -> str | None:
+def below_frozen(adapted: ValidationScore, frozen: ValidationScore, config: AdaptationConfig) -> str | None:
     """Why an adapter may not be served rather than the frozen model, both judged on the same frames; None if it may.
 
     An adapter is trained to fit, so that it gains more in fit than in truth; the frozen model is not. So what it changed of the masks has
     to pay (`lead`; how it was chosen: docs/reliability.md).
     """
     lead = config.lead * max(0.0, frozen.agreement - adapted.agreement)
-    if adapted.fit < frozen.fit + lead - config.tolerance:
-        return f"below_frozen ({adapted.fit:.3f}, frozen {frozen.fit:.3f} and a lead of {lead:.3f})"
+    if adapted.score < frozen.score + lead - config.tolerance:
+        return f"below_frozen ({adapted.score:.3f}, frozen {frozen.score:.3f} and a lead of {lead:.3f})"
     return None
 
 
@@ -140,8 +141,8 @@ def objection(found: Comparison, config: AdaptationConfig) -> str | None:
     and away from its masks.
     """
     candidate, good, frozen = found.candidate, found.good, found.frozen
-    if candidate.fit < good.fit - config.tolerance:
-        return f"worse_fit ({candidate.fit:.3f} after {good.fit:.3f})"
+    if candidate.score < good.score - config.tolerance:
+        return f"worse_fit ({candidate.score:.3f} after {good.score:.3f})"
     below = below_frozen(candidate, frozen, config) or _on_newest(found, lambda each: below_frozen(each.candidate, each.frozen, config))
     if below is not None:
         return below
@@ -165,4 +166,4 @@ def first_reason(found: Mapping[str, Comparison], against: Callable[[Comparison]
 
 def least_gain(found: Mapping[str, Comparison]) -> Comparison:
     """What the frames of that robot say that a candidate does least for, against the better of what could be served instead."""
-    return min(found.values(), key=lambda each: each.candidate.fit - max(each.good.fit, each.frozen.fit))
+    return min(found.values(), key=lambda each: each.candidate.score - max(each.good.score, each.frozen.score))

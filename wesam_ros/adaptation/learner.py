@@ -14,15 +14,24 @@ from torch import Tensor
 
 from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.evidence import gather, misplacement, moved, rough_boxes
-from wesam_ros.adaptation.guard import Comparison, Judgement, fallen, first_reason, judge, judging, least_gain, objection, together
-from wesam_ros.adaptation.memory import FrameMemory, KeptFrame
+from wesam_ros.adaptation.guard import (
+    Comparison,
+    ValidationScore,
+    fallen,
+    first_reason,
+    least_gain,
+    objection,
+    score_adapter,
+    scored_objects,
+    together,
+)
+from wesam_ros.adaptation.replay_buffer import BufferedFrame, ReplayBuffer
 from wesam_ros.adaptation.step import StepResult, training_step
-from wesam_ros.adaptation.support import Support, find_support
 from wesam_ros.data.frames import Frame
-from wesam_ros.sam.checkpoints import base_hash
-from wesam_ros.sam.lora import Adapter
+from wesam_ros.sam.adapter import Adapter, base_hash
 from wesam_ros.sam.prompts import Prompts
+from wesam_ros.scene.constraints import gather, misplacement, moved, rough_boxes
+from wesam_ros.scene.support import Support, find_support
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -34,7 +43,7 @@ BANK = 64
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Admission:
     """Whether a frame was taken into the memory, and why not: "no_prompts", "small_objects", "misplaced_boxes", or "" if it was.
 
     `offset` is where misplaced boxes would lie better: x y in pixels of the image.
@@ -79,13 +88,13 @@ class Learner:
         self.counters: Counter[str] = Counter()
         self.good = [adapter or self._untrained()]
         self._version = self.good[0].version
-        self._judged: WeakKeyDictionary[KeptFrame, Judgement] = WeakKeyDictionary()  # of the last good adapter
-        self._frozen: WeakKeyDictionary[KeptFrame, Judgement] = WeakKeyDictionary()  # of the frozen model
+        self._judged: WeakKeyDictionary[BufferedFrame, ValidationScore] = WeakKeyDictionary()  # of the last good adapter
+        self._frozen: WeakKeyDictionary[BufferedFrame, ValidationScore] = WeakKeyDictionary()  # of the frozen model
         self._begin(self.good[0])
 
     def _begin(self, adapter: Adapter) -> None:
         """Trains on from `adapter`, with a fresh optimizer and an empty memory."""
-        self.memory = FrameMemory(self.config.memory, self.config.held_back, self.rng, self.config.judges)
+        self.replay_buffer = ReplayBuffer(self.config.replay_frames, self.config.validation_every, self.rng, self.config.validation_frames)
         self._restore(adapter)
         self._since_proposal = 0
 
@@ -96,7 +105,7 @@ class Learner:
         self.low_rank = (a, b)
         self.optimizer = torch.optim.Adam(self.low_rank, lr=self.config.lr, weight_decay=self.config.weight_decay)
         self._steps_since_restore = self._refused = 0
-        self.memory.answers.clear()  # they were another teacher's
+        self.replay_buffer.teacher_predictions.clear()  # they were another teacher's
 
     @property
     def progress(self) -> tuple[int, int, int, int]:
@@ -132,7 +141,7 @@ class Learner:
         a, b = (tensor.detach() for tensor in self.low_rank)
         return a, b * self.config.strength
 
-    def observe(self, frame: Frame, prompts: Prompts, source: str = "", robot: str = "") -> Verdict:
+    def observe(self, frame: Frame, prompts: Prompts, source: str = "", robot: str = "") -> Admission:
         """Takes a frame into the memory, if there is something to learn from it.
 
         Args:
@@ -148,27 +157,30 @@ class Learner:
         if not large.any():
             return self._rejected("small_objects")
         prompts = prompts.select(np.flatnonzero(large))
-        self.memory.every, self.memory.judges = self.config.held_back, self.config.judges
+        self.replay_buffer.validation_every, self.replay_buffer.validation_frames = (
+            self.config.validation_every,
+            self.config.validation_frames,
+        )
         grid_side = self.sam.prompt_encoder.mask_input_size[0]
         support = self._support(frame, prompts, grid_side)
-        evidence = gather(prompts, support, self.sam.image_encoder.img_size, grid_side)
-        share, offset = misplacement(evidence, support)
+        constraints = gather(prompts, support, self.sam.image_encoder.img_size, grid_side)
+        share, offset = misplacement(constraints, support)
         misplaced = share > self.config.misplaced
-        hold = support is not None and self.memory.note_placement(robot, misplaced)
+        hold = support is not None and self.replay_buffer.note_placement(robot, misplaced)
         if misplaced:
             scale = max(prompts.size) / grid_side
             way = (offset[0] * scale, offset[1] * scale)
             if hold:
                 self._hold_misplaced(frame, prompts, support, way, robot)
             return self._rejected(MISPLACED, way)
-        kept = with_anchor(self.sam, frame, prompts, evidence, self.config.precision)
-        self.memory.add(kept, source, robot, may_judge=bool(judging(kept, self.config).any()))
+        kept = with_anchor(self.sam, frame, prompts, constraints, self.config.precision)
+        self.replay_buffer.add(kept, source, robot, may_judge=bool(scored_objects(kept, self.config).any()))
         self.counters["accepted"] += 1
-        return Verdict(True)
+        return Admission(True)
 
-    def _rejected(self, reason: str, offset: tuple[float, float] = (0.0, 0.0)) -> Verdict:
+    def _rejected(self, reason: str, offset: tuple[float, float] = (0.0, 0.0)) -> Admission:
         self.counters[f"rejected: {reason}"] += 1
-        return Verdict(False, reason, offset)
+        return Admission(False, reason, offset)
 
     def _hold_misplaced(self, frame: Frame, prompts: Prompts, support: Support | None, way: tuple[float, float], robot: str) -> None:
         """Keeps a misplaced frame to judge by: an adapter's masks of the boxes as they come, which are what is served, against the frozen
@@ -176,10 +188,10 @@ class Learner:
         as_they_came, right = moved(prompts, way, self.config.least_side)
         if not len(right):
             return
-        evidence = gather(right, support, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
-        kept = replace(with_anchor(self.sam, frame, right, evidence, self.config.precision), prompts=as_they_came)
-        if judging(kept, self.config).any():
-            self.memory.hold_misplaced(kept, robot)
+        constraints = gather(right, support, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
+        kept = replace(with_anchor(self.sam, frame, right, constraints, self.config.precision), prompts=as_they_came)
+        if scored_objects(kept, self.config).any():
+            self.replay_buffer.hold_misplaced(kept, robot)
 
     def _support(self, frame: Frame, prompts: Prompts, low_res_side: int) -> Support | None:
         """What depth knows of the frame's support surface, on the decoder's grid; None where there is no depth, or no plane."""
@@ -191,17 +203,25 @@ class Learner:
 
     def step(self) -> StepResult | None:
         """One training step on a frame of the memory; None while there is none."""
-        frame = self.memory.draw(self.config.recent)
+        frame = self.replay_buffer.draw(self.config.recent)
         if frame is None:
             return None
         self._steps_since_restore += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * min(1.0, self._steps_since_restore / self.config.warm_up)
             group["weight_decay"] = self.config.weight_decay
-        others = [kept.anchor_prototypes for kept in self.memory.frames if kept is not frame]
+        others = [kept.anchor_prototypes for kept in self.replay_buffer.frames if kept is not frame]
         bank = torch.cat([frame.anchor_prototypes[:0], *others])[-BANK:]
         result = training_step(
-            self.sam, self.low_rank, self.optimizer, frame, self.memory.answers, bank, self.config, self.rng, self.counters["steps"]
+            self.sam,
+            self.low_rank,
+            self.optimizer,
+            frame,
+            self.replay_buffer.teacher_predictions,
+            bank,
+            self.config,
+            self.rng,
+            self.counters["steps"],
         )
         self.counters["steps"] += 1
         self.counters["objects"] += result.objects
@@ -265,7 +285,7 @@ class Learner:
 
         It has to be of this model. Where no frame has been held back yet it is taken unjudged; the proposal's reason says so.
         """
-        candidate: dict[KeptFrame, Judgement] = {}
+        candidate: dict[BufferedFrame, ValidationScore] = {}
         judged: Comparison | None = None
         if frames := self._held_back() | self._misplaced():
             # Training may dip a little on its way; another adapter is taken only for being better.
@@ -281,29 +301,32 @@ class Learner:
         self._judged.update(candidate)
         return Proposal(adapter, "admitted" if candidate else "no_held_back_frames", judged)
 
-    def _held_back(self) -> dict[str, list[KeptFrame]]:
+    def _held_back(self) -> dict[str, list[BufferedFrame]]:
         """The newest held-back frames of each robot."""
-        return {robot or "/": list(each)[-self.config.judges :] for robot, each in self.memory.held_back.items()}
+        return {robot or "/": list(each)[-self.config.validation_frames :] for robot, each in self.replay_buffer.validation.items()}
 
-    def _misplaced(self) -> dict[str, list[KeptFrame]]:
+    def _misplaced(self) -> dict[str, list[BufferedFrame]]:
         """Those of each robot whose boxes are off."""
-        return {f"{robot or '/'} with misplaced boxes": list(each)[-self.config.judges :] for robot, each in self.memory.misplaced.items()}
+        return {
+            f"{robot or '/'} with misplaced boxes": list(each)[-self.config.validation_frames :]
+            for robot, each in self.replay_buffer.misplaced.items()
+        }
 
     def _judge(
-        self, low_rank: tuple[Tensor, Tensor] | None, newest: Mapping[str, Sequence[KeptFrame]]
-    ) -> tuple[dict[str, Comparison], dict[KeptFrame, Judgement]]:
+        self, low_rank: tuple[Tensor, Tensor] | None, newest: Mapping[str, Sequence[BufferedFrame]]
+    ) -> tuple[dict[str, Comparison], dict[BufferedFrame, ValidationScore]]:
         """What held-back frames say of an adapter's tensors, or with None of the last good one again, beside the last good one and the
         frozen model; and each of the frames alone."""
         frames = [frame for each in newest.values() for frame in each]
-        last, good, candidate = self._on_device(self.adapter), self._judged, dict[KeptFrame, Judgement]()
+        last, good, candidate = self._on_device(self.adapter), self._judged, dict[BufferedFrame, ValidationScore]()
         for frame in frames:
             if frame not in good:
-                good[frame] = judge(self.sam, last, frame, self.config)
-            candidate[frame] = good[frame] if low_rank is None else judge(self.sam, low_rank, frame, self.config)
+                good[frame] = score_adapter(self.sam, last, frame, self.config)
+            candidate[frame] = good[frame] if low_rank is None else score_adapter(self.sam, low_rank, frame, self.config)
             if frame not in self._frozen:
-                self._frozen[frame] = judge(self.sam, None, frame, self.config)
+                self._frozen[frame] = score_adapter(self.sam, None, frame, self.config)
 
-        def compare(some: Sequence[KeptFrame]) -> Comparison:
+        def compare(some: Sequence[BufferedFrame]) -> Comparison:
             of_candidate, of_good, of_frozen = (together([of[frame] for frame in some]) for of in (candidate, good, self._frozen))
             return Comparison(of_candidate, of_good, of_frozen)
 

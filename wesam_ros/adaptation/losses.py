@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wesam_ros.scene.regions import logits_at
+
 
 def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
     """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5, with its gamma).
@@ -44,13 +46,6 @@ def iou_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
         actual = hard_iou(logits > 0, target > 0.5)
     return (predicted - actual) ** 2
-
-
-def logits_at(logits: Tensor, points: Tensor) -> Tensor:
-    """Logits (n, k) of (n, h, w) at points (n, k, 2), x y in pixels of the grid, bilinear between the pixels' centres."""
-    size = points.new_tensor([logits.shape[2], logits.shape[1]])
-    places = (2 * points / size - 1)[:, None]
-    return functional.grid_sample(logits[:, None], places, mode="bilinear", padding_mode="border", align_corners=False)[:, 0, 0]
 
 
 def point_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from wesam_ros.adaptation.evidence import Evidence
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.adaptation.memory import Answer, KeptFrame
-from wesam_ros.sam.lora import Adapter, write_atomically
+from wesam_ros.adaptation.replay_buffer import BufferedFrame, TeacherPrediction
+from wesam_ros.files import write_atomically
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.prompts import Prompt, Prompts
+from wesam_ros.scene.constraints import Constraints
 
 FORMAT = 6
 """Of the state; a state of another format is refused."""
@@ -54,9 +55,9 @@ def resume(learner: Learner, path: Path, *, own_adapter: bool = False) -> None:
 
 def pack(learner: Learner) -> dict[str, Any]:
     """The state as tensors, numbers, strings, lists and dictionaries, which torch.load takes with weights_only."""
-    memory = learner.memory
+    memory = learner.replay_buffer
     newest = [] if memory.newest is None else [memory.newest]
-    held_back = [frame for of_each in (memory.held_back, memory.misplaced) for each in of_each.values() for frame in each]
+    held_back = [frame for of_each in (memory.validation, memory.misplaced) for each in of_each.values() for frame in each]
     frames = list(dict.fromkeys([*memory.frames, *held_back, *newest]))
     place = {frame: index for index, frame in enumerate(frames)}
     return {
@@ -70,13 +71,15 @@ def pack(learner: Learner) -> dict[str, Any]:
         "good": [(each.a, each.b, each.base, each.version) for each in learner.good],
         "frames": [_frame(frame) for frame in frames],
         "memory": [place[frame] for frame in memory.frames],
-        "held_back": {robot: [place[frame] for frame in each] for robot, each in memory.held_back.items()},
+        "held_back": {robot: [place[frame] for frame in each] for robot, each in memory.validation.items()},
         "misplaced": {robot: [place[frame] for frame in each] for robot, each in memory.misplaced.items()},
         "alarms": dict(memory.alarms),
         "newest": None if memory.newest is None else place[memory.newest],
         "seen": dict(memory.seen),
         "learnable": memory.learnable,
-        "answers": [(place[frame], answer.logits.cpu(), answer.step) for frame, answer in memory.answers.items() if frame in place],
+        "answers": [
+            (place[frame], answer.logits.cpu(), answer.step) for frame, answer in memory.teacher_predictions.items() if frame in place
+        ],
     }
 
 
@@ -102,24 +105,24 @@ def _unpack(learner: Learner, state: dict[str, Any]) -> None:
     learner.counters = Counter(state["counters"])
     learner.good[:] = [Adapter(*values) for values in state["good"]]
     learner.go_on(tuple(state["low_rank"]), state["optimizer"], state["progress"])
-    memory = learner.memory
+    memory = learner.replay_buffer
     kept = [frames[index] for index in state["memory"]]
     if len(kept) > memory.capacity:  # it is smaller now; a sample of a sample of the stream is one, too
         kept = [kept[index] for index in np.sort(learner.rng.choice(len(kept), memory.capacity, replace=False))]
     memory.frames[:] = kept
-    memory.held_back, memory.misplaced = (
+    memory.validation, memory.misplaced = (
         {robot: deque(frames[index] for index in each) for robot, each in state[kind].items()} for kind in ("held_back", "misplaced")
     )
     memory.alarms = Counter({robot: int(n) for robot, n in state["alarms"].items()})
     memory.newest = None if state["newest"] is None else frames[state["newest"]]
     memory.seen, memory.learnable = Counter({source: int(n) for source, n in state["seen"].items()}), int(state["learnable"])
     for index, logits, step in state["answers"]:
-        memory.answers[frames[index]] = Answer(logits.to(learner.sam.device), step)
+        memory.teacher_predictions[frames[index]] = TeacherPrediction(logits.to(learner.sam.device), step)
 
 
-def _frame(frame: KeptFrame) -> dict[str, Any]:
-    tensors = {each.name: getattr(frame, each.name).cpu() for each in fields(KeptFrame) if each.type == "Tensor"}
-    evidence = {each.name: getattr(frame.evidence, each.name).cpu() for each in fields(Evidence)}
+def _frame(frame: BufferedFrame) -> dict[str, Any]:
+    tensors = {each.name: getattr(frame, each.name).cpu() for each in fields(BufferedFrame) if each.type == "Tensor"}
+    constraints = {each.name: getattr(frame.constraints, each.name).cpu() for each in fields(Constraints)}
     prompts = [
         (
             None if each.box is None else torch.from_numpy(each.box),
@@ -130,18 +133,18 @@ def _frame(frame: KeptFrame) -> dict[str, Any]:
         for each in frame.prompts.objects
     ]
     shared = {"pixels": torch.from_numpy(frame.pixels), "size": frame.prompts.size, "stamp_ns": frame.stamp_ns}
-    return {**shared, "tensors": tensors, "evidence": evidence, "prompts": prompts}
+    return {**shared, "tensors": tensors, "evidence": constraints, "prompts": prompts}
 
 
-def _kept(values: dict[str, Any], device: torch.device) -> KeptFrame:
+def _kept(values: dict[str, Any], device: torch.device) -> BufferedFrame:
     objects = tuple(
         Prompt(None if box is None else box.numpy(), points.numpy(), labels.numpy(), None if mask is None else mask.numpy())
         for box, points, labels, mask in values["prompts"]
     )
-    return KeptFrame(
+    return BufferedFrame(
         pixels=values["pixels"].numpy(),
         prompts=Prompts(tuple(values["size"]), objects),
-        evidence=Evidence(**values["evidence"]).to(device),
+        constraints=Constraints(**values["evidence"]).to(device),
         stamp_ns=values["stamp_ns"],
         **{name: tensor.to(device) for name, tensor in values["tensors"].items()},
     )

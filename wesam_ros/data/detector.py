@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.data.frames import Detections, boxes_of_labels
+from wesam_ros.data.boxes import boxes_of_labels
+from wesam_ros.data.detections import Detections
 
 SMALLEST = 4.0
 """Pixels; jitter makes no side shorter than this, unless the mask's own box is."""

@@ -3,15 +3,14 @@ commands both take requests from here, so that a recording asks for the same as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.data.frames import Detections, Frame, boxes_of_labels
+from wesam_ros.data.detections import Detections
 from wesam_ros.sam.prompts import Prompt, PromptError, Prompts
 
 
@@ -40,14 +39,6 @@ class Request:
         over = (("over_limit", sentence),) * (count - limit)
         kept = np.sort(ranked[:limit])
         return Request(self.prompts.select(kept), _select(self.detections, kept), (*self.rejected, *over))
-
-
-def requests_of(frame: Frame) -> Iterator[tuple[str, Request]]:
-    """What is asked for in a frame, by the input that it came on. Where there are both, each is a request of its own, as in the nodes."""
-    if frame.detections is not None:
-        yield "detections", request_of_detections(frame.detections, frame.size)
-    if frame.prompted is not None:
-        yield "prompts", frame.prompted
 
 
 def request_of_detections(found: Detections, size: tuple[int, int]) -> Request:
@@ -116,23 +107,3 @@ def _coarse_mask(crop: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_] | No
 
 def _select(found: Detections, rows: npt.NDArray[Any]) -> Detections:
     return Detections(found.boxes[rows], tuple(found.ids[i] for i in rows), tuple(found.classes[i] for i in rows), found.scores[rows])
-
-
-def boxes_to_score(prompts: Prompts, labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """Boxes (n, 4) that say which true instance each prompt means, for `score_frame`; x0 y0 x1 y1 in pixels of the (H, W) id mask.
-
-    The prompt's own box; else that of its coarse mask; else the tight box of the instance that most of its points on the object are in, or
-    zeros, which match nothing, where that is the background.
-    """
-    tight = dict(zip(*boxes_of_labels(labels), strict=True))
-    boxes = np.zeros((len(prompts), 4), np.float32)
-    for row, each in enumerate(prompts.objects):
-        if each.box is not None:
-            boxes[row] = each.box
-        elif each.mask is not None:
-            x, y, width, height = cv2.boundingRect(each.mask.astype(np.uint8))
-            boxes[row] = x, y, x + width, y + height
-        elif len(on := each.points[each.point_labels == 1]):
-            xs, ys = np.minimum(on.astype(int), (labels.shape[1] - 1, labels.shape[0] - 1)).T
-            boxes[row] = tight.get(np.bincount(labels[ys, xs]).argmax(), 0)
-    return boxes

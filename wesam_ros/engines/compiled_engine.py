@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.decoder import ABSENT, Decoder, batches
-from wesam_ros.sam.lora import Adapter, adapter_shape
+from wesam_ros.sam.lora import adapter_shape
 from wesam_ros.sam.predictor import Encoder
 from wesam_ros.sam.prompts import Prompts
 

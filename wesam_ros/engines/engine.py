@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wesam_ros.sam.checkpoints import base_hash
-from wesam_ros.sam.lora import Adapter, AdapterError
+from wesam_ros.sam.adapter import Adapter, AdapterError, base_hash
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.preprocessing import preprocess
 from wesam_ros.sam.prompts import PromptError, Prompts

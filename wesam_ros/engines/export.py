@@ -26,9 +26,8 @@ from wesam_ros.engines.engine import EngineError, as_engine_error
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, OPSET, has, key_of, publish
 from wesam_ros.engines.torch_engine import TorchEngine
-from wesam_ros.sam.checkpoints import base_hash
+from wesam_ros.sam.adapter import MAX_RANK, Adapter, base_hash
 from wesam_ros.sam.decoder import Decoder
-from wesam_ros.sam.lora import MAX_RANK, Adapter
 from wesam_ros.sam.predictor import Encoder
 from wesam_ros.sam.prompts import Prompt, Prompts
 

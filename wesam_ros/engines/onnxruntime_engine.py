@@ -11,8 +11,9 @@ from torch import Tensor
 
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, check
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.decoder import batches
-from wesam_ros.sam.lora import Adapter, adapter_shape
+from wesam_ros.sam.lora import adapter_shape
 from wesam_ros.sam.preprocessing import CPU
 from wesam_ros.sam.prompts import Prompts
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wesam_ros.engines.engine import Engine, EngineError
-from wesam_ros.sam.lora import Adapter
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 

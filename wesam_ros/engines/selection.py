@@ -26,13 +26,13 @@ from wesam_ros.engines.store import folder_of
 from wesam_ros.engines.tensorrt_engine import TensorRtEngine
 from wesam_ros.engines.tensorrt_plans import Platform
 from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
-from wesam_ros.sam.lora import write_atomically
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-    from wesam_ros.sam.lora import Adapter
+    from wesam_ros.sam.adapter import Adapter
 
 TURNS = 5
 """Frames of each engine, in turns, of which the least time counts: those of single frames overlap, and would decide by chance."""

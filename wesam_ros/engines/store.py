@@ -19,8 +19,8 @@ import torch
 
 import wesam_ros
 from wesam_ros.engines.engine import EngineError
-from wesam_ros.sam.checkpoints import base_hash
-from wesam_ros.sam.lora import write_atomically
+from wesam_ros.files import write_atomically
+from wesam_ros.sam.adapter import base_hash
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

@@ -18,8 +18,9 @@ from torch import Tensor
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER
 from wesam_ros.engines.tensorrt_plans import OBJECTS, PRECISION, TOKENS, PlanError, Platform, plan_file, plans_of
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.decoder import batches, decode_together
-from wesam_ros.sam.lora import Adapter, adapter_shape
+from wesam_ros.sam.lora import adapter_shape
 from wesam_ros.sam.prompts import Prompts
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ import torch
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.engines.half_precision import to_half_precision
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, check, folder_for, publish, whole
-from wesam_ros.sam.lora import MAX_RANK, write_atomically
+from wesam_ros.files import write_atomically
+from wesam_ros.sam.adapter import MAX_RANK
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from wesam_ros.engines.engine import Capabilities, Engine
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.decoder import decode_together
-from wesam_ros.sam.lora import Adapter
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompts
 

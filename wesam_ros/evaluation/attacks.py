@@ -12,7 +12,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from wesam_ros.data.frames import Detections, Frame
+from wesam_ros.data.detections import Detections
+from wesam_ros.data.frames import Frame
 
 Attack = Callable[[Iterable[Frame], range, np.random.Generator], Iterator[Frame]]
 

@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.baselines.method import method as method_of
 from wesam_ros.data.codecs import encode_jpeg
 from wesam_ros.data.frames import Frame
+from wesam_ros.drawing.overlay import draw_outlines, draw_overlay
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boundary_f, mask_iou, mean_iou
-from wesam_ros.evaluation.overlay import draw_outlines, draw_overlay
 from wesam_ros.evaluation.protocol import KINDS, Fold, Prompted, draw
-from wesam_ros.sam.lora import Adapter
+from wesam_ros.methods.registry import method as method_of
+from wesam_ros.sam.adapter import Adapter
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.data.frames import boxes_of_labels
+from wesam_ros.data.boxes import boxes_of_labels
+from wesam_ros.sam.prompts import Prompts
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -129,3 +130,23 @@ def _boundary_f(predicted: Bool, true: Bool, tolerance: float) -> float:
 def _boundary(mask: Bool) -> Bool:
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8))  # OpenCV's border is neutral for erosion: the image's edge stays
     return np.asarray(mask & (inner == 0), np.bool_)
+
+
+def boxes_to_score(prompts: Prompts, labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Boxes (n, 4) that say which true instance each prompt means, for `score_frame`; x0 y0 x1 y1 in pixels of the (H, W) id mask.
+
+    The prompt's own box; else that of its coarse mask; else the tight box of the instance that most of its points on the object are in, or
+    zeros, which match nothing, where that is the background.
+    """
+    tight = dict(zip(*boxes_of_labels(labels), strict=True))
+    boxes = np.zeros((len(prompts), 4), np.float32)
+    for row, each in enumerate(prompts.objects):
+        if each.box is not None:
+            boxes[row] = each.box
+        elif each.mask is not None:
+            x, y, width, height = cv2.boundingRect(each.mask.astype(np.uint8))
+            boxes[row] = x, y, x + width, y + height
+        elif len(on := each.points[each.point_labels == 1]):
+            xs, ys = np.minimum(on.astype(int), (labels.shape[1] - 1, labels.shape[0] - 1)).T
+            boxes[row] = tight.get(np.bincount(labels[ys, xs]).argmax(), 0)
+    return boxes

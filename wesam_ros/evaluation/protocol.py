@@ -235,8 +235,8 @@ def recording(path: Path, topics: Mapping[str, str]) -> Source:
     """
 
     def load() -> list[Fold]:
-        from wesam_ros.data.bags import find_topics, read_bag
-        from wesam_ros.data.topics import NO_TOPIC
+        from wesam_ros.data.recordings.bags import find_topics, read_bag
+        from wesam_ros.data.recordings.topics import NO_TOPIC
 
         found = find_topics(path, {**topics, "detections": NO_TOPIC, "prompts": NO_TOPIC})
         messages = read_bag(path, topics=found, labels=True, detections_required=False)

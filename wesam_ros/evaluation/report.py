@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.codecs import encode_jpeg
-from wesam_ros.evaluation import charts
-from wesam_ros.evaluation.charts import Line
+from wesam_ros.drawing import charts
+from wesam_ros.drawing.charts import Line
+from wesam_ros.drawing.overlay import draw_labels, draw_outlines
 from wesam_ros.evaluation.metrics import mean_iou
-from wesam_ros.evaluation.overlay import draw_labels, draw_outlines
 
 LOSS_COLOURS = ("adapted", "frozen", "good", "bad", "third", "fourth")
 

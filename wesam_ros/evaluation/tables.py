@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from wesam_ros.baselines.method import METHODS
-from wesam_ros.evaluation import charts
-from wesam_ros.evaluation.charts import Line
+from wesam_ros.drawing import charts
+from wesam_ros.drawing.charts import Line
+from wesam_ros.methods.registry import METHODS
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = (

@@ -24,13 +24,13 @@ from wesam_ros.adaptation.guard import Comparison
 from wesam_ros.adaptation.learner import MISPLACED, Learner
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
-from wesam_ros.nodes.frame_node import PAUSED, FrameNode, FrameRequest
-from wesam_ros.nodes.inputs import LATCHED
-from wesam_ros.nodes.joining import Joined
-from wesam_ros.nodes.parameters import AdapterParameters, declare
-from wesam_ros.nodes.process import run_node
-from wesam_ros.nodes.saving import LearnerFiles
-from wesam_ros.sam.lora import Adapter
+from wesam_ros.ros.frame_node import PAUSED, FrameNode, FrameRequest
+from wesam_ros.ros.parameters import AdapterParameters, declare
+from wesam_ros.ros.process import run_node
+from wesam_ros.ros.saving import LearnerFiles
+from wesam_ros.ros.subscriptions import LATCHED
+from wesam_ros.ros.synchronizer import SynchronizedFrame
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.srv import LoadAdapter
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class AdapterNode(FrameNode[AdapterParameters]):
         resume = self.parameters.save_minutes > 0
         self._learner = self._files.learner(sam, self._adaptation.value, self.parameters.seed, resume=resume)
         self._version = self._learner.adapter.version
-        self._learner.memory.keep_only({each.rstrip("/") for each in self.prefixes()})  # nobody serves one of an earlier process any more
+        self._learner.replay_buffer.keep_only(
+            {each.rstrip("/") for each in self.prefixes()}
+        )  # nobody serves one of an earlier process any more
         if self.remembered(self._pause_mark):
             self._paused = True
             self.get_logger().warning("learning is paused, as it was when this node ended; call ~/resume to go on")
@@ -123,8 +125,12 @@ class AdapterNode(FrameNode[AdapterParameters]):
             "saved_version": str(self._files.saved_version),
         }
         if (judged := self._judged) is not None:
-            fits = {"fit": judged.candidate, "fit_last_good": judged.good, "fit_frozen": judged.frozen}
-            values |= {f"guard.{name}": f"{each.fit:.3f}" for name, each in fits.items()}
+            fits = {
+                "validation_score": judged.candidate,
+                "validation_score_published": judged.good,
+                "validation_score_frozen": judged.frozen,
+            }
+            values |= {f"guard.{name}": f"{each.score:.3f}" for name, each in fits.items()}
             values["guard.agreement"] = f"{judged.candidate.agreement:.3f}"
         refused = str(self._files.refused or "")
         told = {"last_refusal": self._last_refusal, "refused_file": refused, "error": self._error}
@@ -157,7 +163,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         self.diagnostics.timing("frame_ms", (time.monotonic() - began) * 1e3)
         self.diagnostics.frame_done()
 
-    def refused(self, joined: Joined, sentence: str) -> None:
+    def refused(self, joined: SynchronizedFrame, sentence: str) -> None:
         """A frame that cannot be learnt from has a status, too: a player in lock step waits for it."""
         failed = not sentence.startswith("image: ")
         self._error = f"training failed: {sentence}" if failed else ""
@@ -178,11 +184,11 @@ class AdapterNode(FrameNode[AdapterParameters]):
         before = dict(learner.counters)
         source = self.worker.source if self.worker is not None else ""
         robot = source.removesuffix(work.joined.source).rstrip("/")
-        verdict = learner.observe(work.frame, work.request.prompts, source, robot)
-        status.accepted, status.reason = verdict.accepted, verdict.reason
-        self.diagnostics.count("frames_accepted" if verdict.accepted else f"frames_rejected.{verdict.reason}")
-        self._misplaced[robot], self._offset[robot] = self._misplaced[robot] + 1 if verdict.reason == MISPLACED else 0, verdict.offset
-        if verdict.accepted:
+        admission = learner.observe(work.frame, work.request.prompts, source, robot)
+        status.accepted, status.reason = admission.accepted, admission.reason
+        self.diagnostics.count("frames_accepted" if admission.accepted else f"frames_rejected.{admission.reason}")
+        self._misplaced[robot], self._offset[robot] = self._misplaced[robot] + 1 if admission.reason == MISPLACED else 0, admission.offset
+        if admission.accepted:
             self._stale_steps = 0
         elif self._stale_steps >= STALE_STEPS:
             status.reason += ", nothing_new"
@@ -200,7 +206,11 @@ class AdapterNode(FrameNode[AdapterParameters]):
         proposal = learner.propose()
         if proposal.judged is not None:
             self._judged = judged = proposal.judged
-            status.fit, status.fit_last_good, status.fit_frozen = judged.candidate.fit, judged.good.fit, judged.frozen.fit
+            status.validation_score, status.validation_score_published, status.validation_score_frozen = (
+                judged.candidate.score,
+                judged.good.score,
+                judged.frozen.score,
+            )
             status.agreement = judged.candidate.agreement
         if proposal.adapter is not None:
             before = self._version
@@ -263,8 +273,8 @@ class AdapterNode(FrameNode[AdapterParameters]):
         status.frames_rejected = status.frames_seen - status.frames_accepted
         status.steps = counts.get("steps", 0)
         status.publications = counts.get("publications", 0)
-        status.rollbacks = counts.get("candidates_refused", 0)
-        status.memory_frames = len(self._learner.memory) if self._learner is not None else 0
+        status.candidates_rejected = counts.get("candidates_refused", 0)
+        status.memory_frames = len(self._learner.replay_buffer) if self._learner is not None else 0
         self._status.publish(status)
 
     def _publish(self, adapter: Adapter) -> None:
@@ -346,7 +356,9 @@ class AdapterNode(FrameNode[AdapterParameters]):
 
 def unjudged(header: Header) -> AdaptationStatus:
     """A status that says that no candidate was judged."""
-    return AdaptationStatus(header=header, fit=math.nan, fit_last_good=math.nan, fit_frozen=math.nan, agreement=math.nan)
+    return AdaptationStatus(
+        header=header, validation_score=math.nan, validation_score_published=math.nan, validation_score_frozen=math.nan, agreement=math.nan
+    )
 
 
 def main(args: list[str] | None = None) -> int:

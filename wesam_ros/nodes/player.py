@@ -19,13 +19,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import UInt64
 from vision_msgs.msg import Detection2DArray
 
-from wesam_ros.data import messages
-from wesam_ros.data.bags import FrameMessages, bag_info, find_topics, read_frame_messages
-from wesam_ros.data.topics import REQUESTS, BagError
+from wesam_ros.data.recordings import messages
+from wesam_ros.data.recordings.bags import FrameMessages, bag_info, find_topics, read_frame_messages
+from wesam_ros.data.recordings.topics import REQUESTS, BagError
 from wesam_ros.msg import AdaptationStatus, ObjectArray, Prompts
-from wesam_ros.nodes.conversions import stamp_of
-from wesam_ros.nodes.inputs import LATCHED
-from wesam_ros.nodes.parameters import PlayerParameters, declare
+from wesam_ros.ros.conversions import stamp_of
+from wesam_ros.ros.parameters import PlayerParameters, declare
+from wesam_ros.ros.subscriptions import LATCHED
 
 ROLES = ("camera_info", "depth", "image", *REQUESTS)
 """In the order of sending. What says what to segment comes last, and so do its publishers: who hears them hears the others."""

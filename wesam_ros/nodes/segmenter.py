@@ -25,28 +25,28 @@ from std_msgs.msg import Header, UInt64
 from std_srvs.srv import SetBool
 
 from wesam_ros.data.codecs import CodecError
-from wesam_ros.data.frames import Detections
+from wesam_ros.data.detections import Detections
+from wesam_ros.drawing.overlay import draw_labels
 from wesam_ros.engines.engine import Engine, give_up
+from wesam_ros.engines.parity_monitor import ParityMonitor
+from wesam_ros.engines.segmentation import segment
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.engines.torch_engine import TorchEngine
-from wesam_ros.evaluation.overlay import draw_labels
 from wesam_ros.machine import keep_freed_memory
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import ObjectArray
-from wesam_ros.nodes.adapter_source import AdapterSource
-from wesam_ros.nodes.conversions import camera_of, depth_of, image_of, request_of, stamp_of
-from wesam_ros.nodes.frame_node import STOP_SECONDS, USE_FROZEN, FrameNode, FrameRequest
-from wesam_ros.nodes.gate import AdapterGate
-from wesam_ros.nodes.geometry import Located, cloud, locate
-from wesam_ros.nodes.inputs import LATCHED, explain_qos
-from wesam_ros.nodes.objects import cloud_message, image_message, object_messages
-from wesam_ros.nodes.parameters import SegmenterParameters
-from wesam_ros.nodes.process import run_node
-from wesam_ros.nodes.segmentation import segment
-from wesam_ros.nodes.transforms import TransformBuffer, TransformError
-from wesam_ros.sam.lora import Adapter, AdapterError
+from wesam_ros.ros.adapter_source import AdapterSource
+from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of, stamp_of
+from wesam_ros.ros.frame_node import STOP_SECONDS, USE_FROZEN, FrameNode, FrameRequest
+from wesam_ros.ros.objects import cloud_message, image_message, object_messages
+from wesam_ros.ros.parameters import SegmenterParameters
+from wesam_ros.ros.process import run_node
+from wesam_ros.ros.subscriptions import LATCHED, explain_qos
+from wesam_ros.ros.transforms import TransformBuffer, TransformError
+from wesam_ros.sam.adapter import Adapter, AdapterError
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import PromptError
+from wesam_ros.scene.geometry import Located, cloud, locate
 from wesam_ros.srv import Segment
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         super().__init__("segmenter", SegmenterParameters)
         self._engine: Engine | None = None
         self._refused: tuple[str, ...] = ()
-        self._gate: AdapterGate | None = None
+        self._gate: ParityMonitor | None = None
         self._adapter: Adapter | None = None
         self._objects = self.output(ObjectArray, "~/objects", QoSProfile(depth=10))
         self._labels = self.output(Image, "~/labels", QoSProfile(depth=2))
@@ -118,7 +118,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
         if self.worker is not None and not isinstance(engine, TorchEngine):
             worker = self.worker
             checked = partial(self._on_checked, engine)
-            self._gate = AdapterGate(engine, lambda call: worker.call(call).result(), checked, self._gate_failed)
+            self._gate = ParityMonitor(engine, lambda call: worker.call(call).result(), checked, self._gate_failed)
             if self._adapter is not None:
                 self._gate.offer(self._adapter)
         explain = explain_qos(self, self.diagnostics, "adapter", LATCHED, "publisher")

@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 from wesam_ros import __version__
-from wesam_ros.data.frames import boxes_of_labels
+from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.weak_labels import coarse_mask, points_prompt
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.pretraining.scenes import Scenes
 from wesam_ros.pretraining.training import PretrainConfig
-from wesam_ros.sam.checkpoints import base_hash, load_sam
+from wesam_ros.sam.adapter import base_hash
+from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.config import option, validate
 from wesam_ros.data.weak_labels import coarse_mask, jittered_box, points_prompt
+from wesam_ros.options import option, validate
 from wesam_ros.pretraining.scenes import Scenes, cut, instances
 from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
 from wesam_ros.sam.preprocessing import mask_to_low_res, normalize

@@ -1,7 +1,7 @@
 """The model: checkpoints, preprocessing, prompts and masks as values, LoRA."""
 
-from wesam_ros.sam.checkpoints import CheckpointError, base_hash, load_sam
-from wesam_ros.sam.lora import Adapter, AdapterError
+from wesam_ros.sam.adapter import Adapter, AdapterError, base_hash
+from wesam_ros.sam.checkpoints import CheckpointError, load_sam
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.preprocessing import preprocess, upscale
 from wesam_ros.sam.prompts import Prompt, PromptError, Prompts

@@ -58,11 +58,6 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     return sam.to(device)
 
 
-def base_hash(sam: Sam) -> str:
-    """SHA-256 (hex) of the weights of a model from `load_sam`: what an adapter names as its base."""
-    return str(sam.weights_hash)
-
-
 def _read(path: Path, name: str) -> dict[str, Tensor]:
     official = ARCHITECTURES[name]
     try:

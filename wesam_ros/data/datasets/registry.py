@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wesam_ros.data import osd
-from wesam_ros.data.datasets import camouflage, coco, coco_c, folder, medical, ocid, voc
+from wesam_ros.data.datasets import camouflage, coco, coco_c, folder, medical, ocid, osd, voc
 from wesam_ros.data.datasets.files import Frames
 
 

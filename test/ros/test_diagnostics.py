@@ -1,0 +1,21 @@
+"""What the log says of warnings that begin and end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("wesam_ros.msg", reason="wesam_ros.nodes needs ROS 2")
+
+from wesam_ros.ros.diagnostics import Diagnostics
+
+
+def test_each_warning_is_logged_when_it_begins_and_when_it_ends() -> None:
+    said: list[str] = []
+    log = SimpleNamespace(warning=said.append, info=said.append)
+    diagnostics: Any = SimpleNamespace(_warnings=[], _node=SimpleNamespace(get_logger=lambda: log))
+    for warnings in ([], ["no image"], ["no image", "no adapter node"], ["no adapter node"], ["no adapter node"], []):
+        Diagnostics._log_changes(diagnostics, warnings)
+    assert said == ["no image", "no adapter node", "no more: no image", "no more: no adapter node"]

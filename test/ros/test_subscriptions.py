@@ -1,0 +1,87 @@
+"""The subscriptions: QoS that follows the publishers, and what is said of an input that has stopped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray
+
+from wesam_ros.ros.parameters import InputParameters
+from wesam_ros.ros.subscriptions import SILENT_SECONDS, Inputs
+
+
+class Counts(Counter[str]):
+    """In place of diagnostics."""
+
+    def count(self, name: str, n: int = 1) -> None:
+        self[name] += n
+
+    def problem(self, name: str, sentence: str, n: int = 1) -> None:
+        self[name] += n
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
+
+
+@pytest.fixture
+def inputs(graph: Any, counts: Any) -> Iterator[Inputs]:
+    declared: Any = SimpleNamespace(value=InputParameters())
+    found = Inputs(graph.node, declared, counts, lambda joined: None, prefix="probe/")
+    yield found
+    found.close()
+
+
+def test_an_input_is_reliable_again_when_no_best_effort_publisher_is_left(graph: Any, inputs: Inputs, counts: Counts) -> None:
+    def subscribed(policy: ReliabilityPolicy) -> bool:
+        found = graph.node.get_subscriptions_info_by_topic("/probe/image")
+        return {each.qos_profile.reliability for each in found} == {policy}
+
+    assert subscribed(ReliabilityPolicy.RELIABLE)
+    camera = graph.node.create_publisher(Image, "probe/image", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+    graph.until(lambda: subscribed(ReliabilityPolicy.BEST_EFFORT), "subscribing as best effort")
+    recording = graph.node.create_publisher(Image, "probe/image", 5)
+    graph.until(lambda: camera.get_subscription_count() and recording.get_subscription_count(), "the match of both")
+    graph.node.destroy_publisher(camera)
+    graph.until(lambda: subscribed(ReliabilityPolicy.RELIABLE), "subscribing as reliable")
+    graph.until(recording.get_subscription_count, "the match")
+    recording.publish(Image(header=graph.next_header()))
+    graph.until(lambda: counts["received.probe/image"], "the image")
+    graph.node.destroy_publisher(recording)
+
+
+def test_an_input_that_has_stopped_is_named_while_images_come(graph: Any, inputs: Inputs, counts: Counts) -> None:
+    kinds = {"image": Image, "depth": Image, "detections": Detection2DArray}
+    publishers = {name: graph.node.create_publisher(kind, f"probe/{name}", 5) for name, kind in kinds.items()}
+    graph.until(lambda: all(each.get_subscription_count() for each in publishers.values()), "the match")
+    header = graph.next_header()
+    publishers["image"].publish(Image(header=header))
+    graph.until(lambda: counts["received.probe/image"], "the image")
+    assert inputs.missing() == ""  # what was never heard may be nobody's
+    publishers["depth"].publish(Image(header=header))
+    publishers["detections"].publish(Detection2DArray(header=header))
+    graph.until(lambda: counts["received.probe/depth"] and counts["received.probe/detections"], "depth and detections")
+    assert inputs.missing() == ""
+
+    depth, detections = "nothing comes on /probe/depth any more: no 3D output", "nothing comes on /probe/detections any more"
+    inputs._heard["detections"] -= SILENT_SECONDS
+    assert inputs.missing() == f"{detections}: nothing is segmented"
+    inputs._heard["depth"] -= SILENT_SECONDS
+    assert inputs.missing().startswith(depth)
+    graph.node.destroy_publisher(publishers["depth"])  # it makes no difference whether its publisher is there
+    assert inputs.missing().startswith(depth)
+    inputs._heard["image"] -= SILENT_SECONDS
+    assert inputs.missing().startswith("nothing comes on /probe/image: it has a publisher")
+    assert "any more" not in inputs.missing()
+    for name in ("image", "detections"):
+        graph.node.destroy_publisher(publishers[name])

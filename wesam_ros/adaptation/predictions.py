@@ -1,0 +1,105 @@
+"""What the model, frozen or adapting, predicts of views of one frame, in the precision that it learns in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wesam_ros.adaptation.views import Pixels
+from wesam_ros.sam.decoder import decode_together
+from wesam_ros.sam.lora import LowRank
+from wesam_ros.sam.predictor import embed_images
+from wesam_ros.sam.preprocessing import normalize, resized_size
+from wesam_ros.sam.prompts import Prompt, Prompts
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+Decode = Callable[["Sam", Tensor, Prompts], tuple[Tensor, Tensor]]
+
+
+def valid_region(size: tuple[int, int], low_res_side: int) -> Tensor:
+    """(low_res_side, low_res_side) float32: 1 where the image is, 0 in the padding right and below."""
+    height, width = resized_size(size, low_res_side)
+    valid = torch.zeros(low_res_side, low_res_side)
+    valid[:height, :width] = 1
+    return valid
+
+
+def mirrored(prompts: Prompts) -> Prompts:
+    """The prompts of the image mirrored left to right."""
+    width = np.float32(prompts.size[1])
+
+    def mirror(each: Prompt) -> Prompt:
+        box = None if each.box is None else np.array([width - each.box[2], each.box[1], width - each.box[0], each.box[3]], np.float32)
+        points = np.stack([width - each.points[:, 0], each.points[:, 1]], 1)
+        return Prompt(box, points, each.point_labels, None if each.mask is None else np.ascontiguousarray(each.mask[:, ::-1]))
+
+    return Prompts(prompts.size, tuple(mirror(each) for each in prompts.objects))
+
+
+def mirror_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits (n, s, s) of the mirrored image, mirrored back: within the image's columns, the padding stays on the right."""
+    width = resized_size(size, logits.shape[-1])[1]
+    return torch.cat([logits[..., :width].flip(-1), logits[..., width:]], -1)
+
+
+def autocast(sam: Sam, precision: str) -> torch.autocast:
+    """The context to run the model in: products in bfloat16 if `precision` says so, or is "auto" and the device computes in it."""
+    device = sam.device.type
+    if precision == "auto":
+        capable = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device == "cuda"
+            else torch.cpu.get_capabilities().get("avx512_bf16", False)
+        )
+        precision = "bfloat16" if capable else "float32"
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What one view of the frame says, mirrored back: low-resolution logits (n, h, w), predicted IoU (n,), embedding (c, h', w')."""
+
+    logits: Tensor
+    scores: Tensor
+    embedding: Tensor
+
+
+def predict_views(
+    sam: Sam,
+    low_rank: LowRank | None,
+    views: Sequence[Pixels],
+    is_mirrored: bool,
+    prompts: Prompts,
+    precision: str,
+    decode: Decode = decode_together,
+) -> list[Prediction]:
+    """What the model, adapted or frozen, says of views (h, w, 3) of one frame: they go through the encoder as one batch.
+
+    Args:
+        sam: the frozen model.
+        low_rank: an adapter's tensors, None for the frozen model.
+        views: of the frame, at the model's size.
+        is_mirrored: whether they are mirrored; the opinions are not.
+        prompts: in pixels of the original image, not mirrored.
+        precision: as in AdaptationConfig.
+        decode: masks and scores of an embedding (1, c, h', w'), as predictor.decode.
+    """
+    side = sam.image_encoder.img_size
+    batch = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
+    seen = mirrored(prompts) if is_mirrored else prompts
+    with autocast(sam, precision):
+        embeddings = embed_images(sam, normalize(batch.to(sam.device), side), low_rank)
+        decoded = [decode(sam, embedding[None], seen) for embedding in embeddings]
+    said = []
+    for embedding, (logits, scores) in zip(embeddings.float(), decoded, strict=True):
+        if is_mirrored:
+            logits, embedding = mirror_logits(logits, prompts.size), mirror_logits(embedding, prompts.size)
+        said.append(Prediction(logits, scores, embedding))
+    return said

@@ -1,0 +1,1 @@
+"""The subcommands of `wesam`, one file each."""

@@ -1,0 +1,138 @@
+"""`wesam bag`: make recordings from data sets and from the simulator, and look into them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from wesam_ros.data.frames import Frame
+
+SEQUENCE_PAUSE_NS = 2 * 10**9
+SEEDS_PER_RECORDING = 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's actions and their options to `parser`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    osd = actions.add_parser("osd", help="recording of a folder in the layout of the Object Segmentation Database")
+    osd.add_argument("folder", type=Path, help="folder with image_color/, disparity/ and annotation/")
+    _output(osd)
+    _detector(osd, jitter=0.0, miss=0.0, false_boxes=0.0)
+    osd.set_defaults(action_function=_from_osd)
+
+    simulated = actions.add_parser("simulate", help="recording of simulated tabletops (needs the extra 'sim')")
+    simulated.add_argument("domain", help="domain of the simulator, such as source")
+    _output(simulated)
+    simulated.add_argument("--frames", type=_positive, default=120, help="number of frames (default: %(default)s)")
+    simulated.add_argument(
+        "--objects", type=_positive, default=12, help="objects put on a table before the next one (default: %(default)s)"
+    )
+    simulated.add_argument("--views", type=_positive, default=1, help="frames after each object (default: %(default)s)")
+    _detector(simulated, jitter=0.05, miss=0.1, false_boxes=0.1)
+    simulated.set_defaults(action_function=_from_simulator)
+
+    info = actions.add_parser("info", help="topics of a recording")
+    info.add_argument("bag", type=Path, help=".mcap or .db3 file, or the folder of a bag")
+    info.set_defaults(action_function=_info)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, help="file to write, named *.mcap; an older one is replaced")
+    parser.add_argument("--seed", type=int, default=0, help="decides scenes and detections (default: %(default)s)")
+    parser.add_argument("--jpeg-quality", type=int, default=90, choices=range(1, 101), metavar="1..100", help="default: %(default)s")
+    parser.add_argument("--no-labels", action="store_true", help="leave the true labels out; such a recording cannot be scored")
+
+
+def _detector(parser: argparse.ArgumentParser, *, jitter: float, miss: float, false_boxes: float) -> None:
+    group = parser.add_argument_group("simulated detector", "boxes are made from the true labels; all 0: the tight boxes")
+    group.add_argument("--jitter", type=float, default=jitter, help="edges move by up to this share of a side (default: %(default)s)")
+    group.add_argument("--miss", type=float, default=miss, help="probability that an object gets no box (default: %(default)s)")
+    group.add_argument("--false-boxes", type=float, default=false_boxes, help="boxes around nothing, per object (default: %(default)s)")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carries out the chosen action; returns the exit status."""
+    status: int = args.action_function(args)
+    return status
+
+
+def _from_osd(args: argparse.Namespace) -> int:
+    from wesam_ros.data.datasets.osd import osd_names, read_osd
+
+    return _write(args, read_osd(args.folder), len(osd_names(args.folder)))
+
+
+def _from_simulator(args: argparse.Namespace) -> int:
+    return _write(args, simulated_frames(args.domain, args.seed, args.frames, args.objects, args.views), args.frames)
+
+
+def simulated_frames(domain: str, seed: int, count: int, objects: int = 12, views: int = 1) -> Iterator[Frame]:
+    """`count` frames of one stream: sequence after sequence, each on a new table, with stamps that go on.
+
+    The recording of a seed uses the sequences from seed * 1000 on, so that different seeds share none.
+    """
+    from wesam_ros.data.simulator import simulate
+
+    start, made = 0, 0
+    for sequence in range(SEEDS_PER_RECORDING):
+        last = start
+        for frame in simulate(domain, seed * SEEDS_PER_RECORDING + sequence, objects=objects, views=views):
+            last = start + frame.stamp_ns
+            yield replace(frame, stamp_ns=last)
+            made += 1
+            if made == count:
+                return
+        start = last + SEQUENCE_PAUSE_NS
+    raise ValueError(f"frames must be at most {made} with {objects} objects and {views} views, but got {count}")
+
+
+def with_detections(frames: Iterable[Frame], seed: int, *, jitter: float, miss: float, false_boxes: float) -> Iterator[Frame]:
+    """Frames with the boxes of a simulated detector, made from their labels; the same seed gives the same boxes."""
+    from wesam_ros.data.detector import simulate_detections
+
+    rng = np.random.default_rng(seed)
+    for frame in frames:
+        if frame.labels is None:
+            raise ValueError(f"frame with stamp {frame.stamp_ns} ns has no labels to make boxes from")
+        yield replace(frame, detections=simulate_detections(frame.labels, rng, jitter=jitter, miss=miss, false=false_boxes))
+
+
+def _write(args: argparse.Namespace, frames: Iterable[Frame], total: int) -> int:
+    from wesam_ros.data.recordings.bags import write_bag
+
+    detected = with_detections(frames, args.seed, jitter=args.jitter, miss=args.miss, false_boxes=args.false_boxes)
+    count = write_bag(args.out, _shown(detected, total), jpeg_quality=args.jpeg_quality, labels=not args.no_labels)
+    print(f"{args.out}: {count} frames, {args.out.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _shown(frames: Iterable[Frame], total: int) -> Iterator[Frame]:
+    """Frames, with progress on stderr: one line that is rewritten on a terminal, one line for every tenth of the way elsewhere."""
+    terminal = sys.stderr.isatty()
+    for count, frame in enumerate(frames, 1):
+        yield frame
+        if terminal or count == total or count % -(-total // 10) == 0:
+            print(f"frame {count} of {total}", end="\r" if terminal and count < total else "\n", file=sys.stderr, flush=True)
+
+
+def _info(args: argparse.Namespace) -> int:
+    from wesam_ros.data.recordings.bags import bag_info
+
+    topics = bag_info(args.bag)
+    wide = max((len(topic) for topic in topics), default=0)
+    for topic, (msgtype, count) in topics.items():
+        print(f"{topic:<{wide}}  {count:>6}  {msgtype}")
+    return 0

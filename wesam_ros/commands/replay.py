@@ -1,0 +1,270 @@
+"""`wesam run`: plays a recording through the segmenter and the adapter node, each in its own process, and writes a report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.commands.replay_scores import Compared, compare, pictures_of, record_of
+from wesam_ros.data.recordings.bags import bag_info, find_topics
+from wesam_ros.data.recordings.topics import add_topic_options, named_topics
+from wesam_ros.engines.engine import Engine
+from wesam_ros.engines.selection import create_engine
+from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
+from wesam_ros.msg import AdaptationStatus, ObjectArray
+from wesam_ros.nodes.player import ROLES, Player, PlayerError, spinning
+from wesam_ros.options import Option, options, overrides
+from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph
+from wesam_ros.ros.conversions import stamp_of
+from wesam_ros.ros.frame_node import PAUSED
+from wesam_ros.ros.parameters import AdapterParameters, SegmenterParameters
+from wesam_ros.sam.checkpoints import load_sam
+
+ADAPTER_FILE = "adapter.safetensors"
+QUIET_SECONDS = 3.0
+"""Without lock step the run is over when no answer has come for so long after the last frame was sent."""
+QUEUE = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `wesam run`."""
+    parser.add_argument("bag", type=Path, help="recording to play: an .mcap file or the folder of a rosbag2 recording")
+    speed = parser.add_mutually_exclusive_group()
+    speed.add_argument(
+        "--lock-step",
+        action="store_true",
+        help="wait for the nodes after each frame: every frame is learnt from, and the outcome is reproducible",
+    )
+    speed.add_argument("--rate", type=float, default=0.0, metavar="HZ", help="frames per second (default: as recorded)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/run"),
+        metavar="DIR",
+        help="folder for report.html, summary.json, adapter and logs (default: %(default)s)",
+    )
+    parser.add_argument("--adapter", type=Path, metavar="FILE", help="adapter to start from (default: the frozen model)")
+    parser.add_argument(
+        "--domain-id", type=int, metavar="N", help="ROS_DOMAIN_ID of the graph (default: the environment's, else one of its own)"
+    )
+    parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds to wait for an answer (default: %(default)g)")
+    parser.add_argument("--title", default="", help="title of the report (default: the recording's name)")
+    for each in _passed_on():
+        parser.add_argument(
+            f"--{each.name.replace('_', '-')}",
+            type=each.type,
+            choices=each.choices,
+            default=each.default,
+            help=f"{each.doc} (default: {each.default!r})",
+        )
+    names = ", ".join(each.name for each in options(AdaptationConfig))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help=f"an option of the method, may be repeated: {names}"
+    )
+    add_topic_options(parser)
+
+
+def _passed_on() -> list[Option]:
+    """The nodes' parameters that are arguments as well."""
+    names = ("model", "checkpoint", "device", "max_boxes", "steps_per_frame", "seed")
+    shared = [each for each in options(AdapterParameters) if each.name in names]
+    return [*shared, *(each for each in options(SegmenterParameters) if each.name == "engine")]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `wesam run`.
+
+    Returns:
+        0; 1 where a node failed, or masks are missing.
+
+    Raises:
+        ValueError: a bad argument or recording; the message says which.
+    """
+    out: Path = args.out.expanduser().resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    enter_local_graph(args.domain_id)
+    rclpy.init(args=[])
+    try:
+        play = Play(args, out)
+        return play.run()
+    except (PlayerError, ChildError) as error:
+        print(f"\nwesam run: {error}", file=sys.stderr)
+        return 1
+    except ExternalShutdownException:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+
+
+@dataclass
+class Recorder:
+    """Keeps what the nodes answer, by stamp: to an image with detections and prompts twice."""
+
+    objects: dict[int, list[ObjectArray]] = field(default_factory=dict)
+    statuses: dict[int, list[AdaptationStatus]] = field(default_factory=dict)
+    newest: float = 0.0
+
+    def listen(self, node: Node) -> None:
+        """Subscribes with `node`."""
+        node.create_subscription(ObjectArray, "segmenter/objects", lambda message: self._keep(self.objects, message), QUEUE)
+        node.create_subscription(AdaptationStatus, "adapter/status", lambda message: self._keep(self.statuses, message), QUEUE)
+
+    def _keep(self, kept: dict[int, list[Any]], message: Any) -> None:
+        kept.setdefault(stamp_of(message.header), []).append(message)
+        self.newest = time.monotonic()
+
+
+class Play:
+    """One run: the nodes, the recording and what came out."""
+
+    def __init__(self, args: argparse.Namespace, out: Path) -> None:
+        self.args, self.out = args, out
+        bag, named = args.bag.expanduser().resolve(), named_topics(args)
+        self.topics = find_topics(bag, named, detections_required=True)
+        topics = {f"{role}_topic": named.get(role, "") for role in ROLES}
+        self.player = Player(bag=str(bag), rate=args.rate, lock_step=args.lock_step, timeout=args.timeout, **topics)
+        self.total = bag_info(bag)[self.topics.image][1]
+        self.recorder = Recorder()
+        self.recorder.listen(self.player)
+        self.nodes: list[NodeProcess] = []
+
+    def run(self) -> int:
+        """Starts the nodes, plays, compares, writes the report; returns the exit status."""
+        executor = SingleThreadedExecutor()
+        executor.add_node(self.player)
+        began = time.monotonic()
+        with spinning(executor):
+            try:
+                self._start_nodes()
+                sent = self._play()
+            finally:
+                for node in self.nodes:
+                    node.stop()
+        return self._report(sent, time.monotonic() - began)
+
+    def _start_nodes(self) -> None:
+        """The segmenter and the adapter node, from `--adapter` or anew: what an earlier run left in the folder does not count."""
+        saved = self.out / ADAPTER_FILE
+        for each in (saved, saved.with_name(saved.name + PAUSED)):
+            each.unlink(missing_ok=True)
+        if self.args.adapter is not None:
+            shutil.copyfile(self.args.adapter.expanduser(), saved)
+        shared = self._shared_parameters()
+        segmenter = {**shared, "engine": self.args.engine, "adapter": saved if self.args.adapter is not None else ""}
+        adapter = {**shared, "save_to": saved, "save_minutes": 0.0, "seed": self.args.seed, "steps_per_frame": self.args.steps_per_frame}
+        adapter |= {f"adaptation.{name}": value for name, value in overrides(AdaptationConfig, self.args.set).items()}
+        for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
+            self.nodes.append(NodeProcess(name, parameters, self.out / f"{name}.log", {}))
+        self.player.check = self._check_nodes
+
+    def _shared_parameters(self) -> dict[str, Any]:
+        checkpoint = str(Path(self.args.checkpoint).expanduser().resolve()) if self.args.checkpoint else ""
+        return {
+            "model": self.args.model,
+            "checkpoint": checkpoint,
+            "device": self.args.device,
+            "max_boxes": self.args.max_boxes,
+            "lock_step": self.args.lock_step,
+            **self.player.inputs,
+            "torch_threads": len(os.sched_getaffinity(0)) if self.args.lock_step else 0,  # in lock step the nodes take turns
+        }
+
+    def _check_nodes(self) -> None:
+        for node in self.nodes:
+            node.check()
+
+    def _play(self) -> int:
+        print(
+            f"playing {self.player.bag} ({self.total} frames) into ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}; logs in {self.out}",
+            flush=True,
+        )
+        progress = Progress("frames played", self.total)
+        sent = self.player.play(lambda n: progress.show(n, self._progress_text()))
+        while not self.args.lock_step and time.monotonic() - self.recorder.newest < QUIET_SECONDS:
+            self._check_nodes()
+            time.sleep(0.1)
+        progress.done()
+        return sent
+
+    def _progress_text(self) -> str:
+        answer = next(reversed(self.recorder.objects.values()), None)
+        return f"adapter version {answer[-1].adapter_version}, latency {answer[-1].latency_ms:.0f} ms" if answer is not None else ""
+
+    def _report(self, sent: int, seconds: float) -> int:
+        answers, statuses = self.recorder.objects, self.recorder.statuses
+        checkpoint = Path(self.args.checkpoint).expanduser() if self.args.checkpoint else None
+        # The segmenter's engine, so that adapted and frozen masks differ by the adapter only.
+        engine = create_engine(load_sam(self.args.model, checkpoint, self.args.device), self.args.engine).engine
+
+        def compared() -> Iterator[Compared]:
+            return compare(self.player.bag, self.topics, answers, statuses, engine, self.args.max_boxes)
+
+        progress = Progress("frames compared with the frozen model", sum(map(len, answers.values())))
+        records: list[FrameRecord] = []
+        for each in compared():
+            records.append(record_of(each))
+            progress.show(len(records), "")
+        progress.done()
+        pictures = pictures_of(records, compared) if records else []
+        record = RunRecord(self.args.title or self.player.bag.stem, self.args.seed, records, pictures, self._facts(sent, seconds, engine))
+        for name, value in write_report(record, self.out).items():
+            print(f"  {name}: {value}")
+        print(f"report: {self.out / 'report.html'}")
+        return self._verdict(self.player.asked, len(records))
+
+    def _facts(self, sent: int, seconds: float, engine: Engine) -> dict[str, str]:
+        speed = "lock step" if self.args.lock_step else (f"{self.args.rate:g} frames per second" if self.args.rate else "as recorded")
+        return {
+            "Recording": self.player.bag.name,
+            "Model": self.args.model,
+            "Device": self.args.device,
+            "Engine": str(engine.capabilities),
+            "Started from": self.args.adapter.name if self.args.adapter is not None else "the frozen model",
+            "Played": f"{sent} frames, {speed}, in {seconds:.0f} s",
+            "Training steps per frame": str(self.args.steps_per_frame),
+            "Options of the method": ", ".join(self.args.set) or "defaults",
+        }
+
+    def _verdict(self, asked: int, answered: int) -> int:
+        if answered == asked:
+            return 0
+        print(f"{asked - answered} of {asked} frames with detections or prompts have no masks", file=sys.stderr)
+        if not self.args.lock_step and answered:
+            print("they were dropped: the machine is slower than the recording; use --lock-step or a lower --rate", file=sys.stderr)
+            return 0
+        print(f"the end of the segmenter's log:\n{self.nodes[0].log_end()}", file=sys.stderr)
+        return 1
+
+
+class Progress:
+    """Progress on one line of a terminal; in a log, a line every tenth of the way."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total, self._began, self._shown = what, max(total, 1), time.monotonic(), -1
+        self._terminal = sys.stdout.isatty()
+
+    def show(self, n: int, text: str) -> None:
+        """`n` of the total are done."""
+        tenth = 10 * n // self._total
+        if not self._terminal and tenth == self._shown:
+            return
+        self._shown = tenth
+        line = f"{n}/{self._total} {self._what}, {time.monotonic() - self._began:.0f} s{', ' + text if text else ''}"
+        print(f"\r\x1b[K{line}" if self._terminal else line, end="" if self._terminal else "\n", flush=True)
+
+    def done(self) -> None:
+        """Ends the line."""
+        if self._terminal:
+            print(flush=True)

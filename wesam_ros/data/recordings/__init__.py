@@ -1,0 +1,1 @@
+"""Recordings: bags, their topics and messages."""

@@ -1,0 +1,339 @@
+"""Recordings as ROS 2 bags (MCAP and sqlite3), written and read without ROS.
+
+A frame's messages are joined by the exact stamp in their headers; the time at which the recorder got them only orders the stream.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg
+
+from wesam_ros.data import codecs
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings import messages
+from wesam_ros.data.recordings.topics import DEFAULT_TOPICS, REQUESTS, BagError, BagTopics, check_type, choose_topics, missing_topic
+
+if TYPE_CHECKING:
+    from wesam_ros.data.requests import Request
+
+log = logging.getLogger(__name__)
+
+# A frame whose depth or boxes come late is held back until this many newer images have been seen.
+JOIN_WINDOW = 64
+
+
+class BagMessage(NamedTuple):
+    """One recorded message as it travelled.
+
+    Attributes:
+        topic: its topic.
+        msgtype: "package/msg/Name".
+        time_ns: when it was recorded, in nanoseconds.
+        data: CDR bytes, ready for rclpy's `publish`.
+    """
+
+    topic: str
+    msgtype: str
+    time_ns: int
+    data: bytes
+
+    @property
+    def stamp_ns(self) -> int:
+        """Header stamp in nanoseconds; only for messages that begin with a header (BagError where the bytes end before)."""
+        if len(self.data) < messages.STAMP_BYTES:
+            raise BagError(f"message on {self.topic} at {self.time_ns} ns must begin with a header, but has {len(self.data)} bytes")
+        return messages.stamp_of(self.data)
+
+
+@dataclass(frozen=True)
+class FrameMessages:
+    """The messages of one stamp, by the name of their field in BagTopics ("image" is always there)."""
+
+    stamp_ns: int
+    by_role: Mapping[str, BagMessage]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Reader]:
+    if not path.exists():
+        raise BagError(f"bag {path} does not exist; give an .mcap or .db3 file, or a folder that has metadata.yaml")
+    try:
+        with Reader(path) as reader:
+            yield reader
+    except BagError:
+        raise
+    except Exception as error:  # rosbags raises many kinds for damaged files
+        why = str(error) or type(error).__name__
+        raise BagError(f"bag {path} cannot be read: {why}; where a recording was cut short, `mcap recover` may mend it") from error
+
+
+def bag_info(path: Path) -> dict[str, tuple[str, int]]:
+    """Type and number of messages of each topic.
+
+    Raises:
+        BagError: no such bag, or damaged.
+    """
+    with _opened(path) as reader:
+        return {topic: (info.msgtype or "several types", info.msgcount) for topic, info in sorted(reader.topics.items())}
+
+
+def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+    """All messages of a bag in the order of recording, of the given topics or of all, without holding more than a chunk in memory.
+
+    Raises:
+        BagError: no such bag, or damaged, while iterating as well.
+    """
+    with _opened(path) as reader:
+        connections = [c for c in reader.connections if topics is None or c.topic in topics]
+        if not connections:
+            return
+        for connection, time_ns, data in reader.messages(connections):
+            yield BagMessage(connection.topic, connection.msgtype, time_ns, bytes(data))
+
+
+def find_topics(path: Path, named: Mapping[str, str] | None = None, *, detections_required: bool = False) -> BagTopics:
+    """The topics of a bag: those named, else the usual ones, else the only ones that may be meant by type and name; "" where there is none.
+
+    Args:
+        path: the bag.
+        named: topic by role, NO_TOPIC where there is to be none.
+        detections_required: whether a bag with neither detections nor prompts is an error.
+
+    Raises:
+        BagError: no bag, no such topic or of another type, no image, or several topics that may be meant; the message lists them and says
+            how to name one.
+    """
+    return choose_topics(path, bag_info(path), named or {}, detections_required=detections_required)
+
+
+def _roles(path: Path, topics: BagTopics, required: Collection[str], wanted: Collection[str]) -> dict[str, str]:
+    """Role of each topic that is in the bag; BagError where a required one is missing or one has another type."""
+    there = bag_info(path)
+    roles: dict[str, str] = {}
+    for role in wanted:
+        topic = getattr(topics, role)
+        if topic not in there:
+            if role in required:
+                raise missing_topic(path, there, role, topic=topic)
+            if topic:
+                log.info("bag %s has no topic %s: frames come without %s", path, topic, role)
+            continue
+        check_type(path, there, role, topic)
+        roles[topic] = role
+    return roles
+
+
+def read_frame_messages(
+    path: Path, *, topics: BagTopics | None = None, labels: bool = False, detections_required: bool = True
+) -> Iterator[FrameMessages]:
+    """The messages of each image, joined by exact stamp, still serialised, in the order of the images.
+
+    An image waits for its partners for `JOIN_WINDOW` newer images; then it comes without them. For an image without a camera info of its
+    stamp the last one seen is taken, as it seldom changes. Without `labels` the topic of true labels is not read at all.
+
+    Args:
+        path: the bag.
+        topics: where it has what; None = as `find_topics` finds them.
+        labels: whether to read the true labels; then their topic is required.
+        detections_required: whether a bag with neither detections nor prompts is an error.
+
+    Raises:
+        BagError: no such bag, damaged, no image topic, no topic of detections or prompts or of labels where required.
+    """
+    topics = find_topics(path) if topics is None else topics
+    wanted = [f.name for f in fields(BagTopics) if labels or f.name != "labels"]
+    roles = _roles(path, topics, {"image", "labels"}, wanted)
+    if detections_required and not any(role in REQUESTS for role in roles.values()):
+        raise missing_topic(path, bag_info(path), *REQUESTS)
+    expected = set(roles.values())
+    joined: set[str] = set()
+    early: dict[int, dict[str, BagMessage]] = {}  # partners that came before their image
+    waiting: dict[int, dict[str, BagMessage]] = {}  # images in order, with the partners so far
+    last_info: BagMessage | None = None
+
+    def finished(stamp: int) -> FrameMessages:
+        parts = waiting.pop(stamp)
+        joined.update(parts)
+        if "camera_info" not in parts and last_info is not None:
+            parts["camera_info"] = last_info
+        return FrameMessages(stamp, parts)
+
+    for message in read_messages(path, roles):
+        role, stamp = roles[message.topic], message.stamp_ns
+        if role == "camera_info":
+            last_info = message
+        if role == "image":
+            waiting[stamp] = {**early.pop(stamp, {}), "image": message}
+        elif stamp in waiting:
+            waiting[stamp][role] = message
+        else:
+            early.setdefault(stamp, {})[role] = message
+            if len(early) > JOIN_WINDOW:  # partners of images that were never recorded
+                del early[next(iter(early))]
+        while waiting and (len(waiting) > JOIN_WINDOW or expected <= next(iter(waiting.values())).keys()):
+            yield finished(next(iter(waiting)))
+    while waiting:
+        yield finished(next(iter(waiting)))
+    for topic, role in roles.items():
+        if role not in joined:
+            log.warning("bag %s: no message on %s has the stamp of an image; is the %s synchronised with the camera?", path, topic, role)
+
+
+def read_bag(path: Path, *, topics: BagTopics | None = None, labels: bool = False, detections_required: bool = True) -> Iterator[Frame]:
+    """Frames of a bag in the order of its images, decoded one at a time; `sequence` is the bag's name.
+
+    Arguments as of `read_frame_messages`. What a bag or a stamp does not have (depth, camera info, detections, prompts) is None in the
+    frame; labels are None unless asked for.
+
+    Raises:
+        BagError: as `read_frame_messages`, and for messages that cannot be decoded.
+    """
+    for parts in read_frame_messages(path, topics=topics, labels=labels, detections_required=detections_required):
+        yield decode_frame(parts, sequence=path.stem)
+
+
+def decode_frame(parts: FrameMessages, sequence: str = "") -> Frame:
+    """Frame of the joined messages of one stamp.
+
+    Raises:
+        BagError: a message that cannot be decoded; it names the topic and the stamp.
+    """
+    readers: dict[str, Any] = {
+        "image": messages.image_of,
+        "depth": messages.depth_of,
+        "camera_info": messages.camera_of,
+        "detections": messages.detections_of,
+        "prompts": lambda message: _prompts_of(message, values["image"]),
+        "labels": messages.labels_of,
+    }
+    values: dict[str, Any] = {}
+    for role, message in sorted(parts.by_role.items(), key=lambda item: item[0] != "image"):  # prompts need the image's size
+        try:
+            values[role] = readers[role](messages.deserialize(message.data, message.msgtype))
+        except Exception as error:  # rosbags raises many kinds for damaged bytes
+            raise BagError(f"message on {message.topic} with stamp {parts.stamp_ns} ns cannot be decoded: {error}") from error
+    try:
+        return Frame(
+            image=values["image"],
+            depth=values.get("depth"),
+            camera=values.get("camera_info"),
+            detections=values.get("detections"),
+            prompted=values.get("prompts"),
+            labels=values.get("labels"),
+            stamp_ns=parts.stamp_ns,
+            sequence=sequence,
+        )
+    except ValueError as error:
+        raise BagError(f"messages with stamp {parts.stamp_ns} ns do not belong together: {error}") from error
+
+
+def _prompts_of(message: Any, image: npt.NDArray[np.uint8]) -> Request:
+    from wesam_ros.data.requests import request_of_prompts  # it loads torch, which `wesam bag` does without
+
+    return request_of_prompts(message, (image.shape[0], image.shape[1]))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Writer]:
+    """A writer of one MCAP file that appears under its name only when it is complete, replacing what was there."""
+    if path.suffix != ".mcap":
+        raise BagError(f"bag to write must be named *.mcap, but got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
+        # The file's name is written into its metadata: inside the temporary folder it is the final one already.
+        written = Path(folder, path.stem)
+        writer = Writer(written, version=9, storage_plugin=StoragePlugin.MCAP)
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        with writer:
+            yield writer
+        (written / f"{path.stem}.mcap").replace(path)
+
+
+def write_bag(
+    path: Path,
+    frames: Iterable[Frame],
+    *,
+    topics: BagTopics = DEFAULT_TOPICS,
+    jpeg_quality: int = 85,
+    labels: bool = True,
+) -> int:
+    """Write frames as an MCAP file: JPEG colour, compressedDepth (16UC1 PNG, mm), camera info, detections, prompts, labels (16-bit PNG).
+
+    The same frames give the same bytes. The file appears when it is complete; an older one is replaced. What a frame does not have is
+    left out, and with `labels=False` the labels are, too. `void` has no place in a recording: its pixels become background.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        BagError: no frame at all, a stamp that is not later than the one before, or a name without .mcap.
+    """
+    count, last = 0, -1
+    with _writing(path) as writer:
+        connections: dict[str, Any] = {}
+        for frame in frames:
+            stamp = frame.stamp_ns
+            if stamp <= last:
+                raise BagError(f"stamps must grow from frame to frame, but frame {count} has {stamp} ns after {last} ns")
+            for role, message in _messages_of(frame, jpeg_quality, labels):
+                topic = getattr(topics, role)
+                if topic not in connections:
+                    connections[topic] = writer.add_connection(topic, message.__msgtype__, typestore=messages.typestore())
+                writer.write(connections[topic], stamp, messages.serialize(message))
+            count, last = count + 1, stamp
+        if not count:
+            raise BagError(f"there is no frame to write to {path}")
+    return count
+
+
+def _messages_of(frame: Frame, jpeg_quality: int, labels: bool) -> Iterator[tuple[str, Any]]:
+    """Role and message of everything that a frame has; the image last, so that its partners are there when it comes."""
+    stamp = frame.stamp_ns
+    if frame.camera is not None:
+        yield "camera_info", messages.camera_info(stamp, frame.camera, frame.size)
+    if frame.depth is not None:
+        yield "depth", messages.compressed_image(stamp, *codecs.encode_compressed_depth(frame.depth))
+    if frame.detections is not None:
+        yield "detections", messages.detection_array(stamp, frame.detections)
+    if frame.prompted is not None:
+        yield "prompts", messages.prompt_array(stamp, frame.prompted)
+    if labels and frame.labels is not None:
+        yield "labels", messages.compressed_image(stamp, "16UC1; png compressed ", codecs.encode_png(frame.labels))
+    jpeg = codecs.encode_jpeg(frame.image, jpeg_quality)
+    yield "image", messages.compressed_image(stamp, "rgb8; jpeg compressed bgr8", jpeg)
+
+
+def without_topics(source: Path, target: Path, topics: Collection[str]) -> None:
+    """Copy a bag to an MCAP file without some topics; the other messages stay as they are, byte for byte.
+
+    Raises:
+        BagError: `source` cannot be read, or does not have one of the topics.
+    """
+    there = bag_info(source)
+    if missing := [topic for topic in topics if topic not in there]:
+        raise BagError(f"bag {source} has no topic {', '.join(missing)}; its topics are {', '.join(there)}")
+    with _opened(source) as reader, _writing(target) as writer:
+        connections = {c.id: _connect(writer, c) for c in reader.connections if c.topic not in topics}
+        for connection, time_ns, data in reader.messages([c for c in reader.connections if c.id in connections]):
+            writer.write(connections[connection.id], time_ns, data)
+
+
+def _connect(writer: Writer, like: Connection) -> Connection:
+    """Topic of a new bag like that of another; message types that we do not know are taken over from the bag's own definitions."""
+    store = messages.typestore()
+    if like.msgtype not in store.types:
+        if like.msgdef.format != MessageDefinitionFormat.MSG:
+            raise BagError(f"topic {like.topic} has type {like.msgtype}, which the bag does not define; leave the topic out")
+        store.register(get_types_from_msg(like.msgdef.data, like.msgtype))
+    return writer.add_connection(like.topic, like.msgtype, typestore=store)

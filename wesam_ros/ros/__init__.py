@@ -1,0 +1,1 @@
+"""ROS glue as parts that a node holds."""

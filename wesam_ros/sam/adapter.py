@@ -1,0 +1,151 @@
+"""The adapter as data: two stacked low-rank tensors with the hash of the model they belong to, as safetensors."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as safetensors_load
+from safetensors.torch import save as safetensors_save
+from torch import Tensor
+
+from wesam_ros.files import write_atomically
+from wesam_ros.sam.lora import adapter_shape, block_widths
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+FORMAT = "wesam_ros.adapter/1"
+MAX_BYTES = 64 * 2**20
+"""No adapter is larger: rank 64 of ViT-H has 52 MB. Checked before anything is parsed."""
+MAX_RANK = 64
+MAX_VERSION = 2**63 - 1
+"""What a message can hold, with room to count on."""
+
+
+class AdapterError(ValueError):
+    """An adapter that this model cannot take: the message says what, which value and what to do. `reason` is a short key for counting."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def base_hash(sam: Sam) -> str:
+    """SHA-256 (hex) of the weights of a model from `load_sam`: what an adapter names as its base."""
+    return str(sam.weights_hash)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A LoRA adapter as data.
+
+    Attributes:
+        a: (L, 2, r, d) float32, the down projections of L blocks, q before v.
+        b: (L, 2, d, r) float32, the up projections.
+        base: the hash of the frozen weights that it belongs to (`base_hash`).
+        version: counts the adapters that one trainer has published; 0 is the untrained one, which changes nothing.
+    """
+
+    a: Tensor
+    b: Tensor
+    base: str
+    version: int = 0
+
+    def __post_init__(self) -> None:
+        layers, two, rank, channels = self.a.shape if self.a.ndim == 4 else (0, 0, 0, 0)
+        if two != 2 or not 1 <= rank <= MAX_RANK or self.b.shape != (layers, 2, channels, rank):
+            raise AdapterError(
+                "shape",
+                f"adapter tensors must be (L, 2, r, d) and (L, 2, d, r) with r at most {MAX_RANK}, "
+                f"but got {tuple(self.a.shape)} and {tuple(self.b.shape)}",
+            )
+        for tensor in (self.a, self.b):
+            if tensor.dtype != torch.float32:
+                raise AdapterError("dtype", f"adapter tensors must be float32, but got {tensor.dtype}; save them with Adapter.save")
+            if not torch.isfinite(tensor).all():
+                raise AdapterError("not_finite", "adapter tensors must be finite, but have NaN or infinity: its training diverged")
+        if not 0 <= self.version <= MAX_VERSION:
+            raise AdapterError("version", f"adapter version must be 0 or more, and at most {MAX_VERSION}, but got {self.version}")
+
+    @property
+    def low_rank(self) -> tuple[Tensor, Tensor]:
+        """The two stacked tensors, as `adapted` takes them."""
+        return self.a, self.b
+
+    @classmethod
+    def untrained(cls, sam: Sam, base: str, rank: int, seed: int) -> Adapter:
+        """Version 0: a as loralib draws it (Kaiming-uniform), b zero, so that the adapted model equals the base."""
+        layers, channels = adapter_shape(sam)
+        bound = channels**-0.5  # nn.init.kaiming_uniform_(a=sqrt(5)) for fan-in d
+        a = torch.empty(layers, 2, rank, channels).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
+        for each, width in zip(a, block_widths(sam), strict=True):
+            if width < channels:
+                each *= (channels / width) ** 0.5
+                each[..., width:] = 0
+        return cls(a, torch.zeros(layers, 2, channels, rank), base)
+
+    def to_bytes(self) -> bytes:
+        """Safetensors with the base's hash and the version in its header; the same adapter gives the same bytes."""
+        metadata = {"format": FORMAT, "base": self.base, "version": str(self.version)}
+        data = safetensors_save({"a": self.a.detach().cpu().contiguous(), "b": self.b.detach().cpu().contiguous()}, metadata)
+        # The library writes the metadata in another order each time; the tensors' order and offsets do not change.
+        length = int.from_bytes(data[:8], "little")
+        header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+        header += b" " * (-len(header) % 8)  # the format aligns the tensors to 8 bytes
+        return len(header).to_bytes(8, "little") + header + data[8 + length :]
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, for_sam: Sam) -> Adapter:
+        """Reads an adapter for `for_sam`, a model from load_sam.
+
+        Raises:
+            AdapterError: with reason "size", "garbage", "format", "base", "version", "shape", "dtype" or "not_finite".
+        """
+        if len(data) > MAX_BYTES:
+            raise AdapterError("size", f"an adapter has at most {MAX_BYTES} bytes, but got {len(data)}")
+        try:
+            length = int.from_bytes(data[:8], "little")
+            metadata = json.loads(data[8 : 8 + length]).get("__metadata__")
+            tensors = safetensors_load(data)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+            raise AdapterError("garbage", f"{len(data)} bytes are not a whole safetensors file ({error}); save it again") from error
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT or set(tensors) != {"a", "b"}:
+            raise AdapterError(
+                "format",
+                f"expected an adapter of format {FORMAT} with tensors a and b, but got {str(metadata)[:60]} with {sorted(tensors)}",
+            )
+        if metadata.get("base") != base_hash(for_sam):
+            raise AdapterError(
+                "base",
+                f"the adapter belongs to a model with hash {str(metadata.get('base'))[:12]}, but this one has {base_hash(for_sam)[:12]}; "
+                "use the model and checkpoint that it was trained with",
+            )
+        if not re.fullmatch("[0-9]{1,19}", str(metadata.get("version", ""))):
+            found = str(metadata.get("version"))[:30]
+            raise AdapterError("version", f"adapter version must be 0 or more, and at most {MAX_VERSION}, but got {found!r}")
+        adapter = cls(tensors["a"], tensors["b"], metadata["base"], int(metadata["version"]))
+        if (adapter.a.shape[0], adapter.a.shape[3]) != adapter_shape(for_sam):
+            raise AdapterError(
+                "shape",
+                f"adapter has (blocks, channels) {(adapter.a.shape[0], adapter.a.shape[3])}, but the model {adapter_shape(for_sam)}",
+            )
+        return adapter
+
+    def save(self, path: Path) -> None:
+        """Writes the adapter so that `path` always holds a whole one, the old or the new, even if the power fails in between."""
+        write_atomically(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path: Path, *, for_sam: Sam) -> Adapter:
+        """Reads a file that `save` wrote. Raises AdapterError as `from_bytes` does, and OSError where the file cannot be read."""
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise AdapterError("garbage", f"{path} is not a file; give the path of one that was saved")
+        if path.stat().st_size > MAX_BYTES:
+            raise AdapterError("size", f"{path} has {path.stat().st_size} bytes, but an adapter at most {MAX_BYTES}")
+        return cls.from_bytes(path.read_bytes(), for_sam=for_sam)

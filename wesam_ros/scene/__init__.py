@@ -1,0 +1,1 @@
+"""What a frame says without the model, and what follows from it."""
