@@ -1,7 +1,7 @@
 """What ROS costs per frame in the segmenter, without the model: messages taken, joined, decoded, filled and serialised.
 
     source scripts/env.sh
-    python benchmarks/ros_path.py --json out/ros_path.json
+    python benchmarks/nodes/ros_path.py --json out/ros_path.json
 
 640 x 480, 10 objects, depth and camera_info, raw images or JPEG and PNG. Twice:
 
