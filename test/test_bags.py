@@ -12,6 +12,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from wesam_ros.data import codecs
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.messages import detections_of
 from wesam_ros.data.recordings import bags, messages
 from wesam_ros.data.recordings.bags import find_topics, read_bag, read_messages, write_bag
 from wesam_ros.data.recordings.requests import requests_of

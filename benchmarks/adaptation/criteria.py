@@ -187,9 +187,8 @@ def let_through(adapters: list[dict[str, float]], lead: float) -> str:
 
 def measure(args: argparse.Namespace, source: str) -> dict[str, Any]:
     """The row of one stream."""
-    unseen = list(
-        islice(labelled_stream(source, args.seed + 1 if source.startswith("sim:") else args.seed), args.frames, args.frames + args.judged)
-    )
+    frames = labelled_stream(source, args.seed + 1 if source.startswith("sim:") else args.seed)
+    unseen = list(islice(frames, args.frames, args.frames + args.judged))
     score_adapter = Judge(load_sam(args.model, args.checkpoint), unseen)
     if not score_adapter.frames:
         raise SystemExit(f"{source} has no frame with usable boxes to judge on; raise --judged")

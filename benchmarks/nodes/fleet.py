@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from wesam_ros.files import write_atomically
+from wesam_ros.files import write_json
 from wesam_ros.machine import processor
 from wesam_ros.ros.children import NodeProcess, set_up_by
 
@@ -223,7 +223,7 @@ def main() -> None:
         "seconds_to_first_adapter": round(first, 1),
     }
     figures |= {"seconds_to_newest_adapter_after_the_cut": round(again, 1), "phases": phases}
-    write_atomically(args.json, (json.dumps(figures, indent=1) + "\n").encode())
+    write_json(args.json, figures)
     lost = [
         f"{robot} had {row['masks']} masks for {row['sent']} frames while {name}"
         for name, each in phases.items()
