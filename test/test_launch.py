@@ -19,7 +19,7 @@ from launch.utilities import perform_substitutions  # noqa: E402
 from launch_ros.actions import Node  # noqa: E402
 
 from wesam_ros.options import options  # noqa: E402
-from wesam_ros.ros.parameters import AdapterParameters, SegmenterParameters  # noqa: E402
+from wesam_ros.settings import AdapterParameters, SegmenterParameters  # noqa: E402
 
 FOLDER = Path(__file__).parent.parent / "launch"
 TOPICS = {"image", "depth", "camera_info", "detections"}

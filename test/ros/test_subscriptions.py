@@ -15,8 +15,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
-from wesam_ros.ros.parameters import InputParameters
 from wesam_ros.ros.subscriptions import SILENT_SECONDS, Inputs
+from wesam_ros.settings import InputParameters
 
 
 class Counts(Counter[str]):

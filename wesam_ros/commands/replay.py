@@ -29,8 +29,8 @@ from wesam_ros.options import Option, options, overrides
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph
 from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.frame_node import PAUSED
-from wesam_ros.ros.parameters import AdapterParameters, SegmenterParameters
 from wesam_ros.sam.checkpoints import load_sam
+from wesam_ros.settings import AdapterParameters, SegmenterParameters
 
 ADAPTER_FILE = "adapter.safetensors"
 QUIET_SECONDS = 3.0

@@ -25,12 +25,13 @@ from wesam_ros.adaptation.learner import MISPLACED, Learner
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.ros.frame_node import PAUSED, FrameNode, FrameRequest
-from wesam_ros.ros.parameters import AdapterParameters, declare
+from wesam_ros.ros.parameters import declare
 from wesam_ros.ros.process import run_node
 from wesam_ros.ros.saving import LearnerFiles
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.sam.adapter import Adapter
+from wesam_ros.settings import AdapterParameters
 from wesam_ros.srv import LoadAdapter
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from wesam_ros.data.recordings.bags import FrameMessages, bag_info, find_topics,
 from wesam_ros.data.recordings.topics import REQUESTS, BagError
 from wesam_ros.msg import AdaptationStatus, ObjectArray, Prompts
 from wesam_ros.ros.conversions import stamp_of
-from wesam_ros.ros.parameters import PlayerParameters, declare
+from wesam_ros.ros.parameters import declare
 from wesam_ros.ros.subscriptions import LATCHED
+from wesam_ros.settings import PlayerParameters
 
 ROLES = ("camera_info", "depth", "image", *REQUESTS)
 """In the order of sending. What says what to segment comes last, and so do its publishers: who hears them hears the others."""

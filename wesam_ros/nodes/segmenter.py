@@ -39,7 +39,6 @@ from wesam_ros.ros.adapter_source import AdapterSource
 from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of, stamp_of
 from wesam_ros.ros.frame_node import STOP_SECONDS, USE_FROZEN, FrameNode, FrameRequest
 from wesam_ros.ros.objects import cloud_message, image_message, object_messages
-from wesam_ros.ros.parameters import SegmenterParameters
 from wesam_ros.ros.process import run_node
 from wesam_ros.ros.subscriptions import LATCHED, explain_qos
 from wesam_ros.ros.transforms import TransformBuffer, TransformError
@@ -47,6 +46,7 @@ from wesam_ros.sam.adapter import Adapter, AdapterError
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import PromptError
 from wesam_ros.scene.geometry import Located, cloud, locate
+from wesam_ros.settings import SegmenterParameters
 from wesam_ros.srv import Segment
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Segmenter(FrameNode[SegmenterParameters]):
             "model": self.parameters.model,
             "engine": str(engine.capabilities) if engine is not None else self.parameters.engine,
             **({"engine.refused": "; ".join(self._refused)} if self._refused else {}),
-            "device": self.parameters.device,
+            "device": self.device,
         }
 
     def process(self, work: FrameRequest, began: float) -> None:

@@ -22,12 +22,14 @@ from rclpy.task import Future
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.requests import Request
+from wesam_ros.machine import resolve_device
 from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of
 from wesam_ros.ros.diagnostics import Diagnostics
-from wesam_ros.ros.parameters import InputParameters, declare
+from wesam_ros.ros.parameters import declare
 from wesam_ros.ros.subscriptions import Inputs, explain_qos
 from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.sam.checkpoints import load_sam
+from wesam_ros.settings import InputParameters
 from wesam_ros.worker import Worker
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class FrameNode(LifecycleNode, Generic[P]):
     def __init__(self, name: str, parameters: type[P]) -> None:
         super().__init__(name)
         self._declared = declare(self, parameters)
+        self.device = resolve_device(self.parameters.device)
         self.diagnostics = Diagnostics(self, self._values_to_report)
         self.worker: Worker | None = None
         self.may_pass = False
@@ -157,7 +160,7 @@ class FrameNode(LifecycleNode, Generic[P]):
         torch.set_num_threads(parameters.torch_threads or max(1, len(os.sched_getaffinity(0)) // 2))
         try:
             checkpoint = Path(parameters.checkpoint).expanduser() if parameters.checkpoint else None
-            self.prepare(load_sam(parameters.model, checkpoint, parameters.device))
+            self.prepare(load_sam(parameters.model, checkpoint, self.device))
         except Exception as error:  # rclpy would take it for an error without a word
             # RuntimeError: memory that torch did not get, or a device that it does not have; that may be there later, too.
             self.may_pass = isinstance(error, (OSError, RuntimeError, MemoryError)) and not isinstance(error, FileNotFoundError)
@@ -187,7 +190,7 @@ class FrameNode(LifecycleNode, Generic[P]):
             return TransitionCallbackReturn.FAILURE
         self._lifecycle = "active"
         topics = ", ".join(self.resolve_topic_name(f"{each}image") for each in self.prefixes())
-        self.get_logger().info(f"active: {self.parameters.model} on {self.parameters.device}, frames from {topics}")
+        self.get_logger().info(f"active: {self.parameters.model} on {self.device}, frames from {topics}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -248,8 +251,8 @@ class FrameNode(LifecycleNode, Generic[P]):
 
     def _values_to_report(self) -> dict[str, str]:
         values = self.state()
-        if self.parameters.device.startswith("cuda") and torch.cuda.is_initialized():
-            values["gpu_memory_mib"] = f"{torch.cuda.memory_reserved(self.parameters.device) / 2**20:.0f}"
+        if self.device.startswith("cuda") and torch.cuda.is_initialized():
+            values["gpu_memory_mib"] = f"{torch.cuda.memory_reserved(self.device) / 2**20:.0f}"
         inactive = "" if self._lifecycle == "active" else f"the node is {self._lifecycle}, and takes no frames"
         values["warning"] = "\n".join(filter(None, (inactive, values.get("warning"), *(each.missing() for each in self._inputs))))
         return {"lifecycle": self._lifecycle, **values}

@@ -20,8 +20,9 @@ from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import Prompts
 from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.diagnostics import Diagnostics
-from wesam_ros.ros.parameters import Declared, InputParameters
+from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.synchronizer import REQUESTS, SynchronizedFrame, Synchronizer
+from wesam_ros.settings import InputParameters
 
 LOCK_STEP_WAIT = 10.0
 """In lock step a frame waits so long for its parts, in seconds: the player sends all of them."""
