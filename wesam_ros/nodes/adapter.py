@@ -19,9 +19,10 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from wesam_ros.adaptation.admission import MISPLACED_BOXES
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.guard import Comparison
-from wesam_ros.adaptation.learner import MISPLACED, Learner
+from wesam_ros.adaptation.learner import Learner
+from wesam_ros.adaptation.validation import Comparison
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.ros.frame_node import PAUSED, FrameNode, FrameRequest
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 PREFIX = "adaptation."
 """The parameters of the method are named with it."""
-ADMITTED = "admitted"
-NO_CANDIDATE = ("not_due", "no_held_back_frames")
-"""Reasons of a proposal that say that there was no candidate to judge."""
 STALE_STEPS = 200
 """After so many steps without a new frame there is none until the next: with the detector dead, the old ones would be learnt by heart, at
 the price of a processor's core. They are about three for each frame of a full memory."""
@@ -49,7 +47,7 @@ UNTRUSTED_STEPS = 50
 """So many steps in a row in which no object could be trusted are told of."""
 MISPLACED_FRAMES = 20
 """So many frames in a row whose boxes do not belong to their depth are told of."""
-RESTORED = "restored: "
+RESTORED = "restored."
 """The learner's counters of goings back begin with it."""
 
 
@@ -128,7 +126,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         if (judged := self._judged) is not None:
             fits = {
                 "validation_score": judged.candidate,
-                "validation_score_published": judged.good,
+                "validation_score_published": judged.published,
                 "validation_score_frozen": judged.frozen,
             }
             values |= {f"guard.{name}": f"{each.score:.3f}" for name, each in fits.items()}
@@ -188,7 +186,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         admission = learner.observe(work.frame, work.request.prompts, source, robot)
         status.accepted, status.reason = admission.accepted, admission.reason
         self.diagnostics.count("frames_accepted" if admission.accepted else f"frames_rejected.{admission.reason}")
-        self._misplaced[robot], self._offset[robot] = self._misplaced[robot] + 1 if admission.reason == MISPLACED else 0, admission.offset
+        self._misplaced[robot], self._offset[robot] = self._misplaced[robot] + 1 if admission.reason == MISPLACED_BOXES else 0, admission.offset
         if admission.accepted:
             self._stale_steps = 0
         elif self._stale_steps >= STALE_STEPS:
@@ -205,11 +203,12 @@ class AdapterNode(FrameNode[AdapterParameters]):
     def _propose(self, learner: Learner, status: AdaptationStatus) -> None:
         """Has the guard judge what was learnt, if that is due, and publishes what it lets through."""
         proposal = learner.propose()
-        if proposal.judged is not None:
-            self._judged = judged = proposal.judged
+        decision = proposal.decision
+        if decision.scores is not None:
+            self._judged = judged = decision.scores
             status.validation_score, status.validation_score_published, status.validation_score_frozen = (
                 judged.candidate.score,
-                judged.good.score,
+                judged.published.score,
                 judged.frozen.score,
             )
             status.agreement = judged.candidate.agreement
@@ -217,16 +216,16 @@ class AdapterNode(FrameNode[AdapterParameters]):
             before = self._version
             self._publish(proposal.adapter)
             status.published = True
-            if proposal.reason != ADMITTED:
+            if proposal.withdraws:
                 self.diagnostics.problem(
                     "restored.below_frozen",
-                    f"on the newest held-back frames version {before} is judged {proposal.reason}; version {self._version}, which changes "
+                    f"on the newest held-back frames version {before} is judged {decision}; version {self._version}, which changes "
                     "nothing, is published instead, and training starts from there",
                 )
-        if proposal.reason not in (*NO_CANDIDATE, ADMITTED):
+        if decision.scores is not None and not decision.admits:
             self.diagnostics.count("candidates_refused")
-            self._last_refusal = proposal.reason
-        status.proposal_reason = "" if proposal.reason in NO_CANDIDATE else proposal.reason
+            self._last_refusal = str(decision)
+        status.proposal_reason = "" if decision.scores is None else str(decision)
 
     def _tell_restores(self, learner: Learner, before: Mapping[str, int], status: AdaptationStatus) -> None:
         """Says where training went back since the learner's counters were as `before`; a withdrawn adapter has been told of."""
@@ -234,7 +233,7 @@ class AdapterNode(FrameNode[AdapterParameters]):
         sentences = {
             "not_finite": f"a weight became NaN or infinite; training starts again from version {good}; if it happens again, lower "
             "adaptation.lr",
-            "refused": f"{learner.config.patience} candidates in a row were refused, the last one {status.proposal_reason}; "
+            "rejected": f"{learner.config.patience} candidates in a row were refused, the last one {status.proposal_reason}; "
             f"training starts again from version {good}",
         }
         for why, sentence in sentences.items():
@@ -345,10 +344,10 @@ class AdapterNode(FrameNode[AdapterParameters]):
         proposal = learner.consider(adapter)
         if proposal.adapter is None:
             self.diagnostics.count("candidates_refused")
-            self._last_refusal = f"{proposal.reason}, of {path}"
-            raise ValueError(f"{path} is refused: {proposal.reason}; version {self._version} stays")
+            self._last_refusal = f"{proposal.decision}, of {path}"
+            raise ValueError(f"{path} is refused: {proposal.decision}; version {self._version} stays")
         self._publish(proposal.adapter)
-        judged = "not worse than the last good one" if proposal.reason == ADMITTED else "unjudged: no frame has been held back yet"
+        judged = "not worse than the last good one" if proposal.decision.admits else "unjudged: no frame has been held back yet"
         return f"version {adapter.version} of {path} is published as version {self._version}, {judged}"
 
     def _save(self) -> str:
