@@ -122,18 +122,18 @@ class Prompts:
         return prompt if box is None else Prompt(box, prompt.points, prompt.point_labels, prompt.mask)
 
     @classmethod
-    def from_boxes(cls, boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> Prompts:
+    def from_boxes(cls, boxes: npt.ArrayLike, size: tuple[int, int]) -> Prompts:
         """Prompts of (n, 4) boxes, x0 y0 x1 y1 in pixels of an image of `size` (H, W); n may be 0.
 
         Raises:
             PromptError: a box is not finite, inverted, outside the image or empty, or the shape is wrong.
         """
-        boxes = np.asarray(boxes, np.float32)
-        if boxes.size == 0:
-            boxes = boxes.reshape(-1, 4)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise PromptError(f"boxes must be (n, 4), but got shape {boxes.shape}; give x0 y0 x1 y1 per object")
-        return cls(size, tuple(Prompt(box=box) for box in boxes))
+        rows = np.asarray(boxes, np.float32)
+        if rows.size == 0:
+            rows = rows.reshape(-1, 4)
+        if rows.ndim != 2 or rows.shape[1] != 4:
+            raise PromptError(f"boxes must be (n, 4), but got shape {rows.shape}; give x0 y0 x1 y1 per object")
+        return cls(size, tuple(Prompt(box=box) for box in rows))
 
     @staticmethod
     def checked_boxes(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[npt.NDArray[np.bool_], tuple[str | None, ...]]:
