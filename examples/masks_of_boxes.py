@@ -1,7 +1,7 @@
 """Masks of boxes in one image, with the model that the package ships. Needs no ROS.
 
-    python examples/masks_of_boxes.py
-    python examples/masks_of_boxes.py --image photo.jpg --box 27 275 124 433 --box 343 164 411 230 --out overlay.png
+python examples/masks_of_boxes.py
+python examples/masks_of_boxes.py --image photo.jpg --box 27 275 124 433 --box 343 164 411 230 --out overlay.png
 """
 
 from __future__ import annotations
