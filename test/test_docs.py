@@ -31,32 +31,8 @@ INDENTED = re.compile(r"(?:^ {4}[^\n]*\n)+", re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
-EXTENSIONS = [
-    "c",
-    "cfg",
-    "css",
-    "csv",
-    "html",
-    "jpg",
-    "json",
-    "mcap",
-    "md",
-    "msg",
-    "png",
-    "py",
-    "pt",
-    "pth",
-    "rviz",
-    "safetensors",
-    "sh",
-    "srv",
-    "toml",
-    "txt",
-    "xml",
-    "yaml",
-    "yml",
-]
-PATH = re.compile(rf"[\w.*-]+(?:/[\w.*-]+)*(?:/|\.(?:{'|'.join(EXTENSIONS)}))(?![\w/])")
+EXTENSIONS = "c|cfg|css|csv|html|jpg|json|mcap|md|msg|png|py|pt|pth|rviz|safetensors|sh|srv|toml|txt|xml|yaml|yml"
+PATH = re.compile(rf"[\w.*-]+(?:/[\w.*-]+)*(?:/|\.(?:{EXTENSIONS}))(?![\w/])")
 ABROAD = ("out/", "install/", "build/", "src/", ".venv/", "~/", "/")
 """Beginnings of paths that are no part of the repository."""
 MAKING = {"--help", "--version", "--verbose"}
@@ -83,10 +59,8 @@ def code_of(page: Path) -> Iterator[str]:
 
 def anchors_of(page: Path) -> set[str]:
     """GitHub's anchors of a page's headings."""
-    plain = (
-        re.sub(r"[^\w\s-]", "", LINK.sub(lambda match: match.group(0)[1:].partition("]")[0], each))
-        for each in HEADING.findall(prose_of(page))
-    )
+    texts = (LINK.sub(lambda match: match.group(0)[1:].partition("]")[0], each) for each in HEADING.findall(prose_of(page)))
+    plain = (re.sub(r"[^\w\s-]", "", each) for each in texts)
     return {each.strip().lower().replace(" ", "-") for each in plain}
 
 
