@@ -28,13 +28,14 @@ ARROWS = {
     "drawing": frozenset({"sam", "data"}),
     "scene": MODEL,
     "engines": BOTTOM | {"sam"},
+    "settings": BOTTOM | {"sam", "engines"},
     "adaptation": MODEL | {"scene"},
     "methods": LEARNING,
     "pretraining": MODEL | {"scene", "engines", "drawing"},
     "evaluation": LEARNING | {"engines", "methods", "drawing"},
-    "ros": LEARNING | {"engines", "drawing"} | MESSAGES,
-    "nodes": LEARNING | {"engines", "drawing", "ros"} | MESSAGES,
-    "commands": LEARNING | {"engines", "drawing", "methods", "evaluation", "pretraining", "ros", "nodes"} | MESSAGES,
+    "ros": LEARNING | {"engines", "drawing", "settings"} | MESSAGES,
+    "nodes": LEARNING | {"engines", "drawing", "settings", "ros"} | MESSAGES,
+    "commands": LEARNING | {"engines", "drawing", "settings", "methods", "evaluation", "pretraining", "ros", "nodes"} | MESSAGES,
     "cli": ALONE,  # it imports the chosen command by name
 }
 """A room of the package (a folder, or a module beside them), and the rooms that it may import, in a function or for types as well."""
