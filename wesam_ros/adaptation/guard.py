@@ -105,9 +105,7 @@ class Guard:
         rejection = _first(comparisons, lambda each: rejection_of_candidate(each, config))
         return replace(rejection or Decision(ADMITTED), scores=_least_gain(comparisons))
 
-    def review(
-        self, published: Adapter, frames: Frames, config: AdaptationConfig
-    ) -> Decision | None:
+    def review(self, published: Adapter, frames: Frames, config: AdaptationConfig) -> Decision | None:
         """The reason to withdraw the published adapter; None if it may go on being served."""
         comparisons = self._compare(self._published, published, frames, config)
         reason = _first(comparisons, lambda each: rejection_of_published(each, config))
@@ -117,9 +115,7 @@ class Guard:
         """Takes note that another adapter is published; `to_candidate` if it is the one that was decided on last."""
         self._published = Scores(self._candidate) if to_candidate else Scores()
 
-    def _compare(
-        self, candidate: Scores, published: Adapter, frames: Frames, config: AdaptationConfig
-    ) -> dict[str, Comparison]:
+    def _compare(self, candidate: Scores, published: Adapter, frames: Frames, config: AdaptationConfig) -> dict[str, Comparison]:
         """The comparison on the frames of each robot."""
         self._score_missing(self._published, published.low_rank, frames, config)
         self._score_missing(self._frozen, None, frames, config)

@@ -18,8 +18,8 @@ from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize
-from wesam_ros.scene.regions import box_pixels
 from wesam_ros.scene.refine import known_pixels, prompt_fit, refine
+from wesam_ros.scene.regions import box_pixels
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
