@@ -110,7 +110,7 @@ def test_boxes_that_would_only_leave_their_things_for_others_are_where_they_belo
 
 
 def test_boxes_at_the_edge_are_not_moved_round_it() -> None:
-    """What leaves the image on one side must not come in on the other."""
+    """Boxes that leave the image on one side do not come in on the other."""
     raised = _blob(0, 0, 5, 8)
     share, offset = _misplacement(*_boxes((4, 0, 8, 8)), raised=raised)
     assert offset == (-2, 0)

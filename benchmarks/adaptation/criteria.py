@@ -50,7 +50,7 @@ from wesam_ros.scene.refine import known_pixels, prompt_fit
 from wesam_ros.scene.support import find_support
 
 COURSES = (("none", 1.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("camera frozen", 1.0), ("none", 10.0))
-"""How training goes: the attack on its stream, and by what the learning rate is multiplied."""
+"""Courses of training: the attack on its stream, and the factor of the learning rate."""
 EDGE_TOLERANCE = 1.5
 """Pixels of the decoder's grid between a mask's outline and a depth edge."""
 POINT = 0.01

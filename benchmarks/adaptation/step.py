@@ -44,7 +44,7 @@ from wesam_ros.sam.attention import compute_in_pieces
 from wesam_ros.sam.decoder import decode_together
 
 STEPS_PER_FRAME = 3
-"""As many as the committed results have."""
+"""Of the committed results."""
 
 
 class AsReleased(Published):

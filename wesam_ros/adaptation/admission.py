@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 NO_PROMPTS, SMALL_OBJECTS, MISPLACED_BOXES = "no_prompts", "small_objects", "misplaced_boxes"
-"""Why a frame is rejected; with the last one its boxes do not belong to its depth."""
+"""Reasons to reject a frame: nothing is asked for in it, all objects are too small, its boxes do not belong to its depth."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Observation:
 
     Attributes:
         prompts: of these objects, in pixels of the image.
-        constraints: of prompts and depth on their masks.
+        constraints: on their masks, of prompts and depth.
         has_depth: a support surface was looked for.
-        support: what depth says; None where there is none, or no plane in it.
+        support: the support surface; None without depth, or without a plane in it.
     """
 
     prompts: Prompts

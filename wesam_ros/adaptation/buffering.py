@@ -39,8 +39,8 @@ def buffered_frame(
         sam: the frozen model.
         frame: its image is used, its labels never are.
         observation: of the frame.
-        admission: of the frame; rejected it is taken to be misplaced.
-        config: precision, least side of a box, and what objects can be scored.
+        admission: of the frame; a rejected one is misplaced.
+        config: precision, least side of a box, and limits of the objects that are scored.
     """
     if admission.accepted:
         kept = make_buffered_frame(sam, frame, observation.prompts, observation.constraints, config.precision)
