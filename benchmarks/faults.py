@@ -69,7 +69,7 @@ class Watcher(Node):
         self.masks_at = time.monotonic()
 
     def _on_status(self, message: AdaptationStatus) -> None:
-        self.status_at, self.frames = time.monotonic(), message.memory_frames
+        self.status_at, self.frames = time.monotonic(), message.replay_frames
 
     def _on_adapter(self, message: AdapterMessage) -> None:
         self.version = max(self.version, message.version)

@@ -88,7 +88,7 @@ def test_both_are_learnt_from_and_both_get_the_adapters(graph: Any, robots: list
     for turn in range(10):
         status = robots[turn % 2].status()
         assert status.accepted
-        learnable.append(status.memory_frames)
+        learnable.append(status.replay_frames)
         published = status.version
         if published and turn >= 3:
             break
