@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Frame
@@ -115,8 +116,7 @@ def _prompt(mask: Bool, kind: str, rng: np.random.Generator, jitter: float) -> P
     if kind == "mask":
         return Prompt(mask=coarse_mask(mask, rng))
     height, width = mask.shape
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    tight = np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
+    tight = box_of_mask(mask).astype(np.float32)
     sides = np.tile(tight[2:] - tight[:2], 2)
     box = np.clip(tight + rng.uniform(-jitter, jitter, 4) * sides, 0, (width, height, width, height)).astype(np.float32)
     return Prompt(box=box if (box[2:] - box[:2]).min() >= 1 else tight)

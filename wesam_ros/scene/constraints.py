@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.sam.preprocessing import resized_size, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.regions import box_pixels
@@ -130,8 +131,7 @@ def rough_boxes(prompts: Prompts) -> Float:
         if each.box is not None:
             rows.append(each.box)
         elif each.mask is not None:
-            x, y, width, height = cv2.boundingRect(each.mask.astype(np.uint8))
-            rows.append(np.array([x, y, x + width, y + height], np.float32))
+            rows.append(box_of_mask(each.mask).astype(np.float32))
         else:
             rows.append(np.r_[each.points.min(0), each.points.max(0)])
     return np.stack(rows).astype(np.float32)

@@ -1,7 +1,7 @@
 """What attention in pieces saves in the encoder on a CPU, against segment_anything's own: processor time, the kernel's share, and memory.
 
     source scripts/env.sh
-    python benchmarks/attention.py --json out/attention.json
+    python benchmarks/engines/attention.py --json out/attention.json
 
 Random weights, one thread. Each measurement has a process of its own, so that its memory is its own; the first pass does not count.
 """

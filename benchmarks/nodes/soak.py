@@ -1,7 +1,7 @@
 """Plays a recording round and round through both nodes: do memory, threads, open files and latency stay what they were?
 
     source scripts/env.sh
-    python benchmarks/soak.py demo/tabletop.mcap --frames 20000 --rate 4 --json out/soak.json
+    python benchmarks/nodes/soak.py demo/tabletop.mcap --frames 20000 --rate 4 --json out/soak.json
 
 At a rate at which the segmenter drops no frame, this is what ROS gives in such a time; the adapter learns from as many frames as it can.
 Every --every seconds the nodes' own figures are noted from /diagnostics. The file has them, and their medians over each tenth of the run.
@@ -35,7 +35,7 @@ from wesam_ros.machine import processor
 from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph, set_up_by
 
-PROFILE = Path(__file__).parents[1] / "config" / "loopback.xml"
+PROFILE = Path(__file__).parents[2] / "config" / "loopback.xml"
 NODES = ("segmenter", "adapter")
 FLAT = {"memory_mib": 1.05, "threads": 1.0, "open_files": 1.0, "latency_ms_p50": 1.25, "latency_ms_p99": 1.25, "step_ms_p50": 1.25}
 """How many times what they were in the second tenth of a run a node's figures may be in the last one."""

@@ -1,8 +1,8 @@
 """Kills the segmenter or the adapter node with SIGKILL at random moments while a recording plays, and starts it again at once.
 
     source scripts/env.sh
-    python benchmarks/faults.py demo/tabletop.mcap --kills 200 --json out/faults.json
-    python benchmarks/faults.py demo/tabletop.mcap --kills 60 --node adapter --save-minutes 0.05 --json out/faults_state.json
+    python benchmarks/nodes/faults.py demo/tabletop.mcap --kills 200 --json out/faults.json
+    python benchmarks/nodes/faults.py demo/tabletop.mcap --kills 60 --node adapter --save-minutes 0.05 --json out/faults_state.json
 
 After each kill: how long until masks flow again, and whether the saved adapter is a whole one of this model, at least as new as any that
 was published before; and whether the state of the training, where one was saved, is whole, and the next process goes on with as many
@@ -37,7 +37,7 @@ from rclpy.node import Node
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Adapter as AdapterMessage
 
-from wesam_ros.files import write_atomically
+from wesam_ros.files import write_json
 from wesam_ros.machine import processor
 from wesam_ros.nodes.player import Player, PlayerError, spinning
 from wesam_ros.ros.children import NodeProcess, enter_local_graph, set_up_by
@@ -45,7 +45,7 @@ from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
 
-PROFILE = Path(__file__).parents[1] / "config" / "loopback.xml"
+PROFILE = Path(__file__).parents[2] / "config" / "loopback.xml"
 NODES = ("segmenter", "adapter")
 START_SECONDS = 300.0
 """For the first masks, and for masks after a kill, before the run is given up: a busy machine loads a model slowly."""
@@ -204,7 +204,7 @@ def main() -> None:
             rng = np.random.default_rng([args.seed, number])
             time.sleep(rng.uniform(0.2, args.longest))
             rows.append({"kill": number, **known, **graph.kill(str(rng.choice(args.node or NODES)))})
-            write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+            write_json(args.json, rows)
             print(f"kill {number + 1} of {args.kills}: {rows[-1]}", flush=True)
             if rows[-1]["seconds_to_masks"] is None:
                 raise SystemExit(f"no masks within {START_SECONDS:g} s after the kill; see the logs in {graph.out}")

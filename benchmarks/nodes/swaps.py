@@ -1,7 +1,7 @@
 """Swaps adapters while frames stream through the segmenter node: is a frame lost, mixed or late, and does memory grow?
 
     source scripts/env.sh
-    python benchmarks/swaps.py --frames 5000 --swaps 1000 --json out/swaps.json
+    python benchmarks/nodes/swaps.py --frames 5000 --swaps 1000 --json out/swaps.json
 
 One frame is sent after another, the next when the masks of the last have come. In every so many-th, an adapter is published at a random
 moment while the node works on it. Of each answer it is asked: did it come; are its masks those of the adapter whose version it carries, and

@@ -1,8 +1,8 @@
 """How long a training step takes, ours against WeSAM as published, of the same model on the same stream in the same run.
 
     source scripts/env.sh
-    python benchmarks/step.py --json out/step.json
-    python benchmarks/step.py --model vit_b --random --frames 4 --json out/step_vit_b.json
+    python benchmarks/adaptation/step.py --json out/step.json
+    python benchmarks/adaptation/step.py --model vit_b --random --frames 4 --json out/step_vit_b.json
 
 Frames, depth and detections of a recording are shown to both one by one, and after each both take three steps in turns, so that whatever
 else the machine does meets both alike. Ours asks the frozen model once per frame and the teacher now and then; a step's time has its

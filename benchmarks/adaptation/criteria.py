@@ -1,6 +1,6 @@
 """How well criteria without labels predict which adapter, and which frame, is good: rank correlation with true IoU, and what each costs.
 
-    python benchmarks/criteria.py sim:camera sim:dim demo/tabletop.mcap --json out/criteria.json
+    python benchmarks/adaptation/criteria.py sim:camera sim:dim demo/tabletop.mcap --json out/criteria.json
 
 Per stream, adapters of different quality are snapshots of training that goes well, and of training under attack, without a guard. All are
 judged on frames that none of them has seen, with the detector's boxes; true IoU, from labels, is only what the criteria are held against.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -39,15 +38,13 @@ from wesam_ros.adaptation.views import strong_view
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.attacks import ATTACKS
 from wesam_ros.evaluation.metrics import score_frame
-from wesam_ros.files import write_atomically
+from wesam_ros.evaluation.streams import labelled_stream, usable_prompts
+from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.upscaling import masks_from_logits
 from wesam_ros.scene.constraints import gather, rough_boxes
 from wesam_ros.scene.refine import known_pixels, prompt_fit
 from wesam_ros.scene.support import find_support
-
-sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
-from attacks import prompts_of, stream
 
 COURSES = (("none", 1.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("camera frozen", 1.0), ("none", 10.0))
 """How training goes: the attack on its stream, and by what the learning rate is multiplied."""
@@ -92,7 +89,7 @@ class Judge:
         self.frames: list[tuple[Frame, BufferedFrame]] = []
         rng, side, grid = np.random.default_rng(0), sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
         for frame in frames:
-            prompts = prompts_of(frame)
+            prompts = usable_prompts(frame)
             if not len(prompts):
                 continue
             support = None
@@ -146,10 +143,10 @@ def snapshots(args: argparse.Namespace, source: str, attack: str, faster: float)
     """Adapters along one course of training that nothing guards."""
     config = AdaptationConfig(lr=AdaptationConfig().lr * faster, misplaced=1e9)  # shifted boxes are to do harm here
     learner = Learner(load_sam(args.model, args.checkpoint), config, args.seed)
-    frames = islice(stream(source, args.seed), args.frames)
+    frames = islice(labelled_stream(source, args.seed), args.frames)
     found = []
     for index, frame in enumerate(ATTACKS[attack](frames, range(args.frames), np.random.default_rng(args.seed))):
-        learner.observe(Frame(frame.image, frame.depth, frame.camera, stamp_ns=frame.stamp_ns), prompts_of(frame))
+        learner.observe(Frame(frame.image, frame.depth, frame.camera, stamp_ns=frame.stamp_ns), usable_prompts(frame))
         for _ in range(args.steps_per_frame):
             learner.step()
         if (index + 1) % args.every == 0:
@@ -190,7 +187,8 @@ def let_through(adapters: list[dict[str, float]], lead: float) -> str:
 
 def measure(args: argparse.Namespace, source: str) -> dict[str, Any]:
     """The row of one stream."""
-    unseen = list(islice(stream(source, args.seed + 1 if source.startswith("sim:") else args.seed), args.frames, args.frames + args.judged))
+    frames = labelled_stream(source, args.seed + 1 if source.startswith("sim:") else args.seed)
+    unseen = list(islice(frames, args.frames, args.frames + args.judged))
     score_adapter = Judge(load_sam(args.model, args.checkpoint), unseen)
     if not score_adapter.frames:
         raise SystemExit(f"{source} has no frame with usable boxes to judge on; raise --judged")
@@ -233,7 +231,7 @@ def main() -> None:
         known = [row for row in rows if key.items() <= row.items()]
         if not known:
             rows.append({**key, **measure(args, source)})
-            write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+            write_json(args.json, rows)
         row = known[0] if known else rows[-1]
         for lead in (0.0, AdaptationConfig().lead):
             print(f"{source}, {let_through(row['adapters'], lead)}")

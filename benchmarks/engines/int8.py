@@ -1,7 +1,7 @@
 """Whether an encoder in INT8 would pass the gate that every engine has to pass, and what it would gain on a CPU.
 
     source scripts/env.sh
-    python benchmarks/int8.py --json out/int8.json
+    python benchmarks/engines/int8.py --json out/int8.json
 
 The exported encoder is quantised by ONNX Runtime in several ways: weights and, as they come, activations of all products of matrices, or of
 those of the MLPs alone; and statically, with scales from frames of simulated tables. Each is held against torch on the frame of the gate,

@@ -1,6 +1,6 @@
 """How good the frozen model's masks are once depth corrects them, where a detector boxes all things or only some of them.
 
-    python benchmarks/claims.py demo/tabletop.mcap sim:dim sim:clutter osd:FOLDER --json out/claims.json
+    python benchmarks/adaptation/claims.py demo/tabletop.mcap sim:dim sim:clutter osd:FOLDER --json out/claims.json
 
 A row per stream, share of the things that are boxed, and scale of the boxes: mean IoU over the boxed objects, on the decoder's grid. Of the
 masks as they are; of the corrected ones where a box's object claims all that rises in it; and where what belongs to things without a box is
@@ -10,8 +10,6 @@ left out (evidence.py). Boxes are a simulated detector's, with its errors; label
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +22,14 @@ from wesam_ros.adaptation.anchor import large_enough, with_anchor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.metrics import score_frame
-from wesam_ros.files import write_atomically
+from wesam_ros.evaluation.streams import random_share, sampled_frames, usable_prompts
+from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.preprocessing import resized_size
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.constraints import gather, rough_boxes
 from wesam_ros.scene.refine import refine
 from wesam_ros.scene.support import find_support
-
-sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
-from attacks import prompts_of
-from misplaced import frames_of, some_of
 
 CASES = ((1.0, 1.0), (1 / 3, 1.0), (0.0, 1.0), (1.0, 0.8), (0.0, 0.8), (1.0, 1.2), (0.0, 1.2))
 """The share of the boxes that are kept, one of each frame at least, and how large they are for what they hold."""
@@ -52,11 +47,11 @@ def scaled(prompts: Prompts, scale: float) -> Prompts:
 def ious(sam: Any, frame: Frame, boxed: float, scale: float, rng: np.random.Generator) -> list[list[float]]:
     """For each of KINDS, the IoU of the boxed objects of a frame; none where depth finds no table, or without objects."""
     side, grid = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
-    prompts = prompts_of(frame)
+    prompts = usable_prompts(frame)
     prompts = prompts.select(np.flatnonzero(large_enough(prompts, AdaptationConfig().least_side))) if len(prompts) else prompts
     if not len(prompts) or frame.depth is None or frame.camera is None or frame.labels is None:
         return [[] for _ in KINDS]
-    prompts = scaled(some_of(prompts, boxed, rng), scale)
+    prompts = scaled(random_share(prompts, boxed, rng), scale)
     support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
     if support is None:
         return [[] for _ in KINDS]
@@ -81,7 +76,7 @@ def main() -> None:
     sam = load_sam("tiny")
     rows: list[dict[str, Any]] = []
     for source in args.sources:
-        frames = list(frames_of(source, args))
+        frames = list(sampled_frames(source, args.seed, args.frames, args.every))
         for boxed, scale in CASES:
             rng = np.random.default_rng(args.seed)
             found = [ious(sam, frame, boxed, scale, rng) for frame in frames]
@@ -91,7 +86,7 @@ def main() -> None:
             row |= {kind: round(100 * float(values.mean()), 1) for kind, values in zip(KINDS, pooled, strict=True)}
             rows.append(row)
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+    write_json(args.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What ROS costs per frame in the segmenter, without the model: messages taken, joined, decoded, filled and serialised.
 
     source scripts/env.sh
-    python benchmarks/ros_path.py --json out/ros_path.json
+    python benchmarks/nodes/ros_path.py --json out/ros_path.json
 
 640 x 480, 10 objects, depth and camera_info, raw images or JPEG and PNG. Twice:
 
@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import threading
 import time
 from array import array
@@ -36,7 +35,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.data import codecs
-from wesam_ros.files import write_atomically
+from wesam_ros.files import write_json
 from wesam_ros.machine import processor
 from wesam_ros.nodes.player import spinning
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
@@ -228,7 +227,7 @@ def main() -> None:
             print(f"  {name:14} " + (f"p50 {each['p50']:7.3f}  p99 {each['p99']:7.3f}" if isinstance(each, dict) else str(each)))
     rclpy.try_shutdown()
     if args.json is not None:
-        write_atomically(args.json, (json.dumps(figures, indent=1) + "\n").encode())
+        write_json(args.json, figures)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What attacks on learning cost: each stream is predicted by the frozen and the adapting model, then learnt from, before, under and after.
 
-    python benchmarks/attacks.py demo/tabletop.mcap --json out/attacks.json
-    python benchmarks/attacks.py sim:dim --attack "wrong boxes" --attack "same frame" --frames 2000
-    python benchmarks/attacks.py sim:dim,clutter,gloss,camera --attack none --frames 1024    # four domains in turn, twice
+    python benchmarks/adaptation/attacks.py demo/tabletop.mcap --json out/attacks.json
+    python benchmarks/adaptation/attacks.py sim:dim --attack "wrong boxes" --attack "same frame" --frames 2000
+    python benchmarks/adaptation/attacks.py sim:dim,clutter,gloss,camera --attack none --frames 1024    # four domains in turn, twice
 
 A row per attack and seed; one that is in the file already is not run again. The exit status is 1 where a row of the call is below what
 docs/reliability.md sets as the goal. Labels are used for scoring only. The stream is the recording
@@ -17,9 +17,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,13 @@ import torch
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.data.detector import simulate_detections
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.recordings.bags import read_bag
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.attacks import ATTACKS, STANDING, Attack, scene_change
 from wesam_ros.evaluation.metrics import score_frame
-from wesam_ros.files import write_atomically
+from wesam_ros.evaluation.streams import labelled_stream, usable_prompts
+from wesam_ros.files import write_json
 from wesam_ros.options import overrides
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
@@ -51,22 +50,6 @@ FOREIGN_SIZE = 0.08
 NAMES = (*ATTACKS, SCENE, FOREIGN)
 
 
-def stream(source: str, seed: int) -> Iterator[Frame]:
-    """Endless labelled frames with detections and growing stamps: a recording over and over, or sim:DOMAIN,..., table after table."""
-    stamps = count(10**9, 10**8)
-    rng = np.random.default_rng(seed)
-    for turn in count():
-        if source.startswith("sim:"):
-            from wesam_ros.data.simulator import simulate
-
-            domains = source.removeprefix("sim:").split(",")
-            frames = simulate(domains[turn % len(domains)], 1000 * seed + turn, objects=16, views=8)
-            frames = (replace(each, detections=simulate_detections(each.labels, rng)) for each in frames if each.labels is not None)
-        else:
-            frames = read_bag(Path(source), labels=True)
-        yield from (replace(frame, stamp_ns=next(stamps)) for frame in frames)
-
-
 @dataclass
 class Score:
     """Mean IoU of one frame's objects, frozen and adapting; whether the frame was attacked, and its place in the stream."""
@@ -75,12 +58,6 @@ class Score:
     adapting: float
     attacked: bool
     index: int
-
-
-def prompts_of(frame: Frame) -> Prompts:
-    """The usable boxes of a frame's detections, as the nodes take them."""
-    boxes = frame.detections.boxes if frame.detections is not None else np.zeros((0, 4), np.float32)
-    return Prompts.usable_boxes(boxes, frame.size)
 
 
 class Scores:
@@ -130,14 +107,14 @@ def play(args: argparse.Namespace, name: str, seed: int) -> tuple[list[Score], L
     sam = load_sam(args.model, args.checkpoint)
     learner, engine = Learner(sam, AdaptationConfig(**overrides(AdaptationConfig, args.set)), seed), TorchEngine(sam)
     during = attacked(args)
-    attack: Attack = ATTACKS["none"] if name == FOREIGN else ATTACKS.get(name, scene_change(stream(args.other, seed)))
+    attack: Attack = ATTACKS["none"] if name == FOREIGN else ATTACKS.get(name, scene_change(labelled_stream(args.other, seed)))
     scores, score = list[Score](), Scores(engine)
     serving = learner.adapter
     began = time.monotonic()
-    for index, frame in enumerate(attack(islice(stream(args.source, seed), args.frames), during, np.random.default_rng(seed))):
+    for index, frame in enumerate(attack(islice(labelled_stream(args.source, seed), args.frames), during, np.random.default_rng(seed))):
         if name == FOREIGN and index == during.start:
             serving = foreign(learner, seed)
-        prompts = prompts_of(frame)
+        prompts = usable_prompts(frame)
         scored = score(frame, prompts, serving)
         if scored is not None:
             scores.append(Score(*scored, attacked=index in during, index=index))
@@ -232,7 +209,7 @@ def main() -> None:
             row = {**key, **summary(scores, during, args.steps_per_frame)}
             row |= {"adapters": learner.adapter.version, "counters": dict(learner.counters), "seconds": round(time.monotonic() - began)}
             rows.append(row)
-            write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+            write_json(args.json, rows)
             print(f"{name}, seed {seed}: " + ", ".join(f"{k} {v}" for k, v in row.items() if k not in (*key, "counters")))
             failed += [f"{name}, seed {seed}: {text}" for text in below_goal(row)]
     if failed:

@@ -1,7 +1,7 @@
 """One adapter node on a computer, two robots, and a network that fails: each in a network namespace of its own. Linux, and only as root.
 
     source scripts/env.sh
-    python benchmarks/fleet.py demo/tabletop.mcap --json out/fleet.json
+    python benchmarks/nodes/fleet.py demo/tabletop.mcap --json out/fleet.json
 
 Each robot plays the recording round and round and segments it; the computer learns from both and serves both, over Ethernet that the kernel
 simulates. When both robots have had an adapter, all goes on for --seconds; then the second robot's cable is pulled out for --seconds,
@@ -25,13 +25,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from wesam_ros.files import write_atomically
+from wesam_ros.files import write_json
 from wesam_ros.machine import processor
 from wesam_ros.ros.children import NodeProcess, set_up_by
 
 COMPUTER, ROBOTS = "wesam-computer", ("wesam-robot1", "wesam-robot2")
 """Names of the network namespaces."""
-PROFILE = Path(__file__).parents[1] / "config" / "network.xml"
+PROFILE = Path(__file__).parents[2] / "config" / "network.xml"
 START_SECONDS = 300.0
 """Until both robots must have had an adapter, and until the cut one must have the newest again."""
 LEARNING = {"adaptation.publish_every": 3, "adaptation.validation_every": 2, "adaptation.validation_frames": 1, "adaptation.tolerance": 1.0}
@@ -223,7 +223,7 @@ def main() -> None:
         "seconds_to_first_adapter": round(first, 1),
     }
     figures |= {"seconds_to_newest_adapter_after_the_cut": round(again, 1), "phases": phases}
-    write_atomically(args.json, (json.dumps(figures, indent=1) + "\n").encode())
+    write_json(args.json, figures)
     lost = [
         f"{robot} had {row['masks']} masks for {row['sent']} frames while {name}"
         for name, each in phases.items()

@@ -1,6 +1,6 @@
 """How often frames are rejected because their boxes do not belong to their depth: where they do, and where they do not.
 
-    python benchmarks/misplaced.py demo/tabletop.mcap sim:dim sim:clutter osd:FOLDER --json out/misplaced.json
+    python benchmarks/adaptation/misplaced.py demo/tabletop.mcap sim:dim sim:clutter osd:FOLDER --json out/misplaced.json
 
 A row per stream, attack, and share of the things that the detector boxes: a detector of cups alone leaves most of a table without a box.
 Boxes are a simulated detector's, with its errors; labels serve for nothing else. No model is run.
@@ -9,57 +9,32 @@ Boxes are a simulated detector's, with its errors; labels serve for nothing else
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.data.datasets.osd import read_osd
-from wesam_ros.data.detector import simulate_detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.attacks import ATTACKS
-from wesam_ros.files import write_atomically
+from wesam_ros.evaluation.streams import random_share, sampled_frames, usable_prompts
+from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.constraints import gather, misplacement, rough_boxes
 from wesam_ros.scene.support import find_support
 
-sys.path.append(str(Path(__file__).parent))  # scripts/env.sh keeps Python from looking there by itself
-from attacks import prompts_of, stream
-
 CASES = (("none", 1.0), ("none", 1 / 3), ("none", 0.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("depth shifted", 1.0))
 """An attack, and the share of the boxes that are kept; one of each frame at least."""
-
-
-def frames_of(source: str, args: argparse.Namespace) -> Iterator[Frame]:
-    """Labelled frames with detections: every so many-th of a stream, or all of OSD, where each frame is another scene."""
-    if source.startswith("osd:"):
-        rng = np.random.default_rng(args.seed)
-        scenes = read_osd(Path(source.removeprefix("osd:")).expanduser())
-        yield from (replace(each, detections=simulate_detections(each.labels, rng)) for each in scenes if each.labels is not None)
-    else:
-        yield from islice(stream(source, args.seed), 0, args.frames * args.every, args.every)
-
-
-def some_of(prompts: Prompts, boxed: float, rng: np.random.Generator) -> Prompts:
-    """A share of the prompts, drawn at random; one at least."""
-    return prompts.select(np.sort(rng.choice(len(prompts), max(1, round(boxed * len(prompts))), replace=False)))
 
 
 def shares(frames: list[Frame], attack: str, boxed: float, sizes: tuple[int, int], rng: np.random.Generator) -> list[float]:
     """How much better the boxes of each frame that has some, and a support surface, would lie elsewhere."""
     found = []
     for frame in ATTACKS[attack](frames, range(len(frames)), rng):
-        prompts = prompts_of(frame)
+        prompts = usable_prompts(frame)
         if not len(prompts) or frame.depth is None or frame.camera is None:
             continue
-        prompts = some_of(prompts, boxed, rng)
+        prompts = random_share(prompts, boxed, rng)
         support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), sizes[1], rng)
         if support is not None:
             found.append(misplacement(gather(prompts, support, *sizes), support)[0])
@@ -78,7 +53,7 @@ def main() -> None:
     sizes = (sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0])
     rows: list[dict[str, Any]] = []
     for source in args.sources:
-        frames = list(frames_of(source, args))
+        frames = list(sampled_frames(source, args.seed, args.frames, args.every))
         for attack, boxed in CASES:
             found = np.array(shares(frames, attack, boxed, sizes, np.random.default_rng(args.seed)))
             name = source.split(":")[0] if source.startswith("osd:") else source
@@ -87,7 +62,7 @@ def main() -> None:
             row |= {f"p{each}": round(float(np.percentile(found, each)), 3) for each in (5, 50, 95)}
             rows.append(row)
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    write_atomically(args.json, (json.dumps(rows, indent=1) + "\n").encode())
+    write_json(args.json, rows)
 
 
 if __name__ == "__main__":
