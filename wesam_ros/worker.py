@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 
-class WorkerStopped(RuntimeError):  # noqa: N818: a state, and no fault
+class WorkerStoppedError(RuntimeError):
     """The thread takes no more calls: it has ended, or is about to."""
 
 
@@ -46,11 +46,11 @@ class Worker:
             self._dropped(source)
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
-        """Has `function` run in the thread before the next job; the future gives its result or exception, WorkerStopped after `stop`."""
+        """Has `function` run in the thread before the next job; the future gives its result, its exception, or WorkerStoppedError."""
         future: Future[Any] = Future()
         with self._changed:
             if self._stopping:
-                future.set_exception(WorkerStopped("the node is not active; activate it first"))
+                future.set_exception(WorkerStoppedError("the node is not active; activate it first"))
                 return future
             self._calls.append((function, future))
             self._changed.notify()

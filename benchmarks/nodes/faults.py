@@ -39,8 +39,10 @@ from wesam_ros.msg import Adapter as AdapterMessage
 
 from wesam_ros.files import write_json
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import Player, PlayerError, spinning
+from wesam_ros.nodes.player import Player
+from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import NodeProcess, enter_local_graph, set_up_by
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam

@@ -100,7 +100,8 @@ def play_role(args: argparse.Namespace) -> None:
     from std_msgs.msg import UInt64
     from wesam_ros.msg import ObjectArray
 
-    from wesam_ros.nodes.player import Player, spinning
+    from wesam_ros.nodes.player import Player
+    from wesam_ros.ros.process import spinning
     from wesam_ros.ros.subscriptions import LATCHED
 
     shared: dict[str, Any] = {"torch_threads": 1}

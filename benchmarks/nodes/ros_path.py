@@ -35,12 +35,13 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.data import codecs
+from wesam_ros.data.messages import checked_camera_of, depth_of, image_of
+from wesam_ros.data.requests import request_of
 from wesam_ros.files import write_json
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import spinning
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
-from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of
 from wesam_ros.ros.objects import image_message, object_messages
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.synchronizer import Synchronizer
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import locate
@@ -101,7 +102,7 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     lap("join")
     image = image_of(joined.image)
     size = image.shape[:2]
-    depth, camera = depth_of(joined.depth, size), camera_of(joined.camera_info, size)
+    depth, camera = depth_of(joined.depth, size), checked_camera_of(joined.camera_info, size)
     lap("decode")
     request = request_of(joined.request, size, 100)
     lap("check boxes")

@@ -32,8 +32,10 @@ from wesam_ros.msg import ObjectArray
 
 from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import Player, PlayerError, spinning
+from wesam_ros.nodes.player import Player
+from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph, set_up_by
+from wesam_ros.ros.process import spinning
 
 PROFILE = Path(__file__).parents[2] / "config" / "loopback.xml"
 NODES = ("segmenter", "adapter")

@@ -41,9 +41,9 @@ from wesam_ros.engines.export import random_adapter
 from wesam_ros.engines.parity import scene
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import spinning
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
 from wesam_ros.ros.objects import mask_of
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam import Adapter, Prompts, load_sam
 

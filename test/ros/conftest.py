@@ -27,10 +27,10 @@ from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithP
 from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompt, Prompts
 
 from wesam_ros.data.codecs import encode_jpeg
-from wesam_ros.nodes.player import spinning
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.objects import image_message
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.checkpoints import load_sam

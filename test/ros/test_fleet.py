@@ -17,8 +17,8 @@ from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.srv import LoadAdapter
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.adapter import Adapter
 

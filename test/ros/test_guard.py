@@ -14,9 +14,9 @@ import torch
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.engines.parity import scene
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.objects import image_message
 from wesam_ros.sam import Adapter, base_hash, load_sam
 

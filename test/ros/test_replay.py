@@ -29,10 +29,9 @@ from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import write_bag
 from wesam_ros.data.recordings.topics import BagTopics
-from wesam_ros.data.requests import Request
+from wesam_ros.data.requests import Request, request_of
 from wesam_ros.nodes.player import Player
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import request_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.prompts import Prompt, Prompts
 

@@ -27,8 +27,8 @@ from wesam_ros.msg import Mask, ObjectArray, Prompt, Prompts
 from wesam_ros.srv import Segment
 
 from wesam_ros.data.codecs import decode_labels
+from wesam_ros.data.messages import image_of, stamp_of
 from wesam_ros.engines.torch_engine import TorchEngine
-from wesam_ros.ros.conversions import image_of, stamp_of
 from wesam_ros.ros.objects import mask_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam import Adapter, base_hash

@@ -18,17 +18,20 @@ from rclpy.node import Node
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.commands.replay_scores import Compared, compare, pictures_of, record_of
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.data.recordings.bags import bag_info, find_topics
 from wesam_ros.data.recordings.topics import add_topic_options, named_topics
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
-from wesam_ros.nodes.player import ROLES, Player, PlayerError, spinning
+from wesam_ros.nodes.player import Player
 from wesam_ros.options import Option, options, overrides
+from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph
-from wesam_ros.ros.conversions import stamp_of
-from wesam_ros.ros.frame_node import PAUSED
+from wesam_ros.ros.persisted_flag import PAUSED
+from wesam_ros.ros.process import spinning
+from wesam_ros.ros.recording_output import ROLES
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.settings import AdapterParameters, SegmenterParameters
 
@@ -167,7 +170,7 @@ class Play:
         adapter |= {f"adaptation.{name}": value for name, value in overrides(AdaptationConfig, self.args.set).items()}
         for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
             self.nodes.append(NodeProcess(name, parameters, self.out / f"{name}.log", {}))
-        self.player.check = self._check_nodes
+        self.player.answers.check = self._check_nodes
 
     def _shared_parameters(self) -> dict[str, Any]:
         checkpoint = str(Path(self.args.checkpoint).expanduser().resolve()) if self.args.checkpoint else ""

@@ -16,7 +16,7 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam.adapter import Adapter, AdapterError
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import PromptError, Prompts
-from wesam_ros.worker import WorkerStopped
+from wesam_ros.worker import WorkerStoppedError
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -128,5 +128,5 @@ class ServingEngine:
         self._counts.problem("refused.engine", f"{refusal}; torch serves from now on")
 
     def _check_failed(self, error: Exception) -> None:
-        if not isinstance(error, WorkerStopped):  # a check that the end has cut short; the next start begins with it
+        if not isinstance(error, WorkerStoppedError):  # a check that the end has cut short; the next start begins with it
             self._counts.problem("failed.gate", f"an adapter could not be checked: {type(error).__name__}: {error}")

@@ -109,7 +109,6 @@ class Player(Node):
         self.answers.wait(lambda: publisher.get_subscription_count() >= needed and not silent(), complaint, remedy, look=0.05)
 
 
-
 def main(args: list[str] | None = None) -> int:
     """Plays the bag of the parameter `bag`; returns the exit status: 0, 1 where the graph did not answer, 2 where a parameter is wrong."""
     rclpy.init(args=args)

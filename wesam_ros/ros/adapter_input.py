@@ -61,9 +61,7 @@ class AdapterInput:
 
     def subscribe(self) -> None:
         """Adapters come from now on."""
-        events = SubscriptionEventCallbacks(
-            incompatible_qos=explain_qos(self._node, self._diagnostics, "adapter", LATCHED, "publisher")
-        )
+        events = SubscriptionEventCallbacks(incompatible_qos=explain_qos(self._node, self._diagnostics, "adapter", LATCHED, "publisher"))
         self._subscription = self._node.create_subscription(AdapterMessage, "adapter", self._receive, LATCHED, event_callbacks=events)
 
     def unsubscribe(self) -> None:

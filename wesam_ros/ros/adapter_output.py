@@ -39,7 +39,7 @@ class AdapterOutput:
         self._statuses = create_output(node, diagnostics, AdaptationStatus, "~/status", QoSProfile(depth=10))
 
     def publish(self, adapter: Adapter) -> None:
-        """Saves an adapter, then publishes it: training can go on from what a segmenter uses, unless it cannot be written, which is counted."""
+        """Saves an adapter, then publishes it: training can go on from it, unless it cannot be written, which is counted."""
         self._files.keep(adapter)
         self.send(adapter)
         self._diagnostics.count("publications")

@@ -11,8 +11,8 @@ from std_msgs.msg import Header
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.requests import Request
-from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of, stamp_of
+from wesam_ros.data.messages import checked_camera_of, depth_of, image_of, stamp_of
+from wesam_ros.data.requests import Request, request_of
 from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.srv import Segment
 
@@ -66,7 +66,7 @@ def from_messages(messages: SynchronizedFrame, prefix: str, max_boxes: int, reje
             return None
 
     depth = optional("depth", messages.depth, depth_of)
-    camera = optional("camera_info", messages.camera_info, camera_of)
+    camera = optional("camera_info", messages.camera_info, checked_camera_of)
     objects = request_of(messages.request, size, max_boxes)
     for reason in dict.fromkeys(reason for reason, _ in objects.rejected):
         sentences = [sentence for other, sentence in objects.rejected if other == reason]
@@ -91,6 +91,6 @@ def from_service(request: Segment.Request, max_boxes: int) -> FrameRequest:
         raise CodecError("prompt", objects.rejected[0][1])
     if not len(objects.prompts):
         raise CodecError("prompt", "prompts must have at least one object, but have none")
-    camera = camera_of(request.camera_info, size) if depth is not None else None
+    camera = checked_camera_of(request.camera_info, size) if depth is not None else None
     frame = Frame(image, depth, camera, objects.detections, stamp_ns=stamp_of(request.image.header))
     return FrameRequest(request.image.header, frame, objects, "", "segment", began, began)

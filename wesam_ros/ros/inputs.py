@@ -13,8 +13,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.msg import Prompts
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.input_health import InputHealth
 from wesam_ros.ros.parameters import Declared
@@ -67,9 +67,7 @@ class Inputs:
 
     def _expected(self) -> frozenset[str]:
         """The kinds that a frame waits for: depth and camera_info, where someone publishes them."""
-        return frozenset(
-            kind for kind in ("depth", "camera_info") if kind in self.subscriptions and self.subscriptions[kind].publishers()
-        )
+        return frozenset(kind for kind in ("depth", "camera_info") if kind in self.subscriptions and self.subscriptions[kind].publishers())
 
     def _follow(self) -> None:
         for each in self.subscriptions.values():

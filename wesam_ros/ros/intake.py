@@ -17,7 +17,7 @@ from wesam_ros.ros.frame_request import FrameRequest, from_messages
 from wesam_ros.ros.inputs import Inputs
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.synchronizer import SynchronizedFrame
-from wesam_ros.worker import Worker, WorkerStopped
+from wesam_ros.worker import Worker, WorkerStoppedError
 
 T = TypeVar("T")
 
@@ -124,10 +124,10 @@ class Intake:
         """The result of `function`, which runs in the worker thread; for other threads than the executor's.
 
         Raises:
-            WorkerStopped: the node is not active.
+            WorkerStoppedError: the node is not active.
         """
         if self.worker is None:
-            raise WorkerStopped("the node is not active; activate it first")
+            raise WorkerStoppedError("the node is not active; activate it first")
         result: T = self.worker.call(function).result()
         return result
 

@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
-from wesam_ros.ros.conversions import stamp_of
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.transforms import TransformBuffer, TransformError
