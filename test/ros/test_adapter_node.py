@@ -166,7 +166,7 @@ def test_out_of_memory_costs_the_frame_at_hand(
     statuses: Queue[AdaptationStatus],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As torch says it on a GPU; the adapter that was published stays, and the next frame is learnt from."""
+    """With torch's words for it on a GPU; the adapter that was published stays, and the next frame is learnt from."""
     published: list[Any] = []
     monkeypatch.setattr(node.output, "_adapters", SimpleNamespace(publish=published.append))
 

@@ -1,4 +1,4 @@
-"""What the log says of warnings that begin and end."""
+"""Warnings that begin and end, and the values of several parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="wesam_ros.nodes needs ROS 2")
 
-from wesam_ros.ros.diagnostics import Diagnostics, joined
+from wesam_ros.ros.diagnostics import Diagnostics, combined
 
 
 def test_each_warning_is_logged_when_it_begins_and_when_it_ends() -> None:
@@ -23,4 +23,4 @@ def test_each_warning_is_logged_when_it_begins_and_when_it_ends() -> None:
 
 def test_the_warnings_of_all_parts_are_kept() -> None:
     parts = [{"warning": "no image\n", "state": "active"}, {"warning": ""}, {"warning": "no adapter node", "model": "tiny"}]
-    assert joined(parts) == {"state": "active", "model": "tiny", "warning": "no image\nno adapter node"}
+    assert combined(parts) == {"state": "active", "model": "tiny", "warning": "no image\nno adapter node"}

@@ -1,4 +1,4 @@
-"""What the adapter node says and publishes when the adapter that it serves has become worse than the frozen model."""
+"""The adapter node when the adapter that it published has become worse than the frozen model."""
 
 from __future__ import annotations
 

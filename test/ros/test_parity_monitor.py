@@ -199,7 +199,7 @@ def state(graph: Any) -> dict[str, str]:
 
 
 def is_torchs(graph: Any, sam: Any, adapter: Adapter) -> bool:
-    """Whether the segmenter's masks of a frame are those of torch with an adapter."""
+    """True where the segmenter's masks of a frame are those of torch with an adapter."""
     frame = graph.frame(graph.next_header())
     graph.send(**frame)
     result = graph.masks_of(frame["image"].header)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.counts import Counts
 from wesam_ros.engines.engine import Engine, give_up
 from wesam_ros.engines.parity_monitor import ParityMonitor
 from wesam_ros.engines.segmentation import segment
@@ -27,16 +28,8 @@ BetweenFrames = Callable[[Callable[[], Any]], Any]
 """Runs a function in the thread that serves, between two frames, and returns its result."""
 
 
-class _Counts(Protocol):
-    """Diagnostics, as far as they are needed here."""
-
-    def count(self, name: str) -> None: ...
-
-    def problem(self, name: str, sentence: str) -> None: ...
-
-
 class ServingEngine:
-    """An engine, the monitor that holds it against torch with each new adapter, and torch in its place where it is refused.
+    """An engine, the monitor that compares it with torch for each new adapter, and torch in its place where it is refused.
 
     It serves in one thread, and is made in one that does not serve at the same time.
 
@@ -55,7 +48,7 @@ class ServingEngine:
         OSError: a file that it needs cannot be written, as on a full disk.
     """
 
-    def __init__(self, sam: Sam, choice: str, adapter: Adapter | None, say: Callable[[str], object], counts: _Counts) -> None:
+    def __init__(self, sam: Sam, choice: str, adapter: Adapter | None, say: Callable[[str], object], counts: Counts) -> None:
         self.sam = sam
         self._counts = counts
         self._monitor: ParityMonitor | None = None

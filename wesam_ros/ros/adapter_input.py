@@ -89,8 +89,8 @@ class AdapterInput:
         }
 
     def _publishers(self) -> dict[bytes, str]:
-        found = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("adapter"))
-        return {bytes(each.endpoint_gid): f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in found}
+        infos = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("adapter"))
+        return {bytes(each.endpoint_gid): f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in infos}
 
     def _receive(self, message: AdapterMessage, info: MessageInfo) -> None:
         self._diagnostics.count("received.adapter")
@@ -113,10 +113,10 @@ class AdapterInput:
         """Checks an adapter and takes it, in the worker thread. `publisher` is empty where rclpy does not tell."""
         waiting = self._waiting
         known = waiting[2] if waiting is not None and waiting[0] is message else ""
-        objection = self._source.objection(publisher) if publisher else None
-        if objection is not None:
-            self._waiting = message, publisher, objection
-            if objection and not known:  # it may be looked at several times
+        rejection = self._source.rejection(publisher) if publisher else None
+        if rejection is not None:
+            self._waiting = message, publisher, rejection
+            if rejection and not known:  # it may be looked at several times
                 self._diagnostics.count("rejected.adapter.other_publisher")
             return
         if waiting is not None and waiting[1] == publisher:

@@ -22,10 +22,10 @@ import wesam_ros
 WINDOW = 500
 """Latencies are over so many newest values."""
 RATE_SECONDS = 10.0
-"""Rates are over so many seconds, and so long a refusal keeps the status at WARN."""
+"""Rates are over so many seconds, and so long a problem keeps the status at WARN."""
 LOG_SECONDS = 60.0
 REPEAT_SECONDS = 10.0
-"""The same refusal is logged at most so often; it is counted each time."""
+"""Seconds between two lines of the log on the same problem; it is counted each time."""
 
 
 class Diagnostics:
@@ -96,7 +96,7 @@ class Diagnostics:
 
     def _publish(self) -> None:
         now = time.monotonic()
-        state = joined(self._values())
+        state = combined(self._values())
         error, warnings = state.pop("error", ""), state.pop("warning").splitlines()
         self._log_changes(warnings)
         with self._lock:
@@ -142,7 +142,7 @@ class Diagnostics:
                 self._node.get_logger().info(f"no more: {each}")
 
 
-def joined(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def combined(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The values of several parts together; "warning" has the lines of all."""
     warnings = [each["warning"].rstrip("\n") for each in parts if each.get("warning")]
     return {**{name: text for each in parts for name, text in each.items()}, "warning": "\n".join(warnings)}
@@ -160,12 +160,12 @@ def _process_values() -> dict[str, str]:
 
 def _versions() -> dict[str, str]:
     """Versions of what the results depend on."""
-    found = {"version.wesam_ros": wesam_ros.__version__, "version.rmw": get_rmw_implementation_identifier()}
+    versions = {"version.wesam_ros": wesam_ros.__version__, "version.rmw": get_rmw_implementation_identifier()}
     if "ROS_DISTRO" in os.environ:
-        found["version.ros"] = os.environ["ROS_DISTRO"]
+        versions["version.ros"] = os.environ["ROS_DISTRO"]
     for package in ("torch", "numpy", "segment-anything", "onnxruntime", "onnxruntime-gpu", "tensorrt"):
         try:
-            found[f"version.{package}"] = version(package)
+            versions[f"version.{package}"] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

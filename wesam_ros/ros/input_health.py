@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from wesam_ros.counts import Counts
 from wesam_ros.ros.synchronizer import REQUESTS
 
 SILENT_SECONDS = 10.0
@@ -27,14 +28,6 @@ class _Input(Protocol):
     def publishers(self) -> int: ...
 
 
-class _Counts(Protocol):
-    """Diagnostics, as far as they are needed here."""
-
-    def count(self, name: str) -> None: ...
-
-    def problem(self, name: str, sentence: str) -> None: ...
-
-
 class InputHealth:
     """Counts the messages that found no partner, with a remedy for each kind, and names the inputs that are silent.
 
@@ -44,7 +37,7 @@ class InputHealth:
         inputs: the subscriptions by kind, "image", "detections" and "prompts" at least.
     """
 
-    def __init__(self, diagnostics: _Counts, prefix: str, inputs: Mapping[str, _Input]) -> None:
+    def __init__(self, diagnostics: Counts, prefix: str, inputs: Mapping[str, _Input]) -> None:
         self._diagnostics, self._prefix, self._inputs = diagnostics, prefix, inputs
         self._began = time.monotonic()
 

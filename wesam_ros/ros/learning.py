@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from wesam_ros.adaptation.admission import MISPLACED_BOXES, Admission
 from wesam_ros.adaptation.config import AdaptationConfig
@@ -14,6 +14,7 @@ from wesam_ros.adaptation.guard import ADMITTED, NO_VALIDATION_FRAMES, NOT_DUE, 
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.proposal import Proposal
 from wesam_ros.adaptation.validation import Comparison
+from wesam_ros.counts import Counts
 from wesam_ros.sam.adapter import Adapter
 
 if TYPE_CHECKING:
@@ -32,16 +33,6 @@ UNTRUSTED_STEPS = 50
 """Steps in a row, in none of which an object could be trusted, that are told of."""
 MISPLACED_FRAMES = 20
 """Frames in a row whose boxes do not belong to their depth that are told of."""
-
-
-class _Counts(Protocol):
-    """Diagnostics, as far as they are needed here."""
-
-    def count(self, name: str) -> None: ...
-
-    def problem(self, name: str, sentence: str) -> None: ...
-
-    def timing(self, name: str, milliseconds: float) -> None: ...
 
 
 @dataclass
@@ -82,7 +73,7 @@ class Learning:
         last_rejection: the sentence on the candidate rejected last; "" if there was none.
     """
 
-    def __init__(self, counts: _Counts, publish: Callable[[Adapter], None], interrupted: Callable[[], bool]) -> None:
+    def __init__(self, counts: Counts, publish: Callable[[Adapter], None], interrupted: Callable[[], bool]) -> None:
         self.learner: Learner | None = None
         self.paused = False
         self.last_rejection = ""

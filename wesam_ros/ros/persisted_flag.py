@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
+
+from wesam_ros.counts import Counts
 
 PAUSED, USE_FROZEN = ".paused", ".use_frozen"
 """Endings of the flags' names, after that of the adapter file that they lie beside."""
-
-
-class _Counts(Protocol):
-    """Diagnostics, as far as they are needed here."""
-
-    def problem(self, name: str, sentence: str, *, of: str) -> None: ...
 
 
 class PersistedFlag:
@@ -25,7 +20,7 @@ class PersistedFlag:
         diagnostics: counts "failed.save" where the file cannot be written or removed; the decision is obeyed all the same.
     """
 
-    def __init__(self, beside: Path | None, ending: str, diagnostics: _Counts) -> None:
+    def __init__(self, beside: Path | None, ending: str, diagnostics: Counts) -> None:
         self.path = beside.with_name(beside.name + ending) if beside is not None else None
         self._diagnostics = diagnostics
 

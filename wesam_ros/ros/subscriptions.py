@@ -1,4 +1,4 @@
-"""Subscriptions and publishers whose QoS fits the other side, or says why it does not."""
+"""Subscriptions and publishers: QoS that follows the other side, and an explanation where it does not fit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class AdaptiveSubscription:
         self._subscribe(ReliabilityPolicy.RELIABLE)
 
     def publishers(self) -> int:
-        """How many publish on the topic now."""
+        """The number of publishers on the topic now."""
         return self._node.count_publishers(self.topic)
 
     def follow(self) -> None:
