@@ -47,6 +47,7 @@ class StepResult:
     objects: int
     agreed: int
     measured: int
+    restored: bool = False
 
 
 def predict_teacher(sam: Sam, low_rank: tuple[Tensor, Tensor], frame: BufferedFrame, precision: str, rng: np.random.Generator) -> Tensor:
