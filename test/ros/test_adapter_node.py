@@ -25,6 +25,7 @@ from wesam_ros.msg import AdaptationStatus
 from wesam_ros.adaptation import state
 from wesam_ros.adaptation.guard import ADMITTED, NOT_DUE, Decision
 from wesam_ros.adaptation.step import StepResult
+from wesam_ros.data.messages import image_of
 from wesam_ros.nodes.adapter import AdapterNode
 from wesam_ros.ros import frame_request, intake
 from wesam_ros.ros.synchronizer import SynchronizedFrame
@@ -92,13 +93,12 @@ def test_frames_are_converted_in_the_worker_thread(
     node: AdapterNode, frame: SynchronizedFrame, statuses: Queue[AdaptationStatus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
-    decode = frame_request.image_of
 
-    def image_of(message: Any) -> Any:
+    def decode(message: Any) -> Any:
         threads.append(current_thread().name)
-        return decode(message)
+        return image_of(message)
 
-    monkeypatch.setattr(frame_request, "image_of", image_of)
+    monkeypatch.setattr(frame_request, "image_of", decode)
     node.intake.start()
     node.intake.offer("", frame)
     assert statuses.get(timeout=WAIT).accepted

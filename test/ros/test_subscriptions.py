@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -74,14 +75,17 @@ def test_an_input_that_has_stopped_is_named_while_images_come(graph: Any, inputs
     graph.until(lambda: counts["received.probe/depth"] and counts["received.probe/detections"], "depth and detections")
     assert inputs.health.missing() == ""
 
+    def silence(kind: str) -> None:
+        inputs.subscriptions[kind].heard = time.monotonic() - SILENT_SECONDS - 1
+
     depth, detections = "nothing comes on /probe/depth any more: no 3D output", "nothing comes on /probe/detections any more"
-    inputs.subscriptions["detections"].heard -= SILENT_SECONDS
+    silence("detections")
     assert inputs.health.missing() == f"{detections}: nothing is segmented"
-    inputs.subscriptions["depth"].heard -= SILENT_SECONDS
+    silence("depth")
     assert inputs.health.missing().startswith(depth)
     graph.node.destroy_publisher(publishers["depth"])  # it makes no difference whether its publisher is there
     assert inputs.health.missing().startswith(depth)
-    inputs.subscriptions["image"].heard -= SILENT_SECONDS
+    silence("image")
     assert inputs.health.missing().startswith("nothing comes on /probe/image: it has a publisher")
     assert "any more" not in inputs.health.missing()
     for name in ("image", "detections"):
