@@ -156,12 +156,12 @@ class Graph:
             return None, str(error)
 
     def state_frames(self) -> tuple[int | None, str]:
-        """How many frames to learn from the saved state holds, None if none was saved yet; and what is wrong with it."""
+        """The number of frames to learn from in the saved state, None if none was saved yet; and what is wrong with it."""
         path = self.file.with_name(self.file.name + ".state")
         if not path.exists():
             return None, ""
         try:
-            return len(torch.load(path, weights_only=True, mmap=True)["memory"]), ""
+            return len(torch.load(path, weights_only=True, mmap=True)["replay_buffer"]["reservoir"]), ""
         except Exception as error:  # torch raises many kinds for a damaged file
             return None, f"{path.name}: {type(error).__name__}: {error}"
 

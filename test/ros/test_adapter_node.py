@@ -18,12 +18,12 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 import numpy as np
 import torch
 from rclpy.lifecycle import TransitionCallbackReturn
-from wesam_ros.adaptation.admission import Admission
-from wesam_ros.adaptation.proposal import Proposal
 from wesam_ros.msg import AdaptationStatus
 
 from wesam_ros.adaptation import state
+from wesam_ros.adaptation.admission import Admission
 from wesam_ros.adaptation.guard import ADMITTED, NOT_DUE, Decision
+from wesam_ros.adaptation.proposal import Proposal
 from wesam_ros.adaptation.step import StepResult
 from wesam_ros.data.messages import image_of
 from wesam_ros.nodes.adapter import AdapterNode
