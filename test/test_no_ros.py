@@ -22,6 +22,7 @@ import wesam_ros
 
 # Compiled message support lies beside the modules of an installed package; the simulator is an extra.
 skipped = ("wesam_ros.nodes", "wesam_ros.ros", "wesam_ros.msg", "wesam_ros.srv", "wesam_ros.wesam_ros_s__", "wesam_ros._wesam_ros_s")
+skipped += ("wesam_ros.commands.replay",)  # it plays through the nodes
 pure = ("adapter_source", "input_health", "learning", "persisted_flag", "synchronizer", "transforms")
 names = [each.name for each in pkgutil.walk_packages(wesam_ros.__path__, "wesam_ros.", onerror=lambda name: None)]
 for name in names:
@@ -47,4 +48,4 @@ def test_everything_outside_nodes_imports_without_ros(tmp_path: Path) -> None:
         assert f"wesam_ros.{part}" in imported
     source = Path(wesam_ros.__file__).parent
     modules = {path for path in source.rglob("*.py") if path.relative_to(source).parts[0] not in ("nodes", "ros", "msg", "srv")}
-    assert len(imported) + 1 >= len(modules)  # none was passed over; one is the package itself
+    assert len(imported) + 2 >= len(modules)  # none was passed over; two are the package itself and commands/replay.py
