@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 import torch
 
-from wesam_ros.adaptation.anchor import large_enough, with_anchor
+from wesam_ros.adaptation.admission import large_enough
+from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.metrics import score_frame
@@ -27,7 +28,7 @@ from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.preprocessing import resized_size
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.constraints import gather_constraints, rough_boxes
 from wesam_ros.scene.refine import refine
 from wesam_ros.scene.support import find_support
 
@@ -55,8 +56,8 @@ def ious(sam: Any, frame: Frame, boxed: float, scale: float, rng: np.random.Gene
     support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
     if support is None:
         return [[] for _ in KINDS]
-    constraints = gather(prompts, support, side, grid)
-    anchor = with_anchor(sam, frame, prompts, constraints, "float32").anchor_logits
+    constraints = gather_constraints(prompts, support, side, grid)
+    anchor = make_buffered_frame(sam, frame, prompts, constraints, "float32").anchor_logits
     all_claimed = replace(constraints, candidate=torch.from_numpy(support.raised).expand_as(constraints.candidate))
     height, width = resized_size(prompts.size, grid)
     labels = np.zeros((grid, grid), np.uint16)

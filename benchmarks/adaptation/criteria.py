@@ -27,7 +27,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from wesam_ros.adaptation.anchor import with_anchor
+from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.guard import ValidationScore, below_frozen, scored_objects, validation_iou
 from wesam_ros.adaptation.learner import Learner
@@ -44,7 +44,7 @@ from wesam_ros.evaluation.streams import labelled_stream, usable_prompts
 from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.upscaling import masks_from_logits
-from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.constraints import gather_constraints, rough_boxes
 from wesam_ros.scene.refine import known_pixels, prompt_fit
 from wesam_ros.scene.support import find_support
 
@@ -97,7 +97,9 @@ class Judge:
             support = None
             if frame.depth is not None and frame.camera is not None:
                 support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
-            self.frames.append((frame, with_anchor(sam, frame, prompts, gather(prompts, support, side, grid), "float32")))
+            self.frames.append(
+                (frame, make_buffered_frame(sam, frame, prompts, gather_constraints(prompts, support, side, grid), "float32"))
+            )
 
     def _timed(self, name: str, function: Callable[[], Any]) -> Any:
         began = time.perf_counter()

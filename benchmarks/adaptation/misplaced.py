@@ -20,7 +20,8 @@ from wesam_ros.evaluation.attacks import ATTACKS
 from wesam_ros.evaluation.streams import random_share, sampled_frames, usable_prompts
 from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.scene.constraints import gather, misplacement, rough_boxes
+from wesam_ros.scene.constraints import gather_constraints, rough_boxes
+from wesam_ros.scene.placement import misplacement
 from wesam_ros.scene.support import find_support
 
 CASES = (("none", 1.0), ("none", 1 / 3), ("none", 0.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("depth shifted", 1.0))
@@ -37,7 +38,7 @@ def shares(frames: list[Frame], attack: str, boxed: float, sizes: tuple[int, int
         prompts = random_share(prompts, boxed, rng)
         support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), sizes[1], rng)
         if support is not None:
-            found.append(misplacement(gather(prompts, support, *sizes), support)[0])
+            found.append(misplacement(gather_constraints(prompts, support, *sizes), support)[0])
     return found
 
 
