@@ -91,7 +91,7 @@ class _Conversion:
             getattr(self.graph, field).extend(items)
 
     def _single(self) -> list[bool]:
-        """For each node, true if it stays in float32: SINGLE, readers of a norm's parts, and everything that a position is computed from."""
+        """For each node, true if it stays in float32: SINGLE, readers of a norm's parts, and everything that leads to a position."""
         parts: set[str] = set()
         positions: set[str] = set()
         nodes = self.graph.node
