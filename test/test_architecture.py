@@ -17,7 +17,7 @@ PACKAGE = ROOT / "wesam_ros"
 TESTS = ROOT / "test"
 
 ALONE: frozenset[str] = frozenset()
-BOTTOM = frozenset({"files", "options", "machine", "worker"})
+BOTTOM = frozenset({"counts", "files", "options", "machine", "worker"})
 MODEL = BOTTOM | {"sam", "data"}
 LEARNING = MODEL | {"scene", "adaptation"}
 MESSAGES = frozenset({"msg", "srv"})
