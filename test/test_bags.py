@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from wesam_ros.commands.common import add_topic_options, named_topics
 from wesam_ros.data import codecs
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.messages import detections_of
 from wesam_ros.data.recordings import bags, messages
 from wesam_ros.data.recordings.bags import find_topics, read_bag, read_messages, write_bag
 from wesam_ros.data.recordings.requests import requests_of
-from wesam_ros.data.recordings.topics import BagError, BagTopics, add_topic_options, named_topics
+from wesam_ros.data.recordings.topics import BagError, BagTopics
 from wesam_ros.data.requests import Request
 from wesam_ros.evaluation.metrics import boxes_to_score
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -222,7 +224,7 @@ def test_a_copy_without_a_topic_keeps_the_rest(tmp_path: Path) -> None:
 def test_ids_from_a_detector_are_made_unique() -> None:
     message = messages.detection_array(START, Detections(np.zeros((3, 4), np.float32), ("", "4", "4")))
     message.detections[0].results = []
-    read = messages.detections_of(message)
+    read = detections_of(message)
     assert read.ids == ("#0", "4", "4#2")
     assert (read.classes[0], read.scores[0]) == ("", 1.0)
 

@@ -8,7 +8,8 @@ import torch
 
 from wesam_ros.adaptation.predictions import mirrored
 from wesam_ros.sam.prompts import Prompt, Prompts
-from wesam_ros.scene.constraints import Constraints, gather, misplacement, moved, rough_boxes
+from wesam_ros.scene.constraints import Constraints, gather_constraints, rough_boxes
+from wesam_ros.scene.placement import misplacement, moved_boxes
 from wesam_ros.scene.refine import prompt_fit
 from wesam_ros.scene.support import Support
 
@@ -31,7 +32,7 @@ def _support(raised: np.ndarray, height: np.ndarray | None = None) -> Support:
 
 
 def _gather(*objects: Prompt, raised: np.ndarray | None = None, height: np.ndarray | None = None) -> Constraints:
-    return gather(Prompts(SIZE, objects), None if raised is None else _support(raised, height), 32, 8)
+    return gather_constraints(Prompts(SIZE, objects), None if raised is None else _support(raised, height), 32, 8)
 
 
 def test_a_coarse_mask_has_a_middle_and_reaches_a_little_further() -> None:
@@ -127,10 +128,10 @@ def test_misplaced_boxes_are_moved_to_where_they_belong() -> None:
     """A box; one that leaves the image of 8 x 8 pixels but for a strip; one that is cut at its edge; prompts of another kind."""
     boxes = _boxes((1, 1, 4, 4), (5, 1, 8, 4), (3, 0, 6, 5))
     more = Prompt(box=np.array([0, 1, 3, 4], np.float32), points=np.array([[1, 2]], np.float32), point_labels=np.array([1]))
-    as_they_came, right = moved(Prompts(SIZE, (*boxes, more, _points([(1, 1)], [(2, 2)]))), (2, -1), 2.0)
+    as_they_came, right = moved_boxes(Prompts(SIZE, (*boxes, more, _points([(1, 1)], [(2, 2)]))), (2, -1), 2.0)
     assert rough_boxes(as_they_came).tolist() == [[1, 1, 4, 4], [3, 0, 6, 5]]
     assert rough_boxes(right).tolist() == [[3, 0, 6, 3], [5, 0, 8, 4]]
-    nothing = moved(Prompts(SIZE, (more,)), (2, -1), 2.0)
+    nothing = moved_boxes(Prompts(SIZE, (more,)), (2, -1), 2.0)
     assert [len(each) for each in nothing] == [0, 0]
 
 

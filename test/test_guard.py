@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_stream import CONFIG, SIZE, learn, stream
 
-from wesam_ros.adaptation.anchor import with_anchor
+from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.guard import Comparison, ValidationScore, fills_box, objection, score_adapter, scored_objects
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.sam import Adapter, Prompts, base_hash
-from wesam_ros.scene.constraints import gather
+from wesam_ros.scene.constraints import gather_constraints
 from wesam_ros.scene.support import Support
 
 
@@ -38,11 +38,11 @@ def test_false_boxes_do_not_judge(sam: Any) -> None:
 
     def keep(*boxes: list[int]) -> BufferedFrame:
         prompts = Prompts.from_boxes(np.array(boxes, np.float32), SIZE)
-        return with_anchor(
+        return make_buffered_frame(
             sam,
             frame,
             prompts,
-            gather(prompts, Support(~raised, raised, raised.astype(np.float32)), sam.image_encoder.img_size, 128),
+            gather_constraints(prompts, Support(~raised, raised, raised.astype(np.float32)), sam.image_encoder.img_size, 128),
             "float32",
         )
 
@@ -91,7 +91,7 @@ def test_while_boxes_belong_elsewhere_their_frames_judge_what_is_served(sam: Any
     (scored_objects,) = learner.replay_buffer.misplaced[""]
     assert [each.box.tolist() for each in scored_objects.prompts.objects if each.box is not None] == SHIFTED.tolist()
     torch.testing.assert_close(scored_objects.constraints.boxes, torch.from_numpy(BOXES * 1.6), atol=1.0, rtol=0)
-    right = with_anchor(sam, frame, Prompts.from_boxes(BOXES, SIZE), scored_objects.constraints, "float32")
+    right = make_buffered_frame(sam, frame, Prompts.from_boxes(BOXES, SIZE), scored_objects.constraints, "float32")
     assert float(((scored_objects.anchor_logits > 0) == (right.anchor_logits > 0)).float().mean()) > 0.95
 
     asked = []

@@ -19,7 +19,7 @@ from wesam_ros.adaptation.step import gradients_from, loss_terms
 from wesam_ros.sam import Adapter, base_hash
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.constraints import gather
+from wesam_ros.scene.constraints import gather_constraints
 from wesam_ros.scene.refine import refine
 from wesam_ros.scene.support import Support
 
@@ -34,7 +34,7 @@ def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -
     return BufferedFrame(
         pixels=np.zeros((8, 8, 3), np.uint8),
         prompts=prompts,
-        constraints=gather(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
+        constraints=gather_constraints(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
         anchor_logits=logits,
         anchor_prototypes=torch.eye(len(prompts), 4),
         background=torch.eye(4)[3:],
@@ -86,7 +86,7 @@ def test_where_depth_knows_nothing_the_anchor_is_what_a_mask_has_to_fit() -> Non
     logits, masks = torch.full((1, 8, 8), -1.0), torch.zeros(1, 8, 8, dtype=torch.bool)
     logits[0, 4:6, :5] = 1.0  # the anchor misses what rises, and has some of the table
     frame = replace(
-        _frame(logits, prompts=prompts), constraints=gather(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8)
+        _frame(logits, prompts=prompts), constraints=gather_constraints(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8)
     )
     assert validation_iou(logits > 0, frame).item() == pytest.approx(5 / 15)
     for rows, expected in (((3, 5), 1.0), ((3, 4), 0.5), ((3, 6), 10 / 15)):

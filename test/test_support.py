@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from wesam_ros.adaptation.losses import witness_loss
+from wesam_ros.adaptation.losses import known_pixels_loss
 from wesam_ros.scene.support import find_support
 
 SIZE = (480, 640)
@@ -75,9 +75,9 @@ def test_no_plane_no_witness(depth: npt.NDArray[np.float32]) -> None:
     assert find_support(_image(), depth, CAMERA, BOX, 128, np.random.default_rng(0)) is None
 
 
-def test_witness_loss_by_hand() -> None:
+def test_known_pixels_loss_by_hand() -> None:
     """Logit 0 costs ln 2 on either side; pixels that nobody knows cost nothing."""
     inside, outside = torch.zeros(2, 2, 2, dtype=torch.bool), torch.zeros(2, 2, 2, dtype=torch.bool)
     inside[0, 0, 0] = outside[0, 1, 1] = True
-    loss = witness_loss(torch.zeros(2, 2, 2), inside, outside)
+    loss = known_pixels_loss(torch.zeros(2, 2, 2), inside, outside)
     assert loss.tolist() == pytest.approx([2 * np.log(2), 0])

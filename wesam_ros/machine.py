@@ -27,6 +27,15 @@ def processor() -> str:
     return f"{name}, {cores()} cores"
 
 
+def resolve_device(device: str) -> str:
+    """The torch device that a setting names; "auto" is cuda where torch finds a GPU, else cpu."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """mallopt's parameters, as in glibc's malloc.h."""
 

@@ -27,10 +27,10 @@ from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithP
 from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompt, Prompts
 
 from wesam_ros.data.codecs import encode_jpeg
-from wesam_ros.nodes.player import spinning
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.objects import image_message
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.checkpoints import load_sam
@@ -126,7 +126,7 @@ class Graph:
         return {kind: {name for name, _ in found(node, "/")} for kind, found in kinds.items()}
 
     def listeners(self, topic: str) -> set[bytes]:
-        """Who subscribes to a topic. One that was killed stays for a while, so that counting them would not tell of a new one."""
+        """The subscribers of a topic. One that was killed stays for a while, so that counting them would not tell of a new one."""
         return {bytes(each.endpoint_gid) for each in self.node.get_subscriptions_info_by_topic(topic)}
 
     def send(self, **messages: Any) -> None:
@@ -181,7 +181,7 @@ class Graph:
 
 
 def permitted(node: str) -> dict[str, set[str]]:
-    """The same, as the SROS 2 policy permits it."""
+    """Names of the topics and services that the SROS 2 policy permits a node, as `Graph.endpoints` has them."""
     (profile,) = ElementTree.parse(POLICY).iterfind(f".//profile[@node='{node}']")
     names: dict[str, set[str]] = {"publish": set(), "subscribe": set(), "reply": set()}
     for group in profile:

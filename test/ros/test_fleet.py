@@ -17,8 +17,8 @@ from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.srv import LoadAdapter
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.adapter import Adapter
 
@@ -88,7 +88,7 @@ def test_both_are_learnt_from_and_both_get_the_adapters(graph: Any, robots: list
     for turn in range(10):
         status = robots[turn % 2].status()
         assert status.accepted
-        learnable.append(status.memory_frames)
+        learnable.append(status.replay_frames)
         published = status.version
         if published and turn >= 3:
             break

@@ -1,4 +1,4 @@
-"""What goes wrong around the nodes, in real processes: life cycle, clocks, QoS, a second adapter, several robots."""
+"""Faults around the nodes, in real processes: life cycle, clocks, QoS, a second adapter, several robots."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_security_policy_permits_what_the_node_does(graph: Any) -> None:
 
 
 def test_a_clock_that_goes_back(graph: Any) -> None:
-    """As where a recording is played again, and says the time."""
+    """A recording that says the time is played again."""
     clock = graph.node.create_publisher(Clock, "/clock", 10)
     try:
         graph.until(clock.get_subscription_count, "the segmenter's subscription to /clock")

@@ -17,7 +17,8 @@ from rclpy.parameter import Parameter
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.options import option, options, validate
-from wesam_ros.ros.parameters import AdapterParameters, SegmenterParameters, declare
+from wesam_ros.ros.parameters import declare
+from wesam_ros.settings import AdapterParameters, SegmenterParameters
 
 CONFIG = Path(__file__).parents[2] / "config" / "nodes.yaml"
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+
+
+def box_of_mask(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """(4,) x0 y0 x1 y1 of the smallest box that holds a mask (H, W), with exclusive x1, y1; zeros for an empty mask."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    return np.array([x, y, x + width, y + height], np.int64)
 
 
 def boxes_of_labels(labels: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
@@ -19,7 +26,5 @@ def boxes_of_labels(labels: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint
     ids = ids[ids > 0]
     boxes = np.zeros((len(ids), 4), np.float32)
     for row, instance in enumerate(ids):
-        mask = labels == instance
-        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        boxes[row] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
+        boxes[row] = box_of_mask(labels == instance)
     return ids.astype(np.uint16), boxes

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.detections import Detections
+from wesam_ros.data.messages import detections_of
 from wesam_ros.sam.prompts import Prompt, PromptError, Prompts
 
 
@@ -39,6 +40,21 @@ class Request:
         over = (("over_limit", sentence),) * (count - limit)
         kept = np.sort(ranked[:limit])
         return Request(self.prompts.select(kept), _select(self.detections, kept), (*self.rejected, *over))
+
+
+def request_of(message: Any, size: tuple[int, int], limit: int | None = None) -> Request:
+    """The valid objects of a vision_msgs/Detection2DArray or wesam_ros/Prompts message, live or recorded.
+
+    Bad values raise nothing: each bad object is rejected alone, with the reason.
+
+    Args:
+        message: the message.
+        size: (H, W) of its image.
+        limit: the most objects, the best scored ones; None takes all.
+    """
+    are_prompts = hasattr(message, "prompts")
+    request = request_of_prompts(message, size) if are_prompts else request_of_detections(detections_of(message), size)
+    return request if limit is None else request.best(limit)
 
 
 def request_of_detections(found: Detections, size: tuple[int, int]) -> Request:

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.sam.prompts import Prompt
 
 
 def jittered_box(mask: npt.NDArray[np.bool_], rng: np.random.Generator, jitter: float) -> npt.NDArray[np.float32]:
     """The tight box of a mask (H, W), each side moved by a normal error of `jitter` times the box's extent; inside the image."""
     height, width = mask.shape
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
+    box = box_of_mask(mask).astype(np.float32)
     extent = np.array([box[2] - box[0], box[3] - box[1]] * 2, np.float32)
     moved = np.clip(box + rng.normal(0, 1, 4) * jitter * extent, 0, (width, height, width, height)).astype(np.float32)
     if moved[2] - moved[0] < 2 or moved[3] - moved[1] < 2:
@@ -34,7 +34,7 @@ def points_prompt(mask: npt.NDArray[np.bool_], rng: np.random.Generator, positiv
     ys, xs = np.nonzero(mask)
     chosen = rng.integers(len(xs), size=positive)
     on = np.stack([xs[chosen], ys[chosen]], 1) + 0.5
-    x0, y0, x1, y1 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+    x0, y0, x1, y1 = box_of_mask(mask)
     dx, dy = max(2, (x1 - x0) // 4), max(2, (y1 - y0) // 4)
     x0, y0, x1, y1 = max(0, x0 - dx), max(0, y0 - dy), min(width, x1 + dx), min(height, y1 + dy)
     off_y, off_x = np.nonzero(~mask[y0:y1, x0:x1])

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.boxes import box_of_mask
+
 UInt8 = npt.NDArray[np.uint8]
 UInt16 = npt.NDArray[np.uint16]
 
@@ -71,11 +73,11 @@ def _caption(image: UInt8, mask: npt.NDArray[np.bool_], name: str) -> None:
     """Write the name where the object is thickest, dark on light so that it reads on any colour."""
     if not name or not mask.any():
         return
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    crop = np.pad(mask[y : y + height, x : x + width], 1).astype(np.uint8)
+    x0, y0, x1, y1 = box_of_mask(mask).tolist()
+    crop = np.pad(mask[y0:y1, x0:x1], 1).astype(np.uint8)
     _, _, _, (column, row) = cv2.minMaxLoc(cv2.distanceTransform(crop, cv2.DIST_L2, 3))
     (text_width, text_height), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-    left = int(np.clip(x + column - 1 - text_width // 2, 0, max(image.shape[1] - text_width, 0)))
-    base = int(np.clip(y + row - 1 + text_height // 2, text_height, image.shape[0] - 1))
+    left = int(np.clip(x0 + column - 1 - text_width // 2, 0, max(image.shape[1] - text_width, 0)))
+    base = int(np.clip(y0 + row - 1 + text_height // 2, text_height, image.shape[0] - 1))
     for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(image, name, (left, base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)

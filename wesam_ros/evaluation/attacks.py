@@ -12,6 +12,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
 
@@ -130,9 +131,8 @@ def _hand(frame: Frame, rng: np.random.Generator) -> Frame:
     if labels is not None:
         labels = np.where(on, 0, labels).astype(np.uint16)
     if rng.random() < 0.5:
-        x, y, w, h = cv2.boundingRect(mask)
         found = Detections(
-            np.concatenate([found.boxes, np.array([[x, y, x + w, y + h]], np.float32)]),
+            np.concatenate([found.boxes, box_of_mask(on)[None].astype(np.float32)]),
             (*found.ids, "hand"),
             (*found.classes, "object"),
             np.append(found.scores, np.float32(0.5)),

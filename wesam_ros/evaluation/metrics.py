@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.data.boxes import boxes_of_labels
+from wesam_ros.data.boxes import box_of_mask, boxes_of_labels
 from wesam_ros.sam.prompts import Prompts
 
 Bool = npt.NDArray[np.bool_]
@@ -144,8 +144,7 @@ def boxes_to_score(prompts: Prompts, labels: npt.NDArray[np.uint16]) -> npt.NDAr
         if each.box is not None:
             boxes[row] = each.box
         elif each.mask is not None:
-            x, y, width, height = cv2.boundingRect(each.mask.astype(np.uint8))
-            boxes[row] = x, y, x + width, y + height
+            boxes[row] = box_of_mask(each.mask)
         elif len(on := each.points[each.point_labels == 1]):
             xs, ys = np.minimum(on.astype(int), (labels.shape[1] - 1, labels.shape[0] - 1)).T
             boxes[row] = tight.get(np.bincount(labels[ys, xs]).argmax(), 0)

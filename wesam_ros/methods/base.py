@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.adaptation.anchor import large_enough, with_anchor
+from wesam_ros.adaptation.admission import large_enough
+from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.predictions import Decode, Prediction, predict_views
 from wesam_ros.adaptation.replay_buffer import BufferedFrame, ReplayBuffer
@@ -28,7 +29,7 @@ from wesam_ros.sam.adapter import Adapter, base_hash
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.preprocessing import resized_size, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.constraints import gather_constraints, rough_boxes
 from wesam_ros.scene.regions import box_pixels
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ class Baseline(ABC):
 
     def keep(self, frame: Frame, prompts: Prompts) -> BufferedFrame:
         """The frame with n >= 1 objects and the anchor's opinion on them."""
-        constraints = gather(prompts, None, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
-        return with_anchor(self.sam, frame, prompts, constraints, self.config.precision)
+        constraints = gather_constraints(prompts, None, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
+        return make_buffered_frame(self.sam, frame, prompts, constraints, self.config.precision)
 
     def step(self) -> float | None:
         """One training step on a frame of the memory: the loss, or None while there is none to learn from.

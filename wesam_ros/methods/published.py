@@ -19,7 +19,6 @@ as in the paper and the code since July 2024; the release weighted them by raw l
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -29,6 +28,7 @@ from torch.nn import functional
 from wesam_ros.adaptation.losses import hard_iou, masked_prototypes
 from wesam_ros.adaptation.predictions import Prediction
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
+from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.data.frames import Frame
 from wesam_ros.methods.base import Baseline
 from wesam_ros.sam.predictor import decode
@@ -44,8 +44,7 @@ def as_boxes(prompts: Prompts) -> Prompts:
     def convert(each: Prompt) -> Prompt:
         if each.mask is None:
             return each
-        x, y, width, height = cv2.boundingRect(each.mask.astype(np.uint8))
-        box = np.array([x, y, x + width, y + height], np.float32) if each.box is None else each.box
+        box = box_of_mask(each.mask).astype(np.float32) if each.box is None else each.box
         return Prompt(box, each.points, each.point_labels)
 
     return Prompts(prompts.size, tuple(convert(each) for each in prompts.objects))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.adaptation.losses import point_loss, witness_loss
+from wesam_ros.adaptation.losses import point_loss, known_pixels_loss
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.methods.base import WithTeacher, masked_mean, on_cells, on_image
 from wesam_ros.scene.constraints import Constraints
@@ -36,7 +36,7 @@ TEMPERATURE = 0.1
 
 def weak_loss(logits: Tensor, constraints: Constraints, core: Tensor, beyond: Tensor) -> Tensor:
     """L_weak (n,): points, middle (n, h, w) bool of coarse masks, and what is beyond reach (n, h, w) bool, a mean each."""
-    return point_loss(logits, constraints.points, constraints.point_labels) + witness_loss(logits, core, beyond)
+    return point_loss(logits, constraints.points, constraints.point_labels) + known_pixels_loss(logits, core, beyond)
 
 
 def pseudo_loss(logits: Tensor, belief: Tensor, unknown: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
@@ -12,131 +11,12 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from wesam_ros.engines import CHOICES
-from wesam_ros.options import Option, option, options, validate
-from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.options import Option, options
 
 T = TypeVar("T")
 
 _INT_LIMIT = 2**63 - 1
 _FLOAT_LIMIT = 1.7976931348623157e308
-
-
-@dataclass(frozen=True)
-class InputParameters:
-    """What the segmenter and the adapter node have in common: the model, and how their inputs arrive and are joined."""
-
-    model: str = option("tiny", "Segment Anything model", choices=tuple(ARCHITECTURES), read_only=True)
-    checkpoint: str = option("", "checkpoint file of the model; empty for the weights that the package ships (tiny only)", read_only=True)
-    device: str = option("cpu", "torch device, such as cpu, cuda or cuda:1", read_only=True)
-    torch_threads: int = option(
-        0,
-        "threads that torch uses; 0: half of the cores, since segmenter and adapter compute at the same time",
-        minimum=0,
-        maximum=256,
-        read_only=True,
-    )
-    autostart: bool = option(True, "configure and activate at the start; false leaves that to a lifecycle manager", read_only=True)
-    image_transport: str = option(
-        "raw",
-        "raw: sensor_msgs/Image on image; compressed: CompressedImage on image/compressed",
-        choices=("raw", "compressed"),
-        read_only=True,
-    )
-    depth_transport: str = option(
-        "raw",
-        "raw: sensor_msgs/Image on depth; compressedDepth: CompressedImage on depth/compressedDepth",
-        choices=("raw", "compressedDepth"),
-        read_only=True,
-    )
-    use_depth: bool = option(True, "subscribe to depth and camera_info", read_only=True)
-    lock_step: bool = option(
-        False,
-        "a player waits for each frame: a frame waits longer for its depth and camera_info, so that the outcome does not depend on timing",
-        read_only=True,
-    )
-    ring_length: int = option(30, "images kept for detections that arrive later", minimum=1, maximum=1000, read_only=True)
-    join_wait: float = option(0.5, "seconds that a frame waits for its depth and camera_info (10 in lock step)", minimum=0.0, maximum=60.0)
-    max_boxes: int = option(
-        100, "objects segmented per image; of more, the best scored are taken and the others counted", minimum=1, maximum=1000
-    )
-
-    def __post_init__(self) -> None:
-        validate(self)
-
-
-@dataclass(frozen=True)
-class SegmenterParameters(InputParameters):
-    """Parameters of the segmenter node."""
-
-    engine: str = option(
-        "auto",
-        "what computes the model; auto: onnxruntime on a CPU, where `wesam export` has been run and it is faster than torch, or tensorrt "
-        "on a GPU, where `wesam doctor` has built it, if it is installed and its masks agree with torch, and torch elsewhere; a name: that "
-        "one or none",
-        choices=CHOICES,
-        read_only=True,
-    )
-    adapter: str = option("", "adapter file (safetensors) to start from; empty starts with the frozen model", read_only=True)
-    use_frozen: bool = option(
-        False, "segment with the frozen model; adapters are still received (the service ~/use_frozen sets it as well)"
-    )
-    keep_beside: str = option(
-        "",
-        "adapter file beside which it is kept, in a file of its name with .use_frozen, that the frozen model was chosen while the node "
-        "ran: a restarted node serves it again; empty keeps nothing",
-        read_only=True,
-    )
-    target_frame: str = option(
-        "", "frame of centroid, extent and points, where TF has it; empty for the camera's optical frame", read_only=True
-    )
-    tf_wait: float = option(0.1, "seconds to wait for the transform at the image's stamp", minimum=0.0, maximum=10.0)
-
-
-@dataclass(frozen=True)
-class AdapterParameters(InputParameters):
-    """Parameters of the adapter node; those of the method itself are declared as adaptation.<name>."""
-
-    namespaces: str = option(
-        "",
-        "namespaces of the robots whose frames are learnt from, separated by commas, such as /robot1,/robot2; empty for the node's own",
-        read_only=True,
-    )
-    steps_per_frame: int = option(2, "training steps after each frame", minimum=0, maximum=1000)
-    save_to: str = option(
-        "", "file that each published adapter is saved to, and that a restarted node goes on from; empty saves nothing", read_only=True
-    )
-    save_minutes: float = option(
-        10.0,
-        "minutes between two savings of the training's state (frames, optimizer) beside save_to, which a restarted node resumes; saved at "
-        "the end as well; 0 neither saves nor resumes it",
-        minimum=0.0,
-        maximum=10_000.0,
-    )
-    seed: int = option(0, "seed of everything random in the training", minimum=0, maximum=2**31 - 1, read_only=True)
-
-
-@dataclass(frozen=True)
-class PlayerParameters:
-    """Parameters of the player."""
-
-    bag: str = option("", "the recording: an MCAP file, or a folder of a rosbag2 recording", read_only=True)
-    rate: float = option(0.0, "frames per second; 0 as recorded", minimum=0.0, maximum=1000.0, read_only=True)
-    loop: bool = option(False, "start again at the end", read_only=True)
-    lock_step: bool = option(False, "wait for the segmenter's and the adapter's answer to each frame", read_only=True)
-    timeout: float = option(
-        120.0, "seconds to wait for the nodes to subscribe, and in lock step for each answer", minimum=0.1, maximum=86400.0, read_only=True
-    )
-    image_topic: str = option("", "the recording's colour image; empty takes the only one there is, or the one named color", read_only=True)
-    depth_topic: str = option("", "the recording's depth image; empty takes the only one there is; none sends none", read_only=True)
-    camera_info_topic: str = option(
-        "", "the recording's camera_info; empty takes the only one there is, or the one named color", read_only=True
-    )
-    detections_topic: str = option("", "the recording's vision_msgs/Detection2DArray; empty and none as above", read_only=True)
-    prompts_topic: str = option("", "the recording's wesam_ros/Prompts; empty and none as above", read_only=True)
-
-    def __post_init__(self) -> None:
-        validate(self)
 
 
 class Declared(Generic[T]):

@@ -21,6 +21,7 @@ from rosbags.typesys import get_types_from_msg
 
 from wesam_ros.data import codecs
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.messages import camera_of, depth_of, detections_of, image_of, labels_of
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.topics import DEFAULT_TOPICS, REQUESTS, BagError, BagTopics, check_type, choose_topics, missing_topic
 
@@ -53,7 +54,7 @@ class BagMessage(NamedTuple):
         """Header stamp in nanoseconds; only for messages that begin with a header (BagError where the bytes end before)."""
         if len(self.data) < messages.STAMP_BYTES:
             raise BagError(f"message on {self.topic} at {self.time_ns} ns must begin with a header, but has {len(self.data)} bytes")
-        return messages.stamp_of(self.data)
+        return messages.stamp_of_bytes(self.data)
 
 
 @dataclass(frozen=True)
@@ -210,12 +211,12 @@ def decode_frame(parts: FrameMessages, sequence: str = "") -> Frame:
         BagError: a message that cannot be decoded; it names the topic and the stamp.
     """
     readers: dict[str, Any] = {
-        "image": messages.image_of,
-        "depth": messages.depth_of,
-        "camera_info": messages.camera_of,
-        "detections": messages.detections_of,
+        "image": image_of,
+        "depth": depth_of,
+        "camera_info": camera_of,
+        "detections": detections_of,
         "prompts": lambda message: _prompts_of(message, values["image"]),
-        "labels": messages.labels_of,
+        "labels": labels_of,
     }
     values: dict[str, Any] = {}
     for role, message in sorted(parts.by_role.items(), key=lambda item: item[0] != "image"):  # prompts need the image's size

@@ -1,4 +1,7 @@
-"""The ROS messages of a recording, built and read without ROS through the rosbags library: type store, conversions, serialised bytes."""
+"""The ROS messages of a recording, made without ROS through the rosbags library: type store, messages, serialised bytes.
+
+Values of messages are read by wesam_ros.data.messages.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy.typing as npt
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from wesam_ros.data import codecs
+from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.data.detections import Detections
 
 if TYPE_CHECKING:
@@ -144,10 +147,10 @@ def _mask(mask: npt.NDArray[np.bool_] | None) -> Any:
     """wesam_ros/Mask of an (H, W) mask with at least one pixel, cut out to the rectangle that holds it; width 0 for None."""
     if mask is None:
         return _make("wesam_ros/msg/Mask", x=0, y=0, width=0, height=0, data=np.zeros(0, np.uint8))
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    crop = mask[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    x0, y0, x1, y1 = box_of_mask(mask).tolist()
+    crop = mask[y0:y1, x0:x1]
     data = np.where(crop, np.uint8(255), np.uint8(0)).ravel()
-    return _make("wesam_ros/msg/Mask", x=int(xs[0]), y=int(ys[0]), width=crop.shape[1], height=crop.shape[0], data=data)
+    return _make("wesam_ros/msg/Mask", x=x0, y=y0, width=crop.shape[1], height=crop.shape[0], data=data)
 
 
 def serialize(message: Any) -> bytes:
@@ -165,47 +168,8 @@ def deserialize(data: bytes, msgtype: str) -> Any:
     return typestore().deserialize_cdr(data, msgtype)
 
 
-def stamp_of(data: bytes) -> int:
+def stamp_of_bytes(data: bytes) -> int:
     """Header stamp in nanoseconds of a serialised message whose first field is a std_msgs/Header, without deserialising it."""
     order = "little" if data[1] & 1 else "big"  # byte 1 of the CDR encapsulation: 1 = little-endian
     second = int.from_bytes(data[4:8], order, signed=True)  # type: ignore[arg-type]
     return second * 10**9 + int.from_bytes(data[8:12], order)  # type: ignore[arg-type]
-
-
-def image_of(message: Any) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of an Image or CompressedImage message; CodecError otherwise."""
-    return codecs.decode_image(message) if message.__msgtype__ == IMAGE else codecs.decode_compressed_image(message.data)
-
-
-def depth_of(message: Any) -> npt.NDArray[np.float32]:
-    """(H, W) float32 metres of an Image or CompressedImage message; CodecError otherwise."""
-    if message.__msgtype__ == IMAGE:
-        return codecs.decode_depth(message)
-    return codecs.decode_compressed_depth(message.data, message.format)
-
-
-def labels_of(message: Any) -> npt.NDArray[np.uint16]:
-    """(H, W) uint16 instance ids of an Image or CompressedImage message; CodecError otherwise."""
-    return codecs.decode_labels(message) if message.__msgtype__ == IMAGE else codecs.decode_compressed_labels(message.data)
-
-
-def camera_of(message: Any) -> npt.NDArray[np.float64] | None:
-    """(3, 3) intrinsic matrix K of a CameraInfo message; None where it is uncalibrated (K[0] is 0, as sensor_msgs says)."""
-    return np.array(message.k, np.float64).reshape(3, 3) if message.k[0] else None
-
-
-def detections_of(message: Any) -> Detections:
-    """Boxes, ids, classes and scores of a Detection2DArray; the best hypothesis counts, a box without one has class "" and score 1.
-
-    Ids that are empty or repeated are made unique by their position in the message, since they must tell objects apart.
-    """
-    boxes, ids, classes, scores = [], [], [], []
-    for row, detection in enumerate(message.detections):
-        box = detection.bbox
-        x, y = box.center.position.x, box.center.position.y
-        boxes.append((x - box.size_x / 2, y - box.size_y / 2, x + box.size_x / 2, y + box.size_y / 2))
-        best = max((result.hypothesis for result in detection.results), key=lambda hypothesis: hypothesis.score, default=None)
-        classes.append(best.class_id if best else "")
-        scores.append(best.score if best else 1.0)
-        ids.append(detection.id if detection.id and detection.id not in ids else f"{detection.id}#{row}")
-    return Detections(np.array(boxes, np.float32).reshape(-1, 4), tuple(ids), tuple(classes), np.array(scores, np.float32))

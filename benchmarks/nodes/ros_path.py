@@ -1,0 +1,238 @@
+"""The cost of ROS per frame in the segmenter, without the model: messages taken, synchronised, decoded, filled and serialised.
+
+    source scripts/env.sh
+    python benchmarks/nodes/ros_path.py --json out/ros_path.json
+
+640 x 480, 10 objects, depth and camera_info, raw images or JPEG and PNG. Twice:
+
+- by stages, in one process without middleware: rclpy's own conversion from and to the wire format is part of it, the network is not;
+- through the segmenter node, one frame after another, less the model's own time: "in the node", from the moment at which the last message
+  of a frame is there until its objects are published, as every ObjectArray says (latency_ms less model_ms), and "round trip", from before
+  this process publishes the detections, the last of a frame's messages, until it has the objects, so with the middleware and this client's
+  own conversions. Messages are sent some time apart: pieces of several large ones at once do not fit into the sockets' usual buffers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2D, Detection2DArray
+from wesam_ros.msg import ObjectArray
+
+from wesam_ros.data import codecs
+from wesam_ros.data.messages import checked_camera_of, depth_of, image_of
+from wesam_ros.data.requests import request_of
+from wesam_ros.files import write_json
+from wesam_ros.machine import processor
+from wesam_ros.ros.children import NodeProcess, enter_local_graph
+from wesam_ros.ros.objects import image_message, object_messages
+from wesam_ros.ros.process import spinning
+from wesam_ros.ros.synchronizer import SynchronizedFrame, Synchronizer
+from wesam_ros.sam.masks import Masks
+from wesam_ros.scene.geometry import locate
+
+HEIGHT, WIDTH, OBJECTS = 480, 640, 10
+COMPRESSED = "image/compressed", "depth/compressedDepth"
+START_SECONDS, ANSWER_SECONDS = 120.0, 10.0
+PAUSE = 0.03
+"""Seconds between two messages of a frame."""
+BOTH = frozenset({"depth", "camera_info"})
+
+
+def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Image, depth in mm, boxes and masks of ten ellipses of about 100 x 100 pixels."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    depth = np.full((HEIGHT, WIDTH), 1200, np.uint16)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    masks = np.zeros((OBJECTS, HEIGHT, WIDTH), bool)
+    boxes = np.zeros((OBJECTS, 4))
+    for i in range(OBJECTS):
+        y, x = 120 + 240 * (i // 5), 70 + 120 * (i % 5)
+        masks[i] = ((rows - y) / 50) ** 2 + ((columns - x) / 55) ** 2 <= 1
+        boxes[i] = x - 55, y - 50, x + 56, y + 51
+        depth[masks[i]] = 900 + 10 * i
+    return image, depth, boxes, masks
+
+
+def inputs(transport: str) -> dict[str, bytes]:
+    """The serialised messages of one frame."""
+    image, depth, boxes, _ = scene()
+    header = Header(frame_id="camera")
+    info = CameraInfo(header=header, height=HEIGHT, width=WIDTH, k=[525.0, 0.0, 320.0, 0.0, 525.0, 240.0, 0.0, 0.0, 1.0])
+    found = Detection2DArray(header=header)
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
+        each = Detection2D(header=header, id=str(i))
+        each.bbox.center.position.x, each.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+        each.bbox.size_x, each.bbox.size_y = x1 - x0, y1 - y0
+        found.detections.append(each)
+    if transport == "raw":
+        colour, range_image = image_message(header, image), image_message(header, depth)
+    else:
+        colour = CompressedImage(header=header, format="jpeg", data=array("B", codecs.encode_jpeg(image)))
+        kind, data = codecs.encode_compressed_depth(depth.astype(np.float32) / np.float32(1000))
+        range_image = CompressedImage(header=header, format=kind, data=array("B", data))
+    return {name: serialize_message(each) for name, each in
+            {"image": colour, "depth": range_image, "camera_info": info, "detections": found}.items()}  # fmt: skip
+
+
+def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callable[[str], None]) -> None:
+    """Everything that the segmenter does for a frame but the model; `lap` is called at the end of each stage with its name."""
+    kind = Image if transport == "raw" else CompressedImage
+    kinds: dict[str, Any] = {"image": kind, "depth": kind, "camera_info": CameraInfo, "detections": Detection2DArray}
+    messages = {name: deserialize_message(data[name], kinds[name]) for name in kinds}
+    lap("take")
+    complete: list[SynchronizedFrame] = []
+    synchronizer = Synchronizer(30, complete.append, lambda name: None)
+    for name in kinds:
+        synchronizer.add(name, 0, messages[name], 0.0, BOTH)
+    (frame,) = complete
+    lap("synchronise")
+    image = image_of(frame.image)
+    size = image.shape[:2]
+    depth, camera = depth_of(frame.depth, size), checked_camera_of(frame.camera_info, size)
+    lap("decode")
+    request = request_of(frame.request, size, 100)
+    lap("check boxes")
+    labels = masks.label_image()
+    lap("label image")
+    located = locate(labels, depth, camera, masks.crops)
+    lap("3D")
+    header = frame.image.header
+    objects = ObjectArray(header=header, objects=object_messages(masks, request.detections, located, header.frame_id), model="tiny")
+    label_message = image_message(header, labels)
+    lap("fill messages")
+    serialize_message(objects)
+    serialize_message(label_message)
+    lap("serialise")
+
+
+class Client(Node):
+    """Publishes frames, and has the newest answer."""
+
+    def __init__(self, transport: str) -> None:
+        super().__init__("ros_path")
+        kind, image, depth = (Image, "image", "depth") if transport == "raw" else (CompressedImage, *COMPRESSED)
+        topics = {"camera_info": (CameraInfo, "camera_info"), "depth": (kind, depth), "image": (kind, image)}
+        topics["detections"] = (Detection2DArray, "detections")
+        self._outputs = {name: self.create_publisher(type_, topic, 10) for name, (type_, topic) in topics.items()}
+        self._messages = {name: deserialize_message(data, topics[name][0]) for name, data in inputs(transport).items()}
+        self._answered = threading.Condition()
+        self._answer: ObjectArray | None = None
+        self.create_subscription(ObjectArray, "segmenter/objects", self._on_answer, 10)
+
+    def _on_answer(self, message: ObjectArray) -> None:
+        with self._answered:
+            self._answer = message
+            self._answered.notify()
+
+    def ask(self, number: int, timeout: float) -> tuple[ObjectArray, float] | None:
+        """The answer to a frame and how many milliseconds it took; None if it did not come in time."""
+        for message in self._messages.values():
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod((number + 1) * 10**8, 10**9)
+        stamp = self._messages["image"].header.stamp
+        *sensors, last = self._outputs
+        for name in sensors:
+            self._outputs[name].publish(self._messages[name])
+            time.sleep(PAUSE)
+        began = time.perf_counter()
+        self._outputs[last].publish(self._messages[last])
+        with self._answered:
+            came = self._answered.wait_for(lambda: self._answer is not None and self._answer.header.stamp == stamp, timeout)
+            return (self._answer, (time.perf_counter() - began) * 1e3) if came and self._answer is not None else None
+
+
+def through_the_node(transport: str, repeats: int, log: Path) -> dict[str, Any]:
+    """p50 and p99 in milliseconds; and the model's time, which is not in them, and how many frames were lost."""
+    parameters = {"engine": "torch", "torch_threads": 1}
+    if transport == "compressed":
+        parameters |= {"image_transport": "compressed", "depth_transport": "compressedDepth"}
+    times: dict[str, list[float]] = {"in the node": [], "round trip": [], "model": []}
+    lost = 0
+    with ExitStack() as stack:
+        segmenter = NodeProcess("segmenter", parameters, log, {})
+        stack.callback(segmenter.stop)
+        client, executor = Client(transport), SingleThreadedExecutor()
+        stack.callback(client.destroy_node)
+        executor.add_node(client)
+        stack.enter_context(spinning(executor))
+        deadline = time.monotonic() + START_SECONDS
+        for number in count():
+            segmenter.check()
+            found = client.ask(number, 1.0 if not times["model"] else ANSWER_SECONDS)
+            if found is None and times["model"]:
+                lost += 1
+            elif found is None and time.monotonic() > deadline:
+                raise SystemExit(f"no answer within {START_SECONDS:g} s; see {log}")
+            elif found is not None:
+                answer, took = found
+                times["in the node"].append(answer.latency_ms - answer.model_ms)
+                times["round trip"].append(took - answer.model_ms)
+                times["model"].append(answer.model_ms)
+            if len(times["model"]) + lost >= repeats + 20:
+                break
+    figures: dict[str, Any] = {
+        name: {"p50": float(np.percentile(each[20:], 50)), "p99": float(np.percentile(each[20:], 99))} for name, each in times.items()
+    }
+    return {**figures, "frames": len(times["model"]) - 20, "lost": lost}
+
+
+def measure(transport: str, repeats: int) -> dict[str, dict[str, float]]:
+    """p50 and p99 in milliseconds of each stage and of all together."""
+    data = inputs(transport)
+    _, _, boxes, found = scene()
+    around = boxes.astype(int) + np.array((-4, -4, 4, 4))  # the logits' rectangles are a little larger than the masks
+    within = tuple((slice(y0, y1), slice(x0, x1)) for x0, y0, x1, y1 in around.tolist())
+    times: dict[str, list[float]] = {}
+    for _ in range(repeats + 5):
+        began = last = time.perf_counter()
+
+        def lap(name: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            times.setdefault(name, []).append((now - last) * 1e3)
+            last = now
+
+        rest = np.ones(OBJECTS, np.float32), np.zeros((OBJECTS, 1, 1), np.float32)
+        masks = Masks(found, *rest, within)  # as the model gives them, each time
+        one_frame(data, transport, masks, lap)
+        times.setdefault("all", []).append((time.perf_counter() - began) * 1e3)
+    return {name: {"p50": float(np.percentile(each[5:], 50)), "p99": float(np.percentile(each[5:], 99))} for name, each in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=300, help="frames of each (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    args = parser.parse_args()
+    enter_local_graph()
+    rclpy.init(args=[])
+    log = (args.json.expanduser().resolve().parent if args.json else Path("out").resolve()) / "ros_path.log"
+    figures: dict[str, Any] = {"machine": processor()}
+    for transport in ("raw", "compressed"):
+        figures[transport] = {"stages": measure(transport, args.repeats), "node": through_the_node(transport, args.repeats, log)}
+        print(f"{transport}, milliseconds per frame:")
+        for name, each in (*figures[transport]["stages"].items(), *figures[transport]["node"].items()):
+            print(f"  {name:14} " + (f"p50 {each['p50']:7.3f}  p99 {each['p99']:7.3f}" if isinstance(each, dict) else str(each)))
+    rclpy.try_shutdown()
+    if args.json is not None:
+        write_json(args.json, figures)
+
+
+if __name__ == "__main__":
+    main()

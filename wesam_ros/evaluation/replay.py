@@ -1,0 +1,118 @@
+"""A replay scored: the masks that the graph served, held against the frozen model's and, only here, against the recording's true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings.bags import read_bag
+from wesam_ros.data.recordings.requests import requests_of
+from wesam_ros.data.recordings.topics import BagTopics
+from wesam_ros.engines.engine import Engine
+from wesam_ros.engines.segmentation import segment
+from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
+from wesam_ros.evaluation.report import FrameRecord, Picture, chosen_frames
+from wesam_ros.sam.masks import Masks
+from wesam_ros.sam.prompts import Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """The segmenter's masks of one request: `ids` are of its n objects."""
+
+    ids: tuple[str, ...]
+    masks: Masks
+    adapter_version: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The adapter node's status after one request: whether it was learnt from, why not, and the losses by name."""
+
+    accepted: bool
+    reason: str
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The masks of one request from the graph and from the frozen model, for the same prompts of n objects."""
+
+    frame: Frame
+    prompts: Prompts
+    served: Served
+    learnt: Learnt | None
+    frozen: Masks
+
+
+def compare(
+    bag: Path,
+    topics: BagTopics,
+    served_at: Callable[[int, tuple[int, int]], Sequence[Served]],
+    learnt_at: Callable[[int], Sequence[Learnt]],
+    engine: Engine,
+    limit: int,
+) -> Iterator[Compared]:
+    """For each request of the recording that was answered: its masks, and those of the same engine without an adapter.
+
+    Args:
+        bag: the recording.
+        topics: its topics; true labels are read if it has a topic for them.
+        served_at: gives what the segmenter published for a stamp in nanoseconds and an image of (H, W), in the order in which it came.
+        learnt_at: gives what the adapter node published for a stamp, likewise.
+        engine: with the model that the segmenter has.
+        limit: the segmenter's max_boxes.
+
+    Raises:
+        ValueError: the graph answered with other objects than the recording asks for.
+    """
+    for frame in read_bag(bag, topics=topics, labels=bool(topics.labels)):
+        served, learnt = list(served_at(frame.stamp_ns, frame.size)), list(learnt_at(frame.stamp_ns))
+        for _, request in requests_of(frame):
+            request = request.best(limit)
+            place = next((i for i, each in enumerate(served) if each.ids == request.detections.ids), None)
+            # Of detections and prompts for one image the statuses come in this order, unless one was lost.
+            status = learnt.pop(0) if learnt else None
+            if place is not None:
+                frozen = segment(engine, frame.image, request.prompts, None)
+                yield Compared(frame, request.prompts, served.pop(place), status, frozen)
+        if served:
+            raise ValueError(f"an answer to the frame with stamp {frame.stamp_ns} ns has other objects than the recording asks for")
+
+
+def record_of(compared: Compared) -> FrameRecord:
+    """The report's row for one request; without true labels its IoU is empty."""
+    served, learnt, labels = compared.served, compared.learnt, compared.frame.labels
+    boxes = boxes_to_score(compared.prompts, labels) if labels is not None else None
+    adapted, frozen = (
+        score_frame(each.masks, boxes, labels) if labels is not None and boxes is not None else None
+        for each in (served.masks, compared.frozen)
+    )
+    return FrameRecord(
+        stamp_ns=compared.frame.stamp_ns,
+        iou_frozen=frozen.iou.tolist() if frozen is not None else (),
+        iou_adapted=adapted.iou.tolist() if adapted is not None else (),
+        missed=adapted.missed if adapted is not None else 0,
+        false=adapted.false if adapted is not None else 0,
+        latency_ms=served.latency_ms,
+        adapter_version=served.adapter_version,
+        accepted=learnt is not None and learnt.accepted,
+        reason=learnt.reason if learnt is not None else "not seen",
+        losses=learnt.losses if learnt is not None else {},
+    )
+
+
+def pictures_of(records: Sequence[FrameRecord], compare_again: Callable[[], Iterator[Compared]]) -> list[Picture]:
+    """Pictures of the frames worth showing: best and worst gains, first and last; without labels the first, middle and last frame."""
+    captions = dict(chosen_frames(records)) or {0: "First frame", len(records) // 2: "Middle", len(records) - 1: "Last frame"}
+    pictures = []
+    for index, each in enumerate(compare_again()):
+        if index in captions:
+            label_images = each.frozen.label_image(), each.served.masks.label_image()
+            pictures.append(Picture(index, captions[index], each.frame.image, *label_images, each.frame.labels))
+        if index >= max(captions):
+            break
+    return pictures
