@@ -13,14 +13,14 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import numpy as np
 from std_msgs.msg import Header
-from wesam_ros.adaptation.admission import MISPLACED_BOXES, NO_PROMPTS, Admission
-from wesam_ros.adaptation.proposal import Proposal
-from wesam_ros.adaptation.validation import Comparison, ValidationScore
 from wesam_ros.msg import AdaptationStatus
 
+from wesam_ros.adaptation.admission import MISPLACED_BOXES, NO_PROMPTS, Admission
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.guard import ADMITTED, BELOW_FROZEN, NOT_DUE, WORSE_SCORE, Decision
+from wesam_ros.adaptation.proposal import Proposal
 from wesam_ros.adaptation.step import StepResult
+from wesam_ros.adaptation.validation import Comparison, ValidationScore
 from wesam_ros.ros import learning as learning_module
 from wesam_ros.ros.adapter_output import learnt_status
 from wesam_ros.ros.learning import NOT_FINITE, NOTHING_NEW, NOTHING_TRUSTED, REJECTED, FrameOutcome, Learning
