@@ -120,5 +120,5 @@ def text(name: str) -> ParameterValue:
 
 
 def suffixes(topic: str) -> tuple[str, ...]:
-    """What the nodes append to a topic's name for the transports that it may come by; ROS remaps whole names only."""
+    """Suffixes that the nodes append to a topic's name for the transports that it may come by; ROS remaps whole names only."""
     return {"image": ("", "/compressed"), "depth": ("", "/compressedDepth")}.get(topic, ("",))

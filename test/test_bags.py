@@ -186,9 +186,9 @@ def test_stamps_that_never_meet_are_reported(tmp_path: Path, caplog: pytest.LogC
 def test_damaged_messages_and_files(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="does not exist"):
         next(read_bag(tmp_path / "none.mcap"))
-    write_bag(tmp_path / "good.mcap", [frame(0), frame(1)])
-    good = (tmp_path / "good.mcap").read_bytes()
-    for bad in (b"", b"not a bag", good[: len(good) // 2], good.replace(b"/detections", b"/detection\xff")):
+    write_bag(tmp_path / "whole.mcap", [frame(0), frame(1)])
+    whole = (tmp_path / "whole.mcap").read_bytes()
+    for bad in (b"", b"not a bag", whole[: len(whole) // 2], whole.replace(b"/detections", b"/detection\xff")):
         (tmp_path / "bad.mcap").write_bytes(bad)
         with pytest.raises(BagError, match=r"bad\.mcap cannot be read: "):
             next(read_bag(tmp_path / "bad.mcap"))

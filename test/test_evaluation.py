@@ -87,7 +87,7 @@ def test_a_method_with_other_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
         ("sam", "one of frozen, .* but got 'sam'"),
         ("tent:depth=0", "tent takes only lr as a setting, but got 'tent:depth=0'"),
@@ -97,8 +97,8 @@ def test_a_method_with_other_settings() -> None:
         ("ours:correct=maybe", "correct must be of type bool, but got 'maybe'"),
     ],
 )
-def test_a_method_that_does_not_exist(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_method_that_does_not_exist(text: str, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
         method(text)
 
 
@@ -200,8 +200,8 @@ def test_a_killed_comparison_goes_on_where_it_was(
     (tmp_path / "setting.json").unlink()
     for rows in ("method.json", "rows.jsonl"):
         assert cli.main(words) == 2
-        said = capsys.readouterr().err
-        assert rows in said and "but setting.json is not" in said
+        error = capsys.readouterr().err
+        assert rows in error and "but setting.json is not" in error
         (tmp_path / rows).unlink(missing_ok=True)
 
 
