@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from wesam_ros.adaptation.config import STEPS_PER_FRAME
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
 
@@ -92,7 +93,7 @@ class AdapterParameters(InputParameters):
         "namespaces of the robots whose frames are learnt from, separated by commas, such as /robot1,/robot2; empty for the node's own",
         read_only=True,
     )
-    steps_per_frame: int = option(2, "training steps after each frame", minimum=0, maximum=1000)
+    steps_per_frame: int = option(STEPS_PER_FRAME, "training steps after each frame", minimum=0, maximum=1000)
     save_to: str = option(
         "", "file that each published adapter is saved to, and that a restarted node goes on from; empty saves nothing", read_only=True
     )

@@ -49,10 +49,10 @@ def _grown(mask: Bool, pixels: int) -> Bool:
 
 
 def pieces_at_points(raised: Bool, points: Sequence[Float], labels: Sequence[npt.NDArray[np.int64]]) -> tuple[list[Bool], list[Bool]]:
-    """For each object, of the connected pieces that rise from the surface: those without a point on it, and those that it is a candidate for.
+    """For each object, of the connected pieces that rise from the surface: those without a point on it, and its candidates.
 
     A piece that holds points of several objects is of all of them: they touch. One that holds a point off the object, but no other
-    object's, is partly of something without a prompt, so that no object is a candidate for it.
+    object's, is partly of something without a prompt, so that it is no object's candidate.
 
     Args:
         raised: (h, w) bool, pixels that rise from the surface.
