@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -202,6 +203,29 @@ def detections(header: Header, boxes: Sequence[Sequence[float]]) -> Detection2DA
         each.results = [hypothesis]
         message.detections.append(each)
     return message
+
+
+class Counts(Counter[str]):
+    """In place of diagnostics: counts, and keeps the last sentence on each problem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: dict[str, str] = {}
+
+    def count(self, name: str, n: int = 1) -> None:
+        self[name] += n
+
+    def problem(self, name: str, sentence: str, n: int = 1, of: str = "") -> None:
+        self[name] += n
+        self.sentences[name] = sentence
+
+    def timing(self, name: str, milliseconds: float) -> None:
+        assert milliseconds >= 0
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
 
 
 @pytest.fixture(scope="session")
