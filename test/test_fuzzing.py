@@ -300,12 +300,14 @@ def state(sam: Any) -> dict[str, Any]:
 
 @given(data=st.data())
 def test_adaptation_states(attempt: Attempt, sam: Any, state: dict[str, Any], data: st.DataObject) -> None:
-    bad = dict(state)
-    for name in data.draw(st.lists(st.sampled_from(sorted(state)), min_size=1, max_size=3)):
+    bad = {name: dict(part) if isinstance(part, dict) else part for name, part in state.items()}
+    parts = [bad, bad["trainer"], bad["history"], bad["replay_buffer"]]
+    for part in data.draw(st.lists(st.sampled_from(parts), min_size=1, max_size=3)):
+        name = data.draw(st.sampled_from([*part, "more"]))
         if data.draw(st.booleans()):
-            bad.pop(name, None)
+            part.pop(name, None)
         else:
-            bad[name] = data.draw(JSON | st.sampled_from(list(state.values())))
+            part[name] = data.draw(JSON | st.sampled_from(list(state.values())))
     learner = Learner(sam, AdaptationConfig(rank=1), 0)
 
     def restored() -> dict[str, Any]:

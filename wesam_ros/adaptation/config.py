@@ -36,7 +36,7 @@ class AdaptationConfig:
     temperature: float = option(0.3, "temperature of the contrastive loss", minimum=0.01)
     depth: float = option(
         2.0,
-        "weight of what depth knows: no mask on the supporting surface, mask on what rises from it in one box only",
+        "weight of the pixels that depth knows: no mask on the support surface, mask on what rises from it in one box only",
         minimum=0.0,
     )
     points: float = option(2.0, "weight of the points of a prompt as measurements", minimum=0.0)
@@ -72,7 +72,7 @@ class AdaptationConfig:
     lead: float = option(
         0.1,
         "how much higher than the frozen model's an adapter's validation score must be if its masks had nothing in common with the "
-        "anchor's, and less in proportion: what training drives at is not the truth, and the more masks change, the more it has to show",
+        "anchor's, and less in proportion: training raises the score more than the true IoU, so changed masks have to lead",
         minimum=0.0,
     )
     patience: int = option(5, "rejected candidates in a row after which training goes back to the published adapter", minimum=1)

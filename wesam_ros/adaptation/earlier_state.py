@@ -15,6 +15,7 @@ COUNTERS = {
 }
 PREFIXES = {"rejected: ": "frames_rejected.", "refused: ": "candidates_rejected.", "restored: ": "restored."}
 """Counters had other names, these and all that began so."""
+OPTIONS = {"held_back": "validation_every", "judges": "validation_frames", "fit": "prompt_fit", "memory": "replay_frames"}
 CONSTRAINTS = {"reach": "allowed", "core": "certain", "claims": "candidate"}
 
 
@@ -42,6 +43,11 @@ def converted(state: dict[str, Any]) -> dict[str, Any]:
             "teacher_predictions": state["answers"],
         },
     }
+
+
+def renamed_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of AdaptationConfig that version 0.1 saved, under their names of now; others stay."""
+    return {OPTIONS.get(name, name): value for name, value in options.items()}
 
 
 def _counter(name: str) -> str:
