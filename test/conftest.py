@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from wesam_ros.ros.children import set_up_by
 
 FIRST_PORT, PORTS_PER_DOMAIN, METATRAFFIC = 7400, 250, 10
-"""Where DDS participants listen (RTPS specification, 9.6.1.1): the first one of a domain on a machine, for discovery."""
+"""Ports on which DDS participants listen (RTPS specification, 9.6.1.1): the first one of a domain on a machine, for discovery."""
 DOMAINS = 100
 """Ids from 1 to this are safe on every system."""
 
@@ -108,7 +108,7 @@ def attempt() -> Callable[..., Any]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many inputs the fuzzing tests have tried."""
+    """Tells how many inputs the fuzzing tests have tried."""
     if tried:
         terminalreporter.write_line(f"fuzzing: {sum(tried.values())} inputs, {tried['refused']} of them refused")
 
@@ -168,7 +168,7 @@ def build_small() -> Any:
 
 @pytest.fixture(scope="session")
 def small_architecture() -> Any:
-    """What goes by the name of `tiny` where a small model is tested: an export of it takes a third of the time."""
+    """The architecture that goes by the name of `tiny` where a small model is tested: an export of it takes a third of the time."""
     from wesam_ros.sam.architectures import ARCHITECTURES
 
     return replace(ARCHITECTURES["tiny"], build=build_small)

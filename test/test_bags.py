@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from wesam_ros.commands.common import add_topic_options, named_topics
 from wesam_ros.data import codecs
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
@@ -16,7 +17,7 @@ from wesam_ros.data.messages import detections_of
 from wesam_ros.data.recordings import bags, messages
 from wesam_ros.data.recordings.bags import find_topics, read_bag, read_messages, write_bag
 from wesam_ros.data.recordings.requests import requests_of
-from wesam_ros.data.recordings.topics import BagError, BagTopics, add_topic_options, named_topics
+from wesam_ros.data.recordings.topics import BagError, BagTopics
 from wesam_ros.data.requests import Request
 from wesam_ros.evaluation.metrics import boxes_to_score
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -185,9 +186,9 @@ def test_stamps_that_never_meet_are_reported(tmp_path: Path, caplog: pytest.LogC
 def test_damaged_messages_and_files(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="does not exist"):
         next(read_bag(tmp_path / "none.mcap"))
-    write_bag(tmp_path / "good.mcap", [frame(0), frame(1)])
-    good = (tmp_path / "good.mcap").read_bytes()
-    for bad in (b"", b"not a bag", good[: len(good) // 2], good.replace(b"/detections", b"/detection\xff")):
+    write_bag(tmp_path / "whole.mcap", [frame(0), frame(1)])
+    whole = (tmp_path / "whole.mcap").read_bytes()
+    for bad in (b"", b"not a bag", whole[: len(whole) // 2], whole.replace(b"/detections", b"/detection\xff")):
         (tmp_path / "bad.mcap").write_bytes(bad)
         with pytest.raises(BagError, match=r"bad\.mcap cannot be read: "):
             next(read_bag(tmp_path / "bad.mcap"))

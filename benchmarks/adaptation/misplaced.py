@@ -1,4 +1,4 @@
-"""How often frames are rejected because their boxes do not belong to their depth: where they do, and where they do not.
+"""The share of frames that are rejected for boxes that do not belong to their depth, where they do and where they do not.
 
     python benchmarks/adaptation/misplaced.py demo/tabletop.mcap sim:dim sim:clutter osd:FOLDER --json out/misplaced.json
 
@@ -29,7 +29,7 @@ CASES = (("none", 1.0), ("none", 1 / 3), ("none", 0.0), ("wrong boxes", 1.0), ("
 
 
 def shares(frames: list[Frame], attack: str, boxed: float, sizes: tuple[int, int], rng: np.random.Generator) -> list[float]:
-    """How much better the boxes of each frame that has some, and a support surface, would lie elsewhere."""
+    """The gain that the boxes of each frame would have elsewhere (scene/placement.py); frames without boxes or support surface left out."""
     found = []
     for frame in ATTACKS[attack](frames, range(len(frames)), rng):
         prompts = usable_prompts(frame)

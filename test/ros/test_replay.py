@@ -1,4 +1,4 @@
-"""`wesam run` in lock step: player, segmenter and adapter in processes of their own, and the report."""
+"""`wesam replay` in lock step: player, segmenter and adapter in processes of their own, and the report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ METHOD = [word for setting in SETTINGS for word in ("--set", setting)]
 def run(bag: Path, checkpoint: Path, out: Path) -> dict[str, Any]:
     """Plays a bag in a graph of its own; the summary."""
     domain = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 50) % 100
-    command = [sys.executable, "-m", "wesam_ros.cli", "run", str(bag), "--lock-step", "--out", str(out), "--domain-id", str(domain)]
+    command = [sys.executable, "-m", "wesam_ros.cli", "replay", str(bag), "--lock-step", "--out", str(out), "--domain-id", str(domain)]
     command += ["--checkpoint", str(checkpoint), "--steps-per-frame", "1", "--seed", "3", "--timeout", "90"]
     done = subprocess.run([*command, *METHOD], cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -167,7 +167,7 @@ def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -
 
 
 class Enough(Exception):  # noqa: N818, it is no error
-    """As many frames were sent as were asked for."""
+    """Raised when as many frames were sent as were asked for."""
 
 
 @pytest.mark.usefixtures("graph")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 NO_PROMPTS, SMALL_OBJECTS, MISPLACED_BOXES = "no_prompts", "small_objects", "misplaced_boxes"
-"""Why a frame is rejected; with the last one its boxes do not belong to its depth."""
+"""Reasons to reject a frame: nothing is asked for in it, all objects are too small, its boxes do not belong to its depth."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Observation:
 
     Attributes:
         prompts: of these objects, in pixels of the image.
-        constraints: of prompts and depth on their masks.
+        constraints: on their masks, of prompts and depth.
         has_depth: a support surface was looked for.
-        support: what depth says; None where there is none, or no plane in it.
+        support: the support surface; None without depth, or without a plane in it.
     """
 
     prompts: Prompts
@@ -69,10 +69,11 @@ def admit(
     Returns:
         the admission, and what was measured; None where no object is large enough.
     """
-    large = large_enough(prompts, config.least_side)
-    if not large.any():
-        return Admission(False, SMALL_OBJECTS if len(prompts) else NO_PROMPTS), None
-    prompts = prompts.select(np.flatnonzero(large))
+    if not len(prompts):
+        return Admission(False, NO_PROMPTS), None
+    prompts = large_prompts(prompts, config.least_side)
+    if not len(prompts):
+        return Admission(False, SMALL_OBJECTS), None
     side, grid_side = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
     support = None
     if has_depth := frame.depth is not None and frame.camera is not None and config.depth > 0:
@@ -86,8 +87,13 @@ def admit(
     return Admission(True), observation
 
 
+def large_prompts(prompts: Prompts, least_side: float) -> Prompts:
+    """The prompts of the objects that are large enough."""
+    return prompts.select(np.flatnonzero(large_enough(prompts, least_side)))
+
+
 def large_enough(prompts: Prompts, least_side: float) -> npt.NDArray[np.bool_]:
-    """(n,) bool: objects whose box or coarse mask has sides of at least `least_side` pixels, or that have points alone: these tell no size."""
+    """(n,) bool: objects whose box or coarse mask has sides of at least `least_side` pixels; points alone tell no size and count."""
     if not len(prompts):
         return np.zeros(0, bool)
     boxes = rough_boxes(prompts)

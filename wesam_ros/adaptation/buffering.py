@@ -13,7 +13,7 @@ from wesam_ros.adaptation.admission import Admission, Observation
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.predictions import autocast, valid_region
-from wesam_ros.adaptation.replay_buffer import BufferedFrame, ReplayBuffer
+from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.adaptation.validation import scored_objects
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.decoder import decode_together
@@ -22,44 +22,36 @@ from wesam_ros.sam.preprocessing import normalize, resize_image
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.constraints import Constraints, gather_constraints
 from wesam_ros.scene.placement import moved_boxes
-from wesam_ros.scene.support import Support
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 
-def buffer_frame(
-    buffer: ReplayBuffer,
-    sam: Sam,
-    frame: Frame,
-    admission: Admission,
-    observation: Observation,
-    config: AdaptationConfig,
-    source: str,
-    robot: str,
-) -> None:
-    """Puts an accepted frame into the replay buffer, and for validation only a misplaced one, where its robot has had several.
+def buffered_frame(
+    sam: Sam, frame: Frame, observation: Observation, admission: Admission, config: AdaptationConfig
+) -> BufferedFrame | None:
+    """The frame for the replay buffer; None if it is misplaced and adapters cannot be scored on it.
+
+    Of a misplaced frame, an adapter's masks of the boxes as they come, which are what is served, are compared with the frozen model's masks
+    of the boxes where they belong, refined by depth.
 
     Args:
-        buffer: takes the frame.
         sam: the frozen model.
         frame: its image is used, its labels never are.
-        admission: of the frame.
         observation: of the frame.
-        config: the share of validation frames, and precision.
-        source: of the frame's prompts.
-        robot: that it comes from.
+        admission: of the frame; a rejected one is misplaced.
+        config: precision, least side of a box, and limits of the objects that are scored.
     """
-    buffer.validation_every, buffer.validation_frames = config.validation_every, config.validation_frames
-    support, misplaced = observation.support, not admission.accepted
-    validates = support is not None and buffer.note_placement(robot, misplaced)
-    if not misplaced:
+    if admission.accepted:
         kept = make_buffered_frame(sam, frame, observation.prompts, observation.constraints, config.precision)
-        buffer.add(kept, source, robot, may_validate=bool(scored_objects(kept, config).any()))
-    elif support is not None and validates:
-        belonging = make_misplaced_frame(sam, frame, observation.prompts, support, admission.offset, config)
-        if belonging is not None and scored_objects(belonging, config).any():
-            buffer.add_misplaced(belonging, robot)
+        return replace(kept, scorable=bool(scored_objects(kept, config).any()))
+    as_they_came, belonging = moved_boxes(observation.prompts, admission.offset, config.least_side)
+    if not len(belonging):
+        return None
+    side, grid_side = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
+    constraints = gather_constraints(belonging, observation.support, side, grid_side)
+    kept = replace(make_buffered_frame(sam, frame, belonging, constraints, config.precision), prompts=as_they_came)
+    return kept if scored_objects(kept, config).any() else None
 
 
 @torch.inference_mode()
@@ -94,26 +86,3 @@ def make_buffered_frame(sam: Sam, frame: Frame, prompts: Prompts, constraints: C
         background=prototypes[-1:].clone(),
         stamp_ns=frame.stamp_ns,
     )
-
-
-def make_misplaced_frame(
-    sam: Sam, frame: Frame, prompts: Prompts, support: Support, offset: tuple[float, float], config: AdaptationConfig
-) -> BufferedFrame | None:
-    """A frame with misplaced boxes, for validation; None if it has no box that is in the image where it belongs.
-
-    An adapter's masks of the boxes as they come, which are what is served, are held against the frozen model's masks of the boxes where
-    they belong, refined by depth.
-
-    Args:
-        sam: the frozen model.
-        frame: its image is used, its labels never are.
-        prompts: as they came, in pixels of the image.
-        support: what depth says of the frame.
-        offset: the way to where the boxes belong, x y in pixels of the image.
-        config: least side of a box, and precision.
-    """
-    as_they_came, belonging = moved_boxes(prompts, offset, config.least_side)
-    if not len(belonging):
-        return None
-    constraints = gather_constraints(belonging, support, sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0])
-    return replace(make_buffered_frame(sam, frame, belonging, constraints, config.precision), prompts=as_they_came)

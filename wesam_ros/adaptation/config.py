@@ -57,7 +57,9 @@ class AdaptationConfig:
     prompt_fit: float = option(
         0.6, "least IoU of the pseudo-label's own box with the prompted box for an object to be learnt from", minimum=0.0, maximum=1.0
     )
-    validation_every: int = option(8, "every so many-th accepted frame of a source is not learnt from: candidates are scored on it", minimum=2)
+    validation_every: int = option(
+        8, "every so many-th accepted frame of a source is not learnt from: candidates are scored on it", minimum=2
+    )
     least_side: float = option(8.0, "least side of a box, in pixels of the image, to be learnt from", minimum=0.0)
     misplaced: float = option(
         0.1,
@@ -66,9 +68,7 @@ class AdaptationConfig:
         minimum=0.0,
     )
     publish_every: int = option(6, "steps between two candidate adapters", minimum=1)
-    tolerance: float = option(
-        0.01, "how much lower than the published adapter's a candidate's validation score may be", minimum=0.0
-    )
+    tolerance: float = option(0.01, "how much lower than the published adapter's a candidate's validation score may be", minimum=0.0)
     lead: float = option(
         0.1,
         "how much higher than the frozen model's an adapter's validation score must be if its masks had nothing in common with the "
@@ -76,7 +76,9 @@ class AdaptationConfig:
         minimum=0.0,
     )
     patience: int = option(5, "rejected candidates in a row after which training goes back to the published adapter", minimum=1)
-    validation_frames: int = option(4, "validation frames of a robot that are kept, the newest ones: each candidate is scored on them", minimum=1)
+    validation_frames: int = option(
+        4, "validation frames of a robot that are kept, the newest ones: each candidate is scored on them", minimum=1
+    )
     divergence: float = option(
         0.4,
         "least mean IoU with the anchor's masks on validation frames, as a share of the frozen model's (about 1), or of the published "

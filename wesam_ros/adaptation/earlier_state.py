@@ -23,7 +23,7 @@ def converted(state: dict[str, Any]) -> dict[str, Any]:
     version, steps_since_restore, rejections, steps_since_proposal = state["progress"]
     buffer = {name: state[name] for name in ("misplaced", "alarms", "newest", "seen", "learnable")}
     frames = [
-        {**each, "constraints": {CONSTRAINTS.get(name, name): tensor for name, tensor in each["evidence"].items()}}
+        {**each, "scorable": True, "constraints": {CONSTRAINTS.get(name, name): tensor for name, tensor in each["evidence"].items()}}
         for each in state["frames"]
     ]
     return {

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 ADMITTED = "admitted"
 WORSE_SCORE, BELOW_FROZEN, DIVERGED, COLLAPSED = "worse_score", "below_frozen", "diverged", "collapsed"
-"""Why an adapter may not be served."""
+"""Reasons not to serve an adapter."""
 NOT_DUE, NO_VALIDATION_FRAMES = "not_due", "no_validation_frames"
-"""Why none was scored."""
+"""Reasons that no adapter was scored."""
 MOST_FILLED = 0.5
 """Share of an adapter's masks that may fill their boxes where the anchor's do not (validation.fills_box); more are a collapse."""
 SENTENCES = {
@@ -30,7 +30,7 @@ SENTENCES = {
     DIVERGED: " ({:.3f} after {:.3f}, frozen {:.3f})",
     COLLAPSED: " ({:.3f} of the masks fill their boxes)",
 }
-"""How a decision's values are told after its code."""
+"""The values of a decision in words, after its code."""
 
 Scores = WeakKeyDictionary[BufferedFrame, ValidationScore]
 Frames = Mapping[str, Sequence[BufferedFrame]]
@@ -143,8 +143,8 @@ class Guard:
 def below_frozen(adapted: ValidationScore, frozen: ValidationScore, config: AdaptationConfig) -> Decision | None:
     """The reason to serve the frozen model rather than an adapter, both scored on the same frames; None if there is none.
 
-    An adapter is trained for its score, so that it gains more in score than in truth; the frozen model is not. So what it changed of the
-    masks has to pay (`lead`; how it was chosen: docs/reliability.md).
+    An adapter is trained for its score, so its score gains more than its true IoU. The frozen model is not. The more an adapter's masks
+    differ from the anchor's, the more it therefore has to lead (`lead`; how it was chosen: docs/reliability.md).
     """
     lead = config.lead * max(0.0, frozen.agreement - adapted.agreement)
     if adapted.score < frozen.score + lead - config.tolerance:
@@ -162,8 +162,8 @@ def rejection_of_published(scores: Comparison, config: AdaptationConfig) -> Deci
 def rejection_of_candidate(scores: Comparison, config: AdaptationConfig) -> Decision | None:
     """The reason not to replace the published adapter by a candidate; None if there is none.
 
-    The published one alone would not do: with a tolerance each time, a row of candidates could creep below the model they started from,
-    and away from its masks.
+    A comparison with the published one alone is not enough: with a tolerance each time, a row of candidates could creep below the frozen
+    model, and away from its masks.
     """
     candidate, published, frozen = scores.candidate, scores.published, scores.frozen
     if candidate.score < published.score - config.tolerance:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from wesam_ros.adaptation.admission import Admission, admit
-from wesam_ros.adaptation.buffering import buffer_frame
+from wesam_ros.adaptation.buffering import buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.guard import NO_VALIDATION_FRAMES, NOT_DUE, Decision, Guard
 from wesam_ros.adaptation.history import AdapterHistory
@@ -78,7 +78,12 @@ class Learner:
         if observation is not None:
             if observation.has_depth:
                 self.counters["support_planes.found" if observation.support is not None else "support_planes.none"] += 1
-            buffer_frame(self.replay_buffer, self.sam, frame, admission, observation, self.config, source, robot)
+            buffer, config = self.replay_buffer, self.config
+            buffer.validation_every, buffer.validation_frames = config.validation_every, config.validation_frames
+            wanted = observation.support is not None and buffer.note_placement(robot, not admission.accepted)
+            kept = buffered_frame(self.sam, frame, observation, admission, config) if admission.accepted or wanted else None
+            if kept is not None:
+                buffer.add(kept, source, robot, misplaced=not admission.accepted)
         self.counters["frames_accepted" if admission.accepted else f"frames_rejected.{admission.reason}"] += 1
         return admission
 

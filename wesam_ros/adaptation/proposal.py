@@ -1,4 +1,4 @@
-"""The learner's answer to what may be published."""
+"""Proposals of the learner: an adapter to publish, or why there is none."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Proposal:
     """An adapter to publish, or None, and the decision on it.
 
     Attributes:
-        adapter: admitted by the guard; or one from elsewhere that could not be scored, with the code "no_validation_frames"; or an untrained
-            one, with the code "below_frozen", because the published adapter now scores worse than the frozen model.
+        adapter: admitted by the guard; or one from elsewhere that could not be scored, with the code "no_validation_frames"; or an
+            untrained one, with the code "below_frozen", because the published adapter now scores worse than the frozen model.
         decision: of the guard.
         restored: training went back to the published adapter, after a row of rejected candidates.
     """
@@ -30,5 +30,5 @@ class Proposal:
 
     @property
     def rejects(self) -> bool:
-        """True if an adapter was scored and is not to be published."""
-        return self.adapter is None and self.decision.scores is not None
+        """True if an adapter was scored and not admitted: a candidate, or the published one that is withdrawn."""
+        return self.decision.scores is not None and not self.decision.admits

@@ -37,6 +37,7 @@ class BufferedFrame:
         anchor_prototypes: (n, c) float32, its prototypes of the objects, L2-normalised.
         background: (1, c) float32, its prototype of everything else.
         stamp_ns: time of the image.
+        scorable: adapters can be scored on it: of some object it is known what its mask should be (validation.scored_objects).
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -46,6 +47,7 @@ class BufferedFrame:
     anchor_prototypes: Tensor
     background: Tensor
     stamp_ns: int
+    scorable: bool = True
 
     def state_dict(self) -> dict[str, Any]:
         """The frame as tensors, numbers, lists and dictionaries."""
@@ -62,6 +64,7 @@ class BufferedFrame:
             "pixels": torch.from_numpy(self.pixels),
             "size": self.prompts.size,
             "stamp_ns": self.stamp_ns,
+            "scorable": self.scorable,
             "tensors": {each.name: getattr(self, each.name).cpu() for each in fields(BufferedFrame) if each.type == "Tensor"},
             "constraints": {each.name: getattr(self.constraints, each.name).cpu() for each in fields(Constraints)},
             "prompts": prompts,
@@ -79,6 +82,7 @@ class BufferedFrame:
             prompts=Prompts(tuple(state["size"]), objects),
             constraints=Constraints(**state["constraints"]).to(device),
             stamp_ns=state["stamp_ns"],
+            scorable=state["scorable"],
             **{name: tensor.to(device) for name, tensor in state["tensors"].items()},
         )
 
@@ -122,16 +126,19 @@ class ReplayBuffer:
         self.seen: Counter[str] = Counter()  # frames of each source since its last validation frame
         self.learnable = 0  # frames that were to be learnt from
 
-    def add(self, frame: BufferedFrame, source: str = "", robot: str = "", may_validate: bool = True) -> bool:
-        """Keeps a frame; True if it is to be learnt from, False if it is for validation.
+    def add(self, frame: BufferedFrame, source: str = "", robot: str = "", misplaced: bool = False) -> bool:
+        """Keeps a frame; True if it is to be learnt from, False if it is for validation, as each misplaced one is.
 
-        A frame whose turn it is, but that has no object to score, leaves its turn to the next one.
+        A frame whose turn it is, but that adapters cannot be scored on, leaves its turn to the next one.
 
         Each source, such as a robot's detections, is counted by itself: where several take turns, every so many-th frame of all may always
         be of the same one. Each robot has validation frames of its own, which stay where another sends more, or alone.
         """
+        if misplaced:
+            self._append(frame, self.misplaced.setdefault(robot, deque()))
+            return False
         self.seen[source] += 1
-        if may_validate and self.seen[source] >= self.validation_every:
+        if frame.scorable and self.seen[source] >= self.validation_every:
             self.seen[source] = 0
             self._append(frame, self.validation.setdefault(robot, deque()))
             if robot in self.misplaced:  # they age also where depth no longer says whether boxes are right
@@ -162,10 +169,6 @@ class ReplayBuffer:
         source = _misplaced_source(robot)
         self.seen[source] += 1
         return self.seen[source] % MISPLACED_EVERY == 1
-
-    def add_misplaced(self, frame: BufferedFrame, robot: str) -> None:
-        """Keeps a misplaced frame for validation; it is never learnt from."""
-        self._append(frame, self.misplaced.setdefault(robot, deque()))
 
     def _forget_misplaced(self, robot: str) -> None:
         self.misplaced.pop(robot, None)

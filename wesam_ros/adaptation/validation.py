@@ -34,12 +34,12 @@ class ValidationScore:
     """Scores of one adapter on validation frames, as means over their objects.
 
     Attributes:
-        score: IoU with the anchor's refined mask: what depth and prompts know counts, and elsewhere the anchor's mask,
-            so that changes that nothing speaks for cost. Where depth knows nothing of an object, how well the mask fits its prompt.
-        agreement: IoU with the anchor's mask: what a collapse to speckles lowers.
+        score: IoU with the anchor's refined mask. Changes that depth and prompts support raise it, all others lower it. For an object that
+            depth does not see, the fit of the mask to its prompt.
+        agreement: IoU with the anchor's own mask; a collapse to speckles lowers it.
         objects: how many objects were scored.
-        filled: share of masks that fill their box where the anchor's does not: a collapse that fits every box, and that agrees with masks
-            of which each has much of its box.
+        filled: share of masks that fill their box where the anchor's does not. It tells of a collapse to whole boxes, which neither score
+            nor agreement shows.
     """
 
     score: float
@@ -52,7 +52,7 @@ class ValidationScore:
 class Comparison:
     """Scores of a candidate, of the published adapter and of the frozen model on the same validation frames of one robot.
 
-    `newest` is the same for the newer half of the frames alone: where the scene has changed, the older ones show another.
+    `newest` is the same for the newer half of the frames alone: after a change of scene the older half shows another one.
     """
 
     candidate: ValidationScore
@@ -62,7 +62,7 @@ class Comparison:
 
 
 def validation_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
-    """IoU (n,) in [0, 1] of masks (n, h, w) bool of all objects of a frame with what is known of them; see ValidationScore.score."""
+    """Scores (n,) in [0, 1] of masks (n, h, w) bool of all objects of a frame; see ValidationScore.score."""
     known, _ = known_pixels(frame.constraints)
     reference = refine(frame.anchor_logits, frame.constraints) > 0
     return torch.where(known.flatten(1).any(1), hard_iou(masks, reference), prompt_fit(masks, frame.constraints))
@@ -71,8 +71,8 @@ def validation_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
 def scored_objects(frame: BufferedFrame, config: AdaptationConfig) -> Tensor:
     """(n,) bool: the objects of a frame that adapters are scored by.
 
-    Those whose prompts the frozen model's masks fit, as far as the measurements allow, and those that depth knows nothing of. In a box
-    that is false or misplaced the worst mask may fit best.
+    These are the objects whose prompts the frozen model's refined masks fit, and those that depth does not see. In a false or misplaced
+    box the worst mask may fit best, so such boxes do not count.
     """
     return make_pseudo_labels(frame.anchor_logits, frame, torch.arange(len(frame.prompts)), config).measured
 

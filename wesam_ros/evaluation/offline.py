@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.config import STEPS_PER_FRAME, AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.data.frames import Frame
@@ -62,7 +62,7 @@ class Plan:
     topics: Mapping[str, str] = field(default_factory=dict)
     adapter: Path | None = None
     passes: int = 1
-    steps_per_frame: int = 2
+    steps_per_frame: int = STEPS_PER_FRAME
     save_every: int = 50
     seed: int = 0
     model: str = "tiny"

@@ -78,11 +78,11 @@ class _Regions:
 
 
 def gather_constraints(prompts: Prompts, support: Support | None, side: int, grid_side: int) -> Constraints:
-    """The constraints that a frame's prompts give, and its depth where there is some.
+    """The constraints of a frame's prompts, and of its depth where there is some.
 
     Args:
         prompts: of n >= 1 objects, in pixels of the original image.
-        support: what depth says of the frame, on the grid; None without depth.
+        support: the support surface on the grid; None without depth.
         side: the model's input size in pixels.
         grid_side: side of the decoder's grid.
     """
@@ -187,7 +187,7 @@ def _with_points_of_others(places: list[Float], labels: list[npt.NDArray[np.int6
 
 
 def _middle_and_enlarged(mask: Bool, size: tuple[int, int], grid_side: int) -> tuple[Bool, Bool]:
-    """Of a coarse mask (H, W), on the grid: what is inside however wrong its outline is, and how far the object may go."""
+    """Of a coarse mask (H, W), on the grid: the pixels that are inside however wrong its outline is, and all that the object may cover."""
     small = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
     blob = np.zeros((grid_side, grid_side), np.uint8)
     blob[: size[0], : size[1]] = small > min(0.5, float(small.max()) / 2)
@@ -200,7 +200,7 @@ def _middle_and_enlarged(mask: Bool, size: tuple[int, int], grid_side: int) -> t
 
 
 def _centers(boxes: Tensor) -> Tensor:
-    """(n, 4): what is around the centers of boxes (n, 4), both x0 y0 x1 y1 in pixels; at least a pixel."""
+    """(n, 4): small boxes around the centers of boxes (n, 4), both x0 y0 x1 y1 in pixels; at least a pixel wide."""
     center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, ((boxes[:, 2:] - boxes[:, :2]) * (CENTER / 2)).clamp_min(0.5)
     return torch.cat([center - half, center + half], 1)
 

@@ -1,4 +1,4 @@
-"""What rises from the support surface, told apart: an object's own pixels, and those of its neighbours with and without a prompt."""
+"""Things that rise from the support surface, told apart: an object's own pixels, and those of neighbours with or without a prompt."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Float = npt.NDArray[np.float32]
 
 
 def unprompted_pixels(support: Support, allowed: Bool, centers: Bool, size: tuple[int, int]) -> Bool:
-    """(h, w) bool: pixels that rise from the surface, but are of things without a prompt, also within an object's allowed region.
+    """(h, w) bool: pixels of things without a prompt that rise from the surface, also within an object's allowed region.
 
     Such a thing is known by its part that lies in no allowed region. From there, and from the objects' centers, all that rises is flooded,
     and where things meet there is a step in height (watershed, Meyer, 1992).
 
     Args:
-        support: what depth says.
+        support: the support surface, and heights above it.
         allowed: (h, w) bool, the allowed region of any object.
         centers: (h, w) bool, the center of any object.
         size: h and w of the image on the grid, without the padding.
@@ -49,10 +49,10 @@ def _grown(mask: Bool, pixels: int) -> Bool:
 
 
 def pieces_at_points(raised: Bool, points: Sequence[Float], labels: Sequence[npt.NDArray[np.int64]]) -> tuple[list[Bool], list[Bool]]:
-    """For each object, of the connected pieces that rise from the surface: those without a point on it, and those that it is a candidate for.
+    """For each object, of the connected pieces that rise from the surface: those without a point on it, and its candidates.
 
     A piece that holds points of several objects is of all of them: they touch. One that holds a point off the object, but no other
-    object's, is partly of something without a prompt, so that no object is a candidate for it.
+    object's, is partly of something without a prompt, so that it is no object's candidate.
 
     Args:
         raised: (h, w) bool, pixels that rise from the surface.

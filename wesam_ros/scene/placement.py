@@ -1,4 +1,4 @@
-"""Boxes and depth that do not belong together, and where the boxes would lie better."""
+"""Boxes that do not belong to the depth image: how that shows, and the boxes moved to where they belong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wesam_ros.scene.support import Support
 
 
 def misplacement(constraints: Constraints, support: Support | None) -> tuple[float, tuple[int, int]]:
-    """How much better a frame's boxes would lie elsewhere in its depth, and where.
+    """The gain that a frame's boxes would have elsewhere in its depth, and the way there.
 
     All boxes are moved together, by at most half of their usual side, to where they hold the most of what rises from the surface and the
     least of the surface itself: the peak of a cross-correlation. A detector's own errors have no common direction; boxes of another camera
@@ -21,7 +21,7 @@ def misplacement(constraints: Constraints, support: Support | None) -> tuple[flo
     would gain are where they belong: they only leave their things for others, which the detector does not box.
 
     Returns:
-        how many pixels more that is, as a share of all that rise, 0 without boxes or depth; and the way there, x y in pixels of the grid.
+        the pixels gained, as a share of all that rise, 0 without boxes or depth; and the way there, x y in pixels of the grid.
     """
     boxes = constraints.boxes[constraints.boxed]
     if support is None or not len(boxes) or not support.raised.any():

@@ -1,4 +1,4 @@
-"""Refined masks: the model's, as prompts and depth allow. Also how well masks fit their prompts."""
+"""Refined masks: the model's masks as prompts and depth allow. Also the fit of masks to their prompts."""
 
 from __future__ import annotations
 
