@@ -138,6 +138,17 @@ def random_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def untrained_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of `tiny` as torch draws it: its masks cover a part of the image, and an adapter changes them."""
+    from wesam_ros.sam.architectures import build_tiny
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("untrained") / "tiny.safetensors"
+    save_file({name: value.contiguous() for name, value in build_tiny().state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def sam(random_tiny: Path) -> Any:
     """`tiny` with random weights, loaded as any checkpoint is. Tests leave it as they found it."""
     from wesam_ros.sam import load_sam

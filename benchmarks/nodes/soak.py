@@ -51,12 +51,12 @@ class Enough(Exception):  # noqa: N818, it is no error
 
 
 class Watcher(Node):
-    """Counts masks, and keeps what each node said last of itself."""
+    """Counts masks, and keeps the newest values of each node."""
 
     def __init__(self) -> None:
         super().__init__("watcher")
         self.masks, self.versions = 0, 0
-        self.said: dict[str, dict[str, str]] = {}
+        self.values: dict[str, dict[str, str]] = {}
         self.create_subscription(ObjectArray, "segmenter/objects", self._on_masks, 100)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
@@ -66,15 +66,15 @@ class Watcher(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            self.said[status.name.rsplit("/", 1)[-1]] = {each.key: each.value for each in status.values}
+            self.values[status.name.rsplit("/", 1)[-1]] = {each.key: each.value for each in status.values}
 
 
 def sample(watcher: Watcher, began: float, sent: int) -> dict[str, Any]:
     """The figures of this moment."""
     row: dict[str, Any] = {"seconds": round(time.monotonic() - began, 1), "sent": sent, "masks": watcher.masks, "version": watcher.versions}
     for name in NODES:
-        said = watcher.said.get(name, {})
-        row |= {f"{name}.{key}": float(said[key]) for key in (*FLAT, "frames") if key in said}
+        values = watcher.values.get(name, {})
+        row |= {f"{name}.{key}": float(values[key]) for key in (*FLAT, "frames") if key in values}
     return row
 
 
@@ -137,7 +137,7 @@ def soak(args: argparse.Namespace, player: Player, watcher: Watcher, nodes: list
         raise PlayerError(f"{len(rows)} rows are too few to compare tenths of; give more --frames, or fewer seconds as --every")
     seconds = time.monotonic() - began
     time.sleep(LAST_SECONDS)
-    counters = {name: {key: int(text) for key, text in watcher.said.get(name, {}).items() if text.isdigit()} for name in NODES}
+    counters = {name: {key: int(text) for key, text in watcher.values.get(name, {}).items() if text.isdigit()} for name in NODES}
     parts = tenths(rows)
     return {
         "machine": processor(),

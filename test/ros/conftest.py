@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,11 +17,9 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
-from safetensors.torch import save_file
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, UInt64
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
@@ -32,7 +31,6 @@ from wesam_ros.ros.children import NodeProcess
 from wesam_ros.ros.objects import image_message
 from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
-from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.checkpoints import load_sam
 
 POLICY = Path(__file__).parents[2] / "config" / "security_policy.xml"
@@ -204,13 +202,33 @@ def detections(header: Header, boxes: Sequence[Sequence[float]]) -> Detection2DA
     return message
 
 
+class Counts(Counter[str]):
+    """In place of diagnostics: counts, and keeps the last sentence on each problem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: dict[str, str] = {}
+
+    def count(self, name: str, n: int = 1) -> None:
+        self[name] += n
+
+    def problem(self, name: str, sentence: str, n: int = 1, of: str = "") -> None:
+        self[name] += n
+        self.sentences[name] = sentence
+
+    def timing(self, name: str, milliseconds: float) -> None:
+        assert milliseconds >= 0
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
+
+
 @pytest.fixture(scope="session")
-def random_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of `tiny` with random weights as torch draws them: its masks cover a part of the image, and an adapter changes them."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random_tiny.safetensors"
-    save_file({name: value.contiguous() for name, value in build_tiny().state_dict().items()}, path)
-    return path
+def random_tiny(untrained_tiny: Path) -> Path:
+    """The checkpoint of the nodes of these tests."""
+    return untrained_tiny
 
 
 @pytest.fixture(scope="session")

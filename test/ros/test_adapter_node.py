@@ -134,9 +134,9 @@ def test_a_thread_that_is_left_behind_stops_and_has_no_successor(
 def test_a_decision_that_cannot_be_kept_is_told_and_obeyed(node: AdapterNode, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     node._pause_flag.path = tmp_path / "file" / "adapter.safetensors.paused"
-    node.operator.pause(True)
+    node.learner_services.pause(True)
     assert node.learning.paused
-    node.operator.pause(False)
+    node.learner_services.pause(False)
     assert not node.learning.paused
     assert node.diagnostics.counters()["failed.save"] == 2
 
@@ -154,7 +154,7 @@ def test_a_reset_removes_the_saved_state_first(
 
     monkeypatch.setattr(state, "save", full)
     monkeypatch.setattr(node.output, "_adapters", SimpleNamespace(publish=lambda message: None))
-    assert "starts anew" in node.operator.reset()
+    assert "starts anew" in node.learner_services.reset()
     assert not node.files.state.exists()
     assert node.diagnostics.counters()["failed.save"] == 1
 

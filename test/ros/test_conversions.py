@@ -159,8 +159,8 @@ def test_prompts_of_every_form() -> None:
     ],
 )
 def test_prompts_that_cannot_be_used(prompt: Prompt) -> None:
-    good = Prompt(points=[1.0, 2.0], point_labels=[1])
-    request = request_of(Prompts(prompts=[prompt, good]), SIZE, limit=100)
+    whole = Prompt(points=[1.0, 2.0], point_labels=[1])
+    request = request_of(Prompts(prompts=[prompt, whole]), SIZE, limit=100)
     assert [reason for reason, _ in request.rejected] == ["prompt"]
     assert request.detections.ids == ("#1",)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,17 +11,6 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="wesam_ros.ros needs ROS 2")
 
 from wesam_ros.ros.input_health import SILENT_SECONDS, InputHealth
-
-
-class Counts(Counter[str]):
-    """In place of diagnostics."""
-
-    def count(self, name: str) -> None:
-        self[name] += 1
-
-    def problem(self, name: str, sentence: str) -> None:
-        assert sentence
-        self[f"problem {name}"] += 1
 
 
 @pytest.fixture
@@ -37,13 +25,15 @@ def silent(*inputs: Any) -> None:
         each.heard -= SILENT_SECONDS + 1
 
 
-def test_nothing_is_missed(inputs: dict[str, Any]) -> None:
-    assert InputHealth(Counts(), "", inputs).missing() == ""
+def test_nothing_is_missed(inputs: dict[str, Any], counts: Any) -> None:
+    assert InputHealth(counts, "", inputs).missing() == ""
 
 
-def test_images_that_were_never_heard_are_missed_after_a_while(inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_were_never_heard_are_missed_after_a_while(
+    inputs: dict[str, Any], counts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs["image"].heard = None
-    health = InputHealth(Counts(), "", inputs)
+    health = InputHealth(counts, "", inputs)
     assert health.missing() == ""
     now = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: now() + SILENT_SECONDS + 1)
@@ -52,8 +42,8 @@ def test_images_that_were_never_heard_are_missed_after_a_while(inputs: dict[str,
     assert health.missing().startswith("nothing comes on /image: nobody publishes it")
 
 
-def test_each_silent_input_is_named(inputs: dict[str, Any]) -> None:
-    health = InputHealth(Counts(), "", inputs)
+def test_each_silent_input_is_named(inputs: dict[str, Any], counts: Any) -> None:
+    health = InputHealth(counts, "", inputs)
     silent(inputs["detections"])
     assert health.missing() == "nothing comes on /detections any more: nothing is segmented"
     silent(inputs["depth"])
@@ -62,20 +52,20 @@ def test_each_silent_input_is_named(inputs: dict[str, Any]) -> None:
     assert "nobody publishes /detections or /prompts" in health.missing()
 
 
-def test_without_depth_it_is_not_missed(inputs: dict[str, Any]) -> None:
+def test_without_depth_it_is_not_missed(inputs: dict[str, Any], counts: Any) -> None:
     del inputs["depth"]
-    assert InputHealth(Counts(), "", inputs).missing() == ""
+    assert InputHealth(counts, "", inputs).missing() == ""
 
 
-def test_messages_without_a_partner_are_counted_by_robot(inputs: dict[str, Any]) -> None:
-    counts = Counts()
+def test_messages_without_a_partner_are_counted_by_robot(inputs: dict[str, Any], counts: Any) -> None:
     health = InputHealth(counts, "/robot1/", inputs)
     for name in ("late.detections", "unused.image", "missing.depth", "jumped.image", "unmatched.prompts"):
         health.unsynchronized(name)
     assert counts == {
-        "problem late./robot1/detections": 1,
+        "late./robot1/detections": 1,
         "unused./robot1/image": 1,
-        "problem missing./robot1/depth": 1,
-        "problem jumped./robot1/image": 1,
-        "problem unmatched./robot1/prompts": 1,
+        "missing./robot1/depth": 1,
+        "jumped./robot1/image": 1,
+        "unmatched./robot1/prompts": 1,
     }
+    assert counts.sentences.keys() == counts.keys() - {"unused./robot1/image"}  # each with a remedy

@@ -29,20 +29,6 @@ STEPS = 2
 NO_STEP = Proposal(None, Decision(NOT_DUE))
 
 
-class Counts(Counter[str]):
-    """In place of diagnostics."""
-
-    def count(self, name: str) -> None:
-        self[name] += 1
-
-    def problem(self, name: str, sentence: str) -> None:
-        assert sentence
-        self[name] += 1
-
-    def timing(self, name: str, milliseconds: float) -> None:
-        assert milliseconds >= 0
-
-
 class Scripted:
     """In place of a learner: the test sets what it answers."""
 
@@ -69,11 +55,6 @@ class Scripted:
 
 
 @pytest.fixture
-def counts() -> Counts:
-    return Counts()
-
-
-@pytest.fixture
 def learner() -> Any:
     return Scripted()
 
@@ -84,7 +65,7 @@ def published() -> list[Any]:
 
 
 @pytest.fixture
-def learning(learner: Any, counts: Counts, published: list[Any]) -> Learning:
+def learning(learner: Any, counts: Any, published: list[Any]) -> Learning:
     found = Learning(counts, published.append, lambda: False)
     found.learner = learner
     return found
@@ -101,7 +82,7 @@ def status_of(outcome: FrameOutcome) -> AdaptationStatus:
 
 
 def test_no_step_without_new_frames_after_a_while(
-    learning: Learning, learner: Scripted, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    learning: Learning, learner: Scripted, counts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learning_module, "STALE_STEPS", 4)
     learner.admission = Admission(False, NO_PROMPTS)
@@ -131,7 +112,7 @@ def test_frames_that_nothing_is_learnt_from_are_told(learning: Learning, learner
 
 
 def test_boxes_that_do_not_belong_to_the_depth_are_told_of(
-    learning: Learning, learner: Scripted, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    learning: Learning, learner: Scripted, counts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each robot by itself: frames of another one, between, change nothing."""
     monkeypatch.setattr(learning_module, "MISPLACED_FRAMES", 2)
@@ -167,14 +148,14 @@ def test_a_pause_ends_the_steps_of_the_frame_at_hand(learning: Learning, learner
     assert (learner.steps, learner.proposals) == (1, 0)
 
 
-def test_an_interruption_ends_the_steps_of_the_frame_at_hand(learner: Any, counts: Counts) -> None:
+def test_an_interruption_ends_the_steps_of_the_frame_at_hand(learner: Any, counts: Any) -> None:
     learning = Learning(counts, lambda adapter: None, lambda: True)
     learning.learner = learner
     assert learnt(learning).step_seconds == 0
     assert (learner.steps, learner.proposals) == (1, 0)
 
 
-def test_rejections_and_goings_back_are_told(learning: Learning, learner: Scripted, counts: Counts) -> None:
+def test_rejections_and_goings_back_are_told(learning: Learning, learner: Scripted, counts: Any) -> None:
     scores = Comparison(ValidationScore(0.1, 0.5, 9), ValidationScore(0.9, 0.75, 9), ValidationScore(0.8, 1.0, 9))
     rejection = Decision(WORSE_SCORE, (0.1, 0.9), scores=scores)
     learner.proposal = Proposal(None, rejection)
@@ -200,7 +181,7 @@ def test_rejections_and_goings_back_are_told(learning: Learning, learner: Script
 
 @pytest.mark.parametrize(("code", "rejected"), [(ADMITTED, 0), (BELOW_FROZEN, 1)])
 def test_a_proposal_is_published(
-    learning: Learning, learner: Scripted, counts: Counts, published: list[Any], code: str, rejected: int
+    learning: Learning, learner: Scripted, counts: Any, published: list[Any], code: str, rejected: int
 ) -> None:
     """Also the one that takes the place of a withdrawn adapter."""
     adapter: Any = SimpleNamespace(version=4)

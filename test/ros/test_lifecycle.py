@@ -20,24 +20,24 @@ STATE: Any = None
 
 
 @pytest.fixture
-def said() -> list[str]:
+def logged() -> list[str]:
     return []
 
 
 @pytest.fixture
-def node(said: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+def node(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """In place of a node."""
     monkeypatch.setattr(lifecycle_module, "load_sam", lambda *_: None)
     monkeypatch.setattr(LifecycleNode, "on_activate", lambda *_: TransitionCallbackReturn.SUCCESS)
-    monkeypatch.setattr(LifecycleNode, "on_deactivate", lambda *_: said.append("deactivated"))
-    return SimpleNamespace(get_logger=lambda: SimpleNamespace(error=said.append), get_name=lambda: "broken")
+    monkeypatch.setattr(LifecycleNode, "on_deactivate", lambda *_: logged.append("deactivated"))
+    return SimpleNamespace(get_logger=lambda: SimpleNamespace(error=logged.append), get_name=lambda: "broken")
 
 
-def lifecycle_of(node: Any, intake: Any, said: list[str], **fails: Any) -> Lifecycle:
+def lifecycle_of(node: Any, intake: Any, logged: list[str], **fails: Any) -> Lifecycle:
     functions: dict[str, Any] = {"prepare": lambda sam: None, "start": lambda: None, **fails}
     declared: Any = SimpleNamespace(value=InputParameters(torch_threads=1))
     return Lifecycle(
-        node, declared, intake, discard=lambda: said.append("discarded"), stop=lambda ended: said.append("stopped"), **functions
+        node, declared, intake, discard=lambda: logged.append("discarded"), stop=lambda ended: logged.append("stopped"), **functions
     )
 
 
@@ -50,17 +50,17 @@ def lifecycle_of(node: Any, intake: Any, said: list[str], **fails: Any) -> Lifec
         (RuntimeError("CUDA out of memory"), True, "cannot configure: CUDA out of memory"),
     ],
 )
-def test_a_configuration_that_fails(node: Any, said: list[str], error: Exception, may_pass: bool, sentence: str) -> None:
+def test_a_configuration_that_fails(node: Any, logged: list[str], error: Exception, may_pass: bool, sentence: str) -> None:
     def prepare(sam: Any) -> None:
         raise error
 
-    lifecycle = lifecycle_of(node, None, said, prepare=prepare)
+    lifecycle = lifecycle_of(node, None, logged, prepare=prepare)
     assert lifecycle.configure(STATE) == TransitionCallbackReturn.FAILURE
-    assert said == [sentence, "discarded"]
+    assert logged == [sentence, "discarded"]
     assert (lifecycle.state, lifecycle.may_pass) == ("unconfigured", may_pass)
 
 
-def test_an_activation_that_fails(node: Any, said: list[str]) -> None:
+def test_an_activation_that_fails(node: Any, logged: list[str]) -> None:
     declared: Any = SimpleNamespace(value=InputParameters())
     diagnostics: Any = None
     intake = Intake(node, declared, diagnostics, lambda request: None)
@@ -70,9 +70,9 @@ def test_an_activation_that_fails(node: Any, said: list[str]) -> None:
         threads.append(intake.worker and intake.worker._thread)
         raise KeyError("topic")
 
-    lifecycle = lifecycle_of(node, intake, said, start=start)
+    lifecycle = lifecycle_of(node, intake, logged, start=start)
     assert lifecycle.activate(STATE) == TransitionCallbackReturn.FAILURE
-    assert said == ["cannot activate: KeyError: 'topic'", "stopped", "deactivated"]
+    assert logged == ["cannot activate: KeyError: 'topic'", "stopped", "deactivated"]
     assert lifecycle.may_pass
     (thread,) = threads
     assert intake.worker is None and not thread.is_alive()

@@ -108,8 +108,8 @@ def test_qos_that_does_not_fit_is_explained(graph: Any, segmenter: NodeProcess) 
     try:
         graph.until(lambda: graph.count("segmenter", "incompatible_qos") >= 2, "the count of both mismatches")
         for other in ("a publisher on /adapter", "a subscriber on /segmenter/objects"):
-            said = f"{other} and this node exchange nothing: its DURABILITY does not fit"
-            graph.until(lambda said=said: said in segmenter.log_end(), f"in the log: {said}")
+            sentence = f"{other} and this node exchange nothing: its DURABILITY does not fit"
+            graph.until(lambda sentence=sentence: sentence in segmenter.log_end(), f"in the log: {sentence}")
     finally:
         graph.node.destroy_publisher(volatile)
         graph.node.destroy_subscription(latched)

@@ -1,4 +1,4 @@
-"""The parity gate for adapters that arrive while an engine serves: its verdicts and its end, and a segmenter whose engine goes wrong."""
+"""The parity gate for adapters that arrive while an engine serves: its results and its end, and a segmenter whose engine goes wrong."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def adapter(sam: Any) -> Adapter:
     ],
 )
 @pytest.mark.usefixtures("one_object")
-def test_verdicts(sam: Any, adapter: Adapter, concurrent: bool, version: int, sentence: str) -> None:
-    verdicts: Queue[tuple[int, str | None]] = Queue()
+def test_results(sam: Any, adapter: Adapter, concurrent: bool, version: int, sentence: str) -> None:
+    results: Queue[tuple[int, str | None]] = Queue()
     between = []
 
     def between_frames(call: Callable[[], Masks]) -> Masks:
@@ -112,16 +112,16 @@ def test_verdicts(sam: Any, adapter: Adapter, concurrent: bool, version: int, se
         return call()
 
     engine = Altered(sam, concurrent=concurrent)
-    gate = ParityMonitor(engine, between_frames, lambda adapter, refusal: verdicts.put((adapter.version, refusal)), pytest.fail)
+    gate = ParityMonitor(engine, between_frames, lambda adapter, refusal: results.put((adapter.version, refusal)), pytest.fail)
     gate.offer(adapter)
-    assert verdicts.get(timeout=SECONDS) == (1, None)
+    assert results.get(timeout=SECONDS) == (1, None)
     gate.offer(replace(adapter, version=version))
-    found, refusal = verdicts.get(timeout=SECONDS)
+    found, refusal = results.get(timeout=SECONDS)
     assert found == version
     assert refusal.startswith(sentence)
     gate.offer(replace(adapter, version=9))  # after a refusal there is nothing to check
     assert gate.stop(SECONDS)
-    assert verdicts.empty()
+    assert results.empty()
     assert engine.places == [("gate", max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))] * 2
     assert between == ([] if concurrent else ["gate"] * 2)
 
@@ -134,33 +134,33 @@ def one_object(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_object")
-def test_the_end_of_the_thread_that_serves_is_no_verdict(sam: Any, adapter: Adapter) -> None:
+def test_the_end_of_the_thread_that_serves_tells_nothing(sam: Any, adapter: Adapter) -> None:
     failures: Queue[Exception] = Queue()
 
     def between_frames(call: Callable[[], Masks]) -> Masks:
         raise RuntimeError("the node is not active; activate it first")
 
-    gate = ParityMonitor(Altered(sam, concurrent=False), between_frames, lambda *_: pytest.fail("a verdict"), failures.put)
+    gate = ParityMonitor(Altered(sam, concurrent=False), between_frames, lambda *_: pytest.fail("a result"), failures.put)
     gate.offer(adapter)
     assert "not active" in str(failures.get(timeout=SECONDS))
     assert gate.stop(SECONDS)
 
 
 @pytest.mark.usefixtures("one_object")
-def test_after_its_end_a_gate_gives_no_verdict_and_leaves_torch_alone(sam: Any, adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_its_end_a_gate_calls_nobody_and_leaves_torch_alone(sam: Any, adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends while the engine computes, such as where that has failed with a frame."""
-    verdicts: list[Any] = []
+    results: list[Any] = []
     engine = Altered(sam, concurrent=True)
     engine.go_on.clear()
-    gate = ParityMonitor(engine, lambda call: call(), lambda *verdict: verdicts.append(verdict), verdicts.append)
+    gate = ParityMonitor(engine, lambda call: call(), lambda *result: results.append(result), results.append)
     gate.offer(replace(adapter, version=WRONG))
     assert engine.running.wait(SECONDS)
     gate.end()
-    monkeypatch.setattr(TorchEngine, "segment", lambda *_: verdicts.append("torch is used"))
+    monkeypatch.setattr(TorchEngine, "segment", lambda *_: results.append("torch is used"))
     gate.offer(adapter)
     engine.go_on.set()
     assert gate.stop(SECONDS)
-    assert verdicts == []
+    assert results == []
 
 
 @pytest.fixture

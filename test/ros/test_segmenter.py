@@ -165,13 +165,13 @@ def adapter_message(adapter: Adapter, version: int | None = None) -> AdapterMess
 
 
 def malformed_adapters(sam: Any) -> dict[str, AdapterMessage]:
-    good = adapter_of(sam, 9)
-    infinite = good.to_bytes().replace(good.b.numpy()[0, 0, 0, :1].tobytes(), np.array([np.inf], np.float32).tobytes())
+    sound = adapter_of(sam, 9)
+    infinite = sound.to_bytes().replace(sound.b.numpy()[0, 0, 0, :1].tobytes(), np.array([np.inf], np.float32).tobytes())
     return {
         "garbage": AdapterMessage(version=9, data=array("B", b"\x08\0\0\0\0\0\0\0 no json")),
-        "base": adapter_message(Adapter(good.a, good.b, "0" * 64, 9)),
-        "shape": adapter_message(Adapter(good.a[:3], good.b[:3], good.base, 9)),
-        "version": adapter_message(good, version=10),
+        "base": adapter_message(Adapter(sound.a, sound.b, "0" * 64, 9)),
+        "shape": adapter_message(Adapter(sound.a[:3], sound.b[:3], sound.base, 9)),
+        "version": adapter_message(sound, version=10),
         "not_finite": AdapterMessage(version=9, data=array("B", infinite)),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -21,21 +20,6 @@ from wesam_ros.ros.inputs import Inputs
 from wesam_ros.settings import InputParameters
 
 
-class Counts(Counter[str]):
-    """In place of diagnostics."""
-
-    def count(self, name: str, n: int = 1) -> None:
-        self[name] += n
-
-    def problem(self, name: str, sentence: str, n: int = 1) -> None:
-        self[name] += n
-
-
-@pytest.fixture
-def counts() -> Counts:
-    return Counts()
-
-
 @pytest.fixture
 def inputs(graph: Any, counts: Any) -> Iterator[Inputs]:
     declared: Any = SimpleNamespace(value=InputParameters())
@@ -44,7 +28,7 @@ def inputs(graph: Any, counts: Any) -> Iterator[Inputs]:
     found.close()
 
 
-def test_an_input_is_reliable_again_when_no_best_effort_publisher_is_left(graph: Any, inputs: Inputs, counts: Counts) -> None:
+def test_an_input_is_reliable_again_when_no_best_effort_publisher_is_left(graph: Any, inputs: Inputs, counts: Any) -> None:
     def subscribed(policy: ReliabilityPolicy) -> bool:
         found = graph.node.get_subscriptions_info_by_topic("/probe/image")
         return {each.qos_profile.reliability for each in found} == {policy}
@@ -62,7 +46,7 @@ def test_an_input_is_reliable_again_when_no_best_effort_publisher_is_left(graph:
     graph.node.destroy_publisher(recording)
 
 
-def test_an_input_that_has_stopped_is_named_while_images_come(graph: Any, inputs: Inputs, counts: Counts) -> None:
+def test_an_input_that_has_stopped_is_named_while_images_come(graph: Any, inputs: Inputs, counts: Any) -> None:
     kinds = {"image": Image, "depth": Image, "detections": Detection2DArray}
     publishers = {name: graph.node.create_publisher(kind, f"probe/{name}", 5) for name, kind in kinds.items()}
     graph.until(lambda: all(each.get_subscription_count() for each in publishers.values()), "the match")

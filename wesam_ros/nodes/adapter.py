@@ -55,7 +55,7 @@ class AdapterNode(LifecycleNode):
         self.output = AdapterOutput(self, self.diagnostics, self.files)
         self.learning = Learning(self.diagnostics, self.output.publish, self.intake.interrupted)
         self._pause_flag = PersistedFlag(path, PAUSED, self.diagnostics)
-        self.operator = LearnerServices(self, self.declared, self.intake, self.learning, self.output, self.files, self._pause_flag)
+        self.learner_services = LearnerServices(self, self.declared, self.intake, self.learning, self.output, self.files, self._pause_flag)
         self._error = ""
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

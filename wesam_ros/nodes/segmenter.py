@@ -2,13 +2,13 @@
 
 The way of a frame, from topic to objects, file by file:
 
-- ros/subscriptions.py takes each message; its QoS follows the publishers.
-- ros/synchronizer.py puts the messages of one stamp together, and hands on what is complete.
-- ros/intake.py leaves it for the worker thread: callbacks only enqueue.
-- ros/frame_request.py converts it to values: image, depth, camera, prompts.
-- here, `_process` has it segmented, as the service ~/segment has its own frames.
-- engines/serving.py computes the masks with the adapter in use, or torch does where the engine fails.
-- ros/object_output.py finds the objects in 3D and publishes them.
+- ros/subscriptions.py takes each message; ros/inputs.py has wired it to the synchronizer.
+- ros/synchronizer.py puts the messages of one stamp together, and hands on each complete frame.
+- ros/intake.py leaves the frame for the worker thread: callbacks only enqueue.
+- ros/frame_request.py converts it, in that thread, to values: image, depth, camera, prompts.
+- nodes/segmenter.py, `_process`: `_segment` is called, as for a frame of the service ~/segment.
+- engines/serving.py computes the masks with the adapter in use; torch does where the engine fails.
+- ros/object_output.py finds the objects in 3D, and publishes them.
 
 Lifecycle: configure loads the model, activate serves. A new adapter takes effect with the next frame; results carry its version.
 """
@@ -54,8 +54,8 @@ class Segmenter(LifecycleNode):
         self.serving: ServingEngine | None = None
         self.adapters = AdapterInput(self, self.diagnostics, self.intake.post, lambda: self._engine().sam, self._taken)
         self.output = ObjectOutput(self, self.declared, self.diagnostics)
-        self.service = SegmentService(self, self.declared, self.intake, self._segment, self.output)
-        self.switch = FrozenSwitch(self, self.diagnostics, self.declared.value.keep_beside, self._announce)
+        self.segment_service = SegmentService(self, self.declared, self.intake, self._segment, self.output)
+        self.frozen_switch = FrozenSwitch(self, self.diagnostics, self.declared.value.keep_beside, self._announce)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self.lifecycle.configure(state)

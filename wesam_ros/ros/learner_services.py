@@ -23,7 +23,7 @@ from wesam_ros.srv import LoadAdapter
 
 
 class LearnerServices:
-    """Serves what an operator asks of the training; each action runs in the worker thread, between two steps.
+    """Serves an operator's requests to the training; each action runs in the worker thread, between two steps.
 
     Args:
         node: the owner of the services.
