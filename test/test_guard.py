@@ -67,7 +67,8 @@ def _things_on_a_table(monkeypatch: pytest.MonkeyPatch) -> Frame:
     for x0, y0, x1, y1 in (BOXES * 1.6).astype(int):  # the decoder's grid has 128 pixels for the image's 80
         raised[y0:y1, x0:x1] = True
     monkeypatch.setattr("wesam_ros.adaptation.admission.find_support", lambda *_: Support(~raised, raised, raised.astype(np.float32)))
-    return replace(stream(1)[0][0], depth=np.ones(SIZE, np.float32), camera=np.eye(3))
+    frame: Frame = stream(1)[0][0]
+    return replace(frame, depth=np.ones(SIZE, np.float32), camera=np.eye(3))
 
 
 def test_a_frame_whose_boxes_belong_elsewhere_costs_no_forward_pass(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:

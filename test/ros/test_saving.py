@@ -23,7 +23,7 @@ CONFIG = AdaptationConfig()
 
 
 class Told:
-    """In place of diagnostics and logger: keeps what is said."""
+    """In place of diagnostics and logger: keeps what it is told."""
 
     def __init__(self) -> None:
         self.problems: Counter[str] = Counter()

@@ -121,7 +121,8 @@ class Guard:
         self._score_missing(self._frozen, None, frames, config)
 
         def compare(some: Sequence[BufferedFrame]) -> Comparison:
-            return Comparison(*(mean_score([scores[frame] for frame in some]) for scores in (candidate, self._published, self._frozen)))
+            means = [mean_score([scores[frame] for frame in some]) for scores in (candidate, self._published, self._frozen)]
+            return Comparison(means[0], means[1], means[2])
 
         return {robot: replace(compare(each), newest=compare(each[len(each) // 2 :])) for robot, each in frames.items()}
 

@@ -50,7 +50,7 @@ def mirror_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def autocast(sam: Sam, precision: str) -> torch.autocast:
-    """The context to run the model in: products in bfloat16 if `precision` says so, or is "auto" and the device computes in it."""
+    """The context to run the model in: products in bfloat16 if `precision` is that, or is "auto" and the device computes in it."""
     device = sam.device.type
     if precision == "auto":
         capable = (

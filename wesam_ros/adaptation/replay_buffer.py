@@ -141,7 +141,7 @@ class ReplayBuffer:
         if frame.scorable and self.seen[source] >= self.validation_every:
             self.seen[source] = 0
             self._append(frame, self.validation.setdefault(robot, deque()))
-            if robot in self.misplaced:  # they age also where depth no longer says whether boxes are right
+            if robot in self.misplaced:  # they age also where depth no longer tells whether boxes are right
                 self.misplaced[robot].popleft()
                 if not self.misplaced[robot]:
                     self._forget_misplaced(robot)

@@ -2,7 +2,7 @@
 official code anurag-198/WDASS, train.py, utils/prototypes.py, loss/contrast_loss_intra.py).
 
     loss = L_weak + q L_pseudo + 0.25 L_contrast
-    L_weak      cross-entropy where a weak label says what a pixel is
+    L_weak      cross-entropy where a weak label tells what a pixel is
     L_pseudo    cross-entropy with the teacher's labels where it is sure; q is the share of such pixels
     L_contrast  InfoNCE, temperature 0.1, of pixel features with their class's prototype among all prototypes
     prototype   mean of the teacher's features that weak label or sure pseudo-label give to the class, each weighted by its

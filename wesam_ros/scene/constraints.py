@@ -107,7 +107,7 @@ def gather_constraints(prompts: Prompts, support: Support | None, side: int, gri
     allowed, candidate = (np.stack([getattr(each, name) for each in regions]) for name in ("allowed", "candidate"))
     if support is not None:
         centers = np.any([each.allowed & each.center for each in regions], 0)
-        candidate = candidate & ~unprompted_pixels(support, allowed.any(0), centers, size)
+        candidate = candidate & ~unprompted_pixels(support, np.any(allowed, axis=0), centers, size)
     all_points, all_labels = _with_points_of_others(points, labels)
     return Constraints(
         boxes=boxes,
