@@ -41,6 +41,12 @@ class InputParameters:
         read_only=True,
     )
     use_depth: bool = option(True, "subscribe to depth and camera_info", read_only=True)
+    rectified: str = option(
+        "auto",
+        "whether the image is rectified: true takes P of camera_info, false K and D, whose distortion is then undone in 3D; auto: by the "
+        "image's topic (image_rect), D and R",
+        choices=("auto", "true", "false"),
+    )
     lock_step: bool = option(
         False,
         "a player waits for each frame: a frame waits longer for its depth and camera_info, so that the outcome does not depend on timing",

@@ -35,7 +35,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.data import codecs
-from wesam_ros.data.messages import checked_camera_of, depth_of, image_of
+from wesam_ros.data.messages import camera_of, depth_of, image_of
 from wesam_ros.data.requests import request_of
 from wesam_ros.files import write_json
 from wesam_ros.machine import processor
@@ -105,7 +105,7 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     lap("synchronise")
     image = image_of(frame.image)
     size = image.shape[:2]
-    depth, camera = depth_of(frame.depth, size), checked_camera_of(frame.camera_info, size)
+    depth, camera = depth_of(frame.depth, size), camera_of(frame.camera_info, size)
     lap("decode")
     request = request_of(frame.request, size, 100)
     lap("check boxes")

@@ -32,6 +32,7 @@ class Colours:
     share: float = option(0.5, "how much", minimum=0.0)
     on: bool = option(True, "whether at all")
     fixed: int = option(7, "cannot change", read_only=True)
+    guess: str = option("auto", "a choice with words that YAML takes for bool", choices=("auto", "true", "false"))
 
     def __post_init__(self) -> None:
         validate(self)
@@ -64,6 +65,19 @@ def test_a_wrong_value_at_the_start_is_named(context: Any, wrong: dict[str, Any]
     made = node(context, **wrong)
     with pytest.raises(ValueError, match=next(iter(wrong))):
         declare(made, Colours)
+    made.destroy_node()
+
+
+@pytest.mark.parametrize(("given", "value"), [(True, "true"), (False, "false"), ("true", "true"), ("auto", "auto")])
+def test_a_choice_of_true_and_false_may_come_as_bool(context: Any, given: bool | str, value: str) -> None:
+    """`-p rectified:=true` gives a bool."""
+    made = node(context, guess=given)
+    declared = declare(made, Colours)
+    assert declared.value.guess == value
+    assert made.set_parameters([Parameter("guess", value="auto")])[0].successful
+    assert made.set_parameters([Parameter("guess", value=given)])[0].successful
+    assert declared.value.guess == value
+    assert not made.set_parameters([Parameter("guess", value="maybe")])[0].successful
     made.destroy_node()
 
 

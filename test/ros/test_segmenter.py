@@ -121,7 +121,7 @@ def prompts(**fields: Any) -> Callable[[Any, Any], dict[str, Any]]:
 NAN = float("nan")
 MALFORMED: dict[str, tuple[str, Callable[[Any, Any], dict[str, Any]]]] = {
     "image with a wrong step": ("rejected.image.wrong_step", broken_image(step=7)),
-    "image with an unknown encoding": ("rejected.image.unknown_encoding", broken_image(encoding="yuv422")),
+    "image with an unknown encoding": ("rejected.image.unknown_encoding", broken_image(encoding="yuv410")),
     "image without pixels": ("rejected.image.empty", broken_image(data=array("B"), height=0, width=0)),
     "image cut short": ("rejected.image.truncated", broken_image(data=array("B", bytes(100)))),
     "depth with a wrong step": ("rejected.depth.wrong_step", broken_depth(step=7)),

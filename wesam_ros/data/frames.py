@@ -20,7 +20,8 @@ class Frame:
     Attributes:
         image: (H, W, 3) uint8, RGB.
         depth: (H, W) float32 in metres along the optical axis, 0 where there is no measurement; None without a depth camera.
-        camera: (3, 3) float64 intrinsic matrix K of the colour camera in pixels; None where unknown.
+        camera: of the colour camera, the (3, 3) float64 intrinsic matrix in pixels, or, where the image is distorted, (H, W, 2) float32 x
+            and y at z = 1 m of each pixel's ray; None where unknown.
         detections: the boxes that a detector gave for this image; None where no detector ran.
         labels: (H, W) uint16 true instance ids, 0 = background. For scoring only: nothing that learns may read it.
         stamp_ns: time of the image in nanoseconds.
@@ -31,7 +32,7 @@ class Frame:
 
     image: npt.NDArray[np.uint8]
     depth: npt.NDArray[np.float32] | None = None
-    camera: npt.NDArray[np.float64] | None = None
+    camera: npt.NDArray[np.float64] | npt.NDArray[np.float32] | None = None
     detections: Detections | None = None
     labels: npt.NDArray[np.uint16] | None = None
     stamp_ns: int = 0

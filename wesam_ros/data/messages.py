@@ -14,6 +14,7 @@ import numpy.typing as npt
 from wesam_ros.data import codecs
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.detections import Detections
+from wesam_ros.data.intrinsics import camera_of_info
 
 
 def stamp_of(header: Any) -> int:
@@ -28,7 +29,12 @@ def _is_raw(message: Any) -> bool:
 
 def image_of(message: Any) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an Image or CompressedImage message. Raises CodecError as wesam_ros.data.codecs does."""
-    return codecs.decode_image(message) if _is_raw(message) else codecs.decode_compressed_image(message.data)
+    return codecs.decode_image(message) if _is_raw(message) else codecs.decode_compressed_image(message.data, message.format)
+
+
+def assumption_of(message: Any) -> str | None:
+    """A sentence to log once where a raw image's encoding leaves the colours open; None for all others."""
+    return codecs.assumption_of(message.encoding) if _is_raw(message) else None
 
 
 def depth_of(message: Any, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
@@ -49,34 +55,17 @@ def depth_of(message: Any, size: tuple[int, int] | None = None) -> npt.NDArray[n
 
 def labels_of(message: Any) -> npt.NDArray[np.uint16]:
     """(H, W) uint16 instance ids of an Image or CompressedImage message. Raises CodecError as wesam_ros.data.codecs does."""
-    return codecs.decode_labels(message) if _is_raw(message) else codecs.decode_compressed_labels(message.data)
+    return codecs.decode_labels(message) if _is_raw(message) else codecs.decode_compressed_labels(message.data, message.format)
 
 
-def camera_of(message: Any) -> npt.NDArray[np.float64] | None:
-    """(3, 3) intrinsic matrix K of a CameraInfo message, as it was recorded; None where it is uncalibrated (K[0] is 0: sensor_msgs)."""
-    return _matrix(message) if message.k[0] else None
+def camera_of(
+    message: Any, size: tuple[int, int], rectified: str = "auto", topic: str = ""
+) -> npt.NDArray[np.float64] | npt.NDArray[np.float32]:
+    """(3, 3) intrinsic matrix in pixels of an image of `size` (H, W), or (H, W, 2) rays of a distorted one, of a CameraInfo message.
 
-
-def checked_camera_of(message: Any, size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """(3, 3) intrinsic matrix K in pixels of an image of `size` (H, W).
-
-    Raises:
-        CodecError: "uncalibrated" for a K of zeros (sensor_msgs: K[0] = 0), "not_finite", or "wrong_size".
+    Arguments and errors are those of `camera_of_info`.
     """
-    camera = _matrix(message)
-    if not np.isfinite(camera).all():
-        raise CodecError("not_finite", f"K of camera_info must be finite, but got {camera.ravel().tolist()}; calibrate the camera")
-    if camera[0, 0] <= 0 or camera[1, 1] <= 0:
-        raise CodecError(
-            "uncalibrated", f"K of camera_info must have focal lengths above 0, but got {camera.ravel().tolist()}; calibrate the camera"
-        )
-    if message.height and message.width and (message.height, message.width) != size:
-        raise CodecError("wrong_size", f"camera_info must be for the image's size {size}, but is for {(message.height, message.width)}")
-    return camera
-
-
-def _matrix(message: Any) -> npt.NDArray[np.float64]:
-    return np.array(message.k, np.float64).reshape(3, 3)
+    return camera_of_info(message, size, rectified, topic).projection
 
 
 def detections_of(message: Any) -> Detections:

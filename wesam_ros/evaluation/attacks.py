@@ -95,7 +95,9 @@ def _flipped(frame: Frame, rng: np.random.Generator) -> Frame:
     found, (height, width) = _boxes(frame), frame.size
     boxes = np.array((width, height, width, height), np.float32) - found.boxes[:, [2, 3, 0, 1]]
     camera = frame.camera
-    if camera is not None:  # centres of pixels are whole numbers
+    if camera is not None and camera.ndim == 3:
+        camera = -camera[::-1, ::-1].astype(np.float32)
+    elif camera is not None:  # centres of pixels are whole numbers
         camera = camera.copy()
         camera[0, 2], camera[1, 2] = width - 1 - camera[0, 2], height - 1 - camera[1, 2]
     return replace(

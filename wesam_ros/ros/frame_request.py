@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.messages import checked_camera_of, depth_of, image_of, stamp_of
+from wesam_ros.data.messages import camera_of, depth_of, image_of, stamp_of
 from wesam_ros.data.requests import Request, request_of
 from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.srv import Segment
@@ -40,13 +40,20 @@ class FrameRequest:
     began: float
 
 
-def from_messages(messages: SynchronizedFrame, prefix: str, max_boxes: int, reject: Callable[[str, str, int], None]) -> FrameRequest:
+Convert = Callable[[Any, tuple[int, int]], Any]
+"""A message and the image's size (H, W) to a value."""
+
+
+def from_messages(
+    messages: SynchronizedFrame, prefix: str, max_boxes: int, to_camera: Convert, reject: Callable[[str, str, int], None]
+) -> FrameRequest:
     """The request of synchronised messages; a bad depth or camera_info costs the 3D output, a bad object itself, and not the frame.
 
     Args:
         messages: of one stamp.
         prefix: of its topics: a robot's namespace and a slash, or nothing for the node's own.
         max_boxes: objects that are taken, the best scored ones.
+        to_camera: makes a frame's camera of a camera_info.
         reject: called with "<input>.<reason>", a sentence, and how many were rejected so.
 
     Raises:
@@ -56,7 +63,7 @@ def from_messages(messages: SynchronizedFrame, prefix: str, max_boxes: int, reje
     image = image_of(messages.image)
     size = (image.shape[0], image.shape[1])
 
-    def optional(kind: str, message: Any, convert: Callable[[Any, tuple[int, int]], Any]) -> Any:
+    def optional(kind: str, message: Any, convert: Convert) -> Any:
         if message is None:
             return None
         try:
@@ -66,7 +73,7 @@ def from_messages(messages: SynchronizedFrame, prefix: str, max_boxes: int, reje
             return None
 
     depth = optional("depth", messages.depth, depth_of)
-    camera = optional("camera_info", messages.camera_info, checked_camera_of)
+    camera = optional("camera_info", messages.camera_info, to_camera)
     objects = request_of(messages.request, size, max_boxes)
     for reason in dict.fromkeys(reason for reason, _ in objects.rejected):
         sentences = [sentence for other, sentence in objects.rejected if other == reason]
@@ -76,8 +83,8 @@ def from_messages(messages: SynchronizedFrame, prefix: str, max_boxes: int, reje
     return FrameRequest(messages.image.header, frame, objects, robot, source, messages.arrived, began)
 
 
-def from_service(request: Segment.Request, max_boxes: int) -> FrameRequest:
-    """The request of ~/segment; `arrived` is now.
+def from_service(request: Segment.Request, max_boxes: int, rectified: str) -> FrameRequest:
+    """The request of ~/segment; `arrived` is now, and `rectified` as of `camera_of_info`.
 
     Raises:
         CodecError: anything in it cannot be used, or it has no object.
@@ -91,6 +98,6 @@ def from_service(request: Segment.Request, max_boxes: int) -> FrameRequest:
         raise CodecError("prompt", objects.rejected[0][1])
     if not len(objects.prompts):
         raise CodecError("prompt", "prompts must have at least one object, but have none")
-    camera = checked_camera_of(request.camera_info, size) if depth is not None else None
+    camera = camera_of(request.camera_info, size, rectified) if depth is not None else None
     frame = Frame(image, depth, camera, objects.detections, stamp_ns=stamp_of(request.image.header))
     return FrameRequest(request.image.header, frame, objects, "", "segment", began, began)

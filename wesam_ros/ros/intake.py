@@ -12,6 +12,8 @@ from rclpy.task import Future
 from std_msgs.msg import Header
 
 from wesam_ros.data.codecs import CodecError
+from wesam_ros.data.intrinsics import camera_of_info
+from wesam_ros.data.messages import assumption_of
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import FrameRequest, from_messages
 from wesam_ros.ros.inputs import Inputs
@@ -55,6 +57,7 @@ class Intake:
         self._node, self._declared, self._diagnostics = node, declared, diagnostics
         self._process, self._rejected = process, rejected
         self._inputs: list[Inputs] = []
+        self._told: set[str] = set()
 
     @property
     def busy(self) -> bool:
@@ -148,7 +151,9 @@ class Intake:
         header = messages.image.header
         try:
             try:
-                request = from_messages(messages, prefix, self._declared.value.max_boxes, self._reject)
+                self._tell(assumption_of(messages.image))
+                to_camera = partial(self._camera, prefix)
+                request = from_messages(messages, prefix, self._declared.value.max_boxes, to_camera, self._reject)
             except CodecError as error:  # of the image: without it there is no frame
                 self._reject(f"image.{error.reason}", str(error), 1)
                 self._rejected(header, f"image: {error}", False)
@@ -157,6 +162,18 @@ class Intake:
         except Exception as error:
             self._rejected(header, f"{type(error).__name__}: {error}", True)
             raise
+
+    def _camera(self, prefix: str, message: Any, size: tuple[int, int]) -> Any:
+        """A frame's camera of a camera_info; which of K and P it is, and why, is logged once."""
+        topic = self._node.resolve_topic_name(f"{prefix}image")
+        camera = camera_of_info(message, size, self._declared.value.rectified, topic)
+        self._tell(camera.why)
+        return camera.projection
+
+    def _tell(self, sentence: str | None) -> None:
+        if sentence is not None and sentence not in self._told:
+            self._told.add(sentence)
+            self._node.get_logger().info(sentence)
 
     def _reject(self, what: str, sentence: str, n: int) -> None:
         self._diagnostics.problem(f"rejected.{what}", sentence, n)

@@ -31,7 +31,7 @@ class Declared(Generic[T]):
         declared = {}
         for name, each in self._options.items():
             try:
-                declared[each.name] = node.declare_parameter(name, each.default, _descriptor(each)).value
+                declared[each.name] = _value(each, node.declare_parameter(name, each.default, _descriptor(each)).value)
             except (InvalidParameterTypeException, InvalidParameterValueException) as error:
                 allowed = f" ({each.range_text()})" if each.range_text() else ""
                 raise ValueError(f"parameter {name} must be of type {each.type.__name__}{allowed}: {error}") from error
@@ -50,7 +50,8 @@ class Declared(Generic[T]):
         self.value = dataclasses.replace(self.value, **self._changes(parameters))  # type: ignore[type-var]
 
     def _changes(self, parameters: Sequence[Parameter[Any]]) -> dict[str, Any]:
-        return {self._options[each.name].name: each.value for each in parameters if each.name in self._options}
+        known = [(self._options[each.name], each.value) for each in parameters if each.name in self._options]
+        return {each.name: _value(each, value) for each, value in known}
 
 
 def declare(node: Node, cls: type[T], prefix: str = "") -> Declared[T]:
@@ -62,8 +63,17 @@ def declare(node: Node, cls: type[T], prefix: str = "") -> Declared[T]:
     return Declared(node, cls, prefix)
 
 
+def _takes_yaml_bool(each: Option) -> bool:
+    """True for a choice of words of which `-p name:=true` makes a bool before it comes here."""
+    return each.type is str and each.choices is not None and "true" in each.choices
+
+
+def _value(each: Option, value: Any) -> Any:
+    return str(value).lower() if _takes_yaml_bool(each) and isinstance(value, bool) else value
+
+
 def _descriptor(each: Option) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=each.doc, read_only=each.read_only)
+    descriptor = ParameterDescriptor(description=each.doc, read_only=each.read_only, dynamic_typing=_takes_yaml_bool(each))
     if each.choices is not None:
         descriptor.additional_constraints = "one of " + ", ".join(each.choices)
     bounded = each.minimum is not None or each.maximum is not None

@@ -46,4 +46,5 @@ class SegmentService:
         return response
 
     def _answer(self, request: Segment.Request, response: Segment.Response) -> None:
-        self._output.fill(response, self._segment(from_service(request, self._declared.value.max_boxes)))
+        parameters = self._declared.value
+        self._output.fill(response, self._segment(from_service(request, parameters.max_boxes, parameters.rectified)))

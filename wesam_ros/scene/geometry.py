@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+Projection = Float | Float32
+"""A (3, 3) intrinsic matrix K without skew, or, where the image is distorted, (H, W, 2): x and y at z = 1 m of each pixel's ray, NaN where
+there is none."""
 
 MIN_POINTS = 10
 """With fewer depth pixels under its mask an object has no 3D output."""
@@ -33,19 +37,38 @@ class Located:
     points: int
 
 
-def back_project(
-    v: npt.NDArray[np.int64], u: npt.NDArray[np.int64], depth: npt.NDArray[np.float32], camera: Float
-) -> npt.NDArray[np.float32]:
-    """(3, ...) points in metres in the camera's optical frame (x right, y down, z forward) of pixels in rows v and columns u (...); K
-    without skew."""
+def back_project(v: npt.NDArray[np.int64], u: npt.NDArray[np.int64], depth: Float32, camera: Projection) -> Float32:
+    """(3, ...) points in metres in the camera's optical frame (x right, y down, z forward) of pixels in rows v and columns u (...)."""
     z = depth[v, u]
-    return np.stack([(u - camera[0, 2]) / camera[0, 0] * z, (v - camera[1, 2]) / camera[1, 1] * z, z]).astype(np.float32)
+    x, y = (camera[v, u, 0], camera[v, u, 1]) if camera.ndim == 3 else _slopes(v, u, camera)
+    return np.stack([x * z, y * z, z]).astype(np.float32)
+
+
+def slopes(camera: Projection, size: tuple[int, int]) -> tuple[Projection, Projection]:
+    """x and y at z = 1 m of the rays of an image of `size` (H, W), 0 where there is none; of shapes that broadcast to it."""
+    if camera.ndim == 3:
+        filled = np.nan_to_num(camera).astype(np.float32, copy=False)
+        return filled[..., 0], filled[..., 1]
+    return _slopes(np.arange(size[0])[:, None], np.arange(size[1])[None], camera)
+
+
+def _slopes(v: npt.NDArray[np.int64], u: npt.NDArray[np.int64], camera: Projection) -> tuple[Projection, Projection]:
+    return (u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1]
+
+
+def measured(depth: Float32, camera: Projection) -> Float32:
+    """(H, W) metres, 0 also where a pixel has no ray."""
+    if camera.ndim != 3:
+        return depth
+    if camera.shape[:2] != depth.shape:
+        raise ValueError(f"rays must have the depth's size {depth.shape}, but got {camera.shape}")
+    return np.where(np.isfinite(camera[..., 0]), depth, np.float32(0))
 
 
 def locate(
     labels: npt.NDArray[np.uint16],
-    depth: npt.NDArray[np.float32],
-    camera: Float,
+    depth: Float32,
+    camera: Projection,
     crops: Sequence[tuple[slice, slice]],
     transform: Float | None = None,
 ) -> list[Located | None]:
@@ -54,7 +77,7 @@ def locate(
     Args:
         labels: (H, W), 0 = background, 1..n the objects.
         depth: (H, W) metres, 0 = none, registered to the labels.
-        camera: (3, 3) intrinsic matrix K.
+        camera: (3, 3) intrinsic matrix K, or (H, W, 2) rays.
         crops: of the n objects, rows and columns that hold each (Masks.crops).
         transform: (4, 4) from the camera's optical frame to the frame of the result; None for the optical frame.
 
@@ -62,6 +85,7 @@ def locate(
         For each object its place, None where it has fewer than MIN_POINTS depth pixels.
     """
     found: list[Located | None] = [None] * len(crops)
+    depth = measured(depth, camera)
     counts, samples, corners = dict[int, int](), [], []
     for index, (rows, columns) in enumerate(crops):
         inside = np.flatnonzero((labels[rows, columns] == index + 1) & (depth[rows, columns] > 0))
@@ -91,9 +115,10 @@ def locate(
 
 
 def cloud(
-    labels: npt.NDArray[np.uint16], depth: npt.NDArray[np.float32], camera: Float, transform: Float | None = None
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
+    labels: npt.NDArray[np.uint16], depth: Float32, camera: Projection, transform: Float | None = None
+) -> tuple[Float32, npt.NDArray[np.uint16]]:
     """All depth points of objects: (k, 3) metres, in the frame of `locate`'s results, and their labels (k,)."""
+    depth = measured(depth, camera)
     flat = np.flatnonzero((labels > 0) & (depth > 0))
     points = back_project(*np.divmod(flat, labels.shape[1]), depth, camera).T.astype(np.float64)
     if transform is not None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.sam.preprocessing import resized_size
+from wesam_ros.scene.geometry import Projection, measured, slopes
 
 Float = npt.NDArray[np.float64]
 
@@ -47,7 +48,7 @@ class Support:
 def find_support(
     image: npt.NDArray[np.uint8],
     depth: npt.NDArray[np.float32],
-    camera: Float,
+    camera: Projection,
     boxes: npt.NDArray[np.float32],
     low_res_side: int,
     rng: np.random.Generator,
@@ -60,7 +61,7 @@ def find_support(
     Args:
         image: (H, W, 3) uint8, registered to the depth.
         depth: (H, W) metres along the optical axis, 0 = none.
-        camera: (3, 3) intrinsic matrix.
+        camera: (3, 3) intrinsic matrix, or (H, W, 2) rays.
         boxes: (n, 4) x0 y0 x1 y1 in pixels; the plane is looked for in and around them, where walls and floor are few.
         low_res_side: side of the decoder's grid.
         rng: draws the plane's candidates.
@@ -68,16 +69,17 @@ def find_support(
     Returns:
         None where no plane holds a third of the points near the boxes.
     """
+    depth = measured(depth, camera)
     known = depth > 0
     rows, columns = np.nonzero((_around(boxes, (depth.shape[0], depth.shape[1])) & known)[::STEP, ::STEP])
-    x = (np.arange(depth.shape[1]) - camera[0, 2]) / camera[0, 0]  # a pixel's ray is (x, y, 1)
-    y = (np.arange(depth.shape[0]) - camera[1, 2]) / camera[1, 1]
-    rays = np.stack([x[::STEP][columns], y[::STEP][rows], np.ones(len(rows))], 1)
+    x, y = slopes(camera, (depth.shape[0], depth.shape[1]))  # a pixel's ray is (x, y, 1)
+    near = (np.broadcast_to(each, depth.shape)[::STEP, ::STEP][rows, columns] for each in (x, y))
+    rays = np.stack([*near, np.ones(len(rows))], 1)
     plane = _fit_plane(rays * depth[::STEP, ::STEP][rows, columns, None], rng)
     if plane is None:
         return None
     normal, offset = plane
-    height = depth * (normal[0] * x + (normal[1] * y + normal[2])[:, None]) - offset
+    height = depth * (normal[0] * x + (normal[1] * y + normal[2])) - offset
     scale = np.maximum(depth, 0.3) ** 2  # noise of triangulated depth grows with the square of the distance
     kinds = np.zeros(depth.shape, np.int32)
     kinds[known & (height < NEAR * scale)] = 1  # what lies below, seen past the table's edge, is no object either

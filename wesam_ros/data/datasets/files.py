@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from wesam_ros.data.codecs import MAX_PIXELS, PNG_START, png_is_whole
 from wesam_ros.data.frames import Frame
@@ -163,7 +163,7 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
 def read_ids(path: Path, layout: str) -> npt.NDArray[np.uint16]:
     """(H, W) ids of an image of one channel of 8 or 16 bits, or with a palette, whose indices are the ids; DatasetError for others."""
     with _opened(path) as image:
-        ids = np.asarray(image)
+        ids = np.asarray(_upright(image))
     if ids.ndim != 2:
         raise DatasetError(f"{path} must have one channel, but has shape {ids.shape}; {layout}")
     if ids.size and (ids.min() < 0 or ids.max() > np.iinfo(np.uint16).max):
@@ -174,7 +174,7 @@ def read_ids(path: Path, layout: str) -> npt.NDArray[np.uint16]:
 def read_colours(path: Path) -> npt.NDArray[np.uint16]:
     """(H, W) ids of an image in which each colour but black is an instance, in ascending order of r, g, b."""
     with _opened(path) as image:
-        rgb = np.asarray(image.convert("RGB"), np.uint32)
+        rgb = np.asarray(_upright(image).convert("RGB"), np.uint32)
     packed = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
     colours = np.unique(packed)
     return np.searchsorted(colours[colours > 0], packed).astype(np.uint16) + (packed > 0).astype(np.uint16)
@@ -204,6 +204,11 @@ def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
     if pixels is None:
         raise DatasetError(f"{path} cannot be decoded as an image; download it again")
     return pixels
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says, as `read_image` does: masks are drawn on what a viewer shows."""
+    return ImageOps.exif_transpose(image) if image.getexif().get(EXIF_ORIENTATION, 1) != 1 else image
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,8 +21,10 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.typesys import get_types_from_msg
 
 from wesam_ros.data import codecs
+from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.messages import camera_of, depth_of, detections_of, image_of, labels_of
+from wesam_ros.data.intrinsics import camera_of_info
+from wesam_ros.data.messages import assumption_of, depth_of, detections_of, image_of, labels_of
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.topics import DEFAULT_TOPICS, REQUESTS, BagError, BagTopics, check_type, choose_topics, missing_topic
 
@@ -235,9 +238,9 @@ def decode_frame(parts: FrameMessages, sequence: str = "") -> Frame:
         BagError: a message that cannot be decoded; it names the topic and the stamp.
     """
     readers: dict[str, Any] = {
-        "image": image_of,
+        "image": _image_of,
         "depth": depth_of,
-        "camera_info": camera_of,
+        "camera_info": lambda message: _camera_of(message, values["image"], parts.by_role["image"].topic),
         "detections": detections_of,
         "prompts": lambda message: _prompts_of(message, values["image"]),
         "labels": labels_of,
@@ -261,6 +264,28 @@ def decode_frame(parts: FrameMessages, sequence: str = "") -> Frame:
         )
     except ValueError as error:
         raise BagError(f"messages with stamp {parts.stamp_ns} ns do not belong together: {error}") from error
+
+
+def _image_of(message: Any) -> npt.NDArray[np.uint8]:
+    if (sentence := assumption_of(message)) is not None:
+        _log_once(logging.WARNING, sentence)
+    return image_of(message)
+
+
+def _camera_of(message: Any, image: npt.NDArray[np.uint8], topic: str) -> Any:
+    """A frame's camera, as for a live message; None where the camera_info cannot be used, which costs what depth is good for."""
+    try:
+        camera = camera_of_info(message, (image.shape[0], image.shape[1]), topic=topic)
+    except CodecError as error:
+        _log_once(logging.WARNING, f"camera_info is left out: {error}")
+        return None
+    _log_once(logging.INFO if camera.usual else logging.WARNING, camera.why)
+    return camera.projection
+
+
+@lru_cache(maxsize=256)
+def _log_once(level: int, sentence: str) -> None:
+    log.log(level, "%s", sentence)
 
 
 def _prompts_of(message: Any, image: npt.NDArray[np.uint8]) -> Request:
@@ -326,7 +351,9 @@ def _messages_of(frame: Frame, jpeg_quality: int, labels: bool) -> Iterator[tupl
     """Role and message of everything that a frame has; the image last, so that its partners are there when it comes."""
     stamp = frame.stamp_ns
     if frame.camera is not None:
-        yield "camera_info", messages.camera_info(stamp, frame.camera, frame.size)
+        if frame.camera.ndim != 2:
+            raise BagError(f"frame at {stamp} ns must have an intrinsic matrix, but has rays; write a rectified image")
+        yield "camera_info", messages.camera_info(stamp, frame.camera.astype(np.float64, copy=False), frame.size)
     if frame.depth is not None:
         yield "depth", messages.compressed_image(stamp, *codecs.encode_compressed_depth(frame.depth))
     if frame.detections is not None:
