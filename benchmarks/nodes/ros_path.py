@@ -42,7 +42,7 @@ from wesam_ros.machine import processor
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
 from wesam_ros.ros.objects import image_message, object_messages
 from wesam_ros.ros.process import spinning
-from wesam_ros.ros.synchronizer import SynchronizedFrame, Synchronizer
+from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import locate
 

@@ -3,7 +3,7 @@
 The way of a frame, from topic to objects, file by file:
 
 - ros/subscriptions.py takes each message; ros/inputs.py has wired it to the synchronizer.
-- ros/synchronizer.py puts the messages of one stamp together, and hands on each complete frame.
+- data/synchronizer.py puts the messages of one moment together, and hands on each complete frame.
 - ros/intake.py leaves the frame for the worker thread: callbacks only enqueue.
 - ros/frame_request.py converts it, in that thread, to values: image, depth, camera, prompts.
 - nodes/segmenter.py, `_process`: `_segment` is called, as for a frame of the service ~/segment.

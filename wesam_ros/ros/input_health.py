@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from wesam_ros.counts import Counts
-from wesam_ros.ros.synchronizer import REQUESTS
+from wesam_ros.data.synchronizer import REQUESTS
 
 SILENT_SECONDS = 10.0
 """An input from which nothing has come for so many seconds is named in /diagnostics."""

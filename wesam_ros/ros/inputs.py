@@ -19,7 +19,7 @@ from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.input_health import InputHealth
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.subscriptions import AdaptiveSubscription
-from wesam_ros.ros.synchronizer import SynchronizedFrame, Synchronizer
+from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.settings import InputParameters
 
 LOCK_STEP_WAIT = 10.0

@@ -18,7 +18,7 @@ from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import FrameRequest, from_messages
 from wesam_ros.ros.inputs import Inputs
 from wesam_ros.ros.parameters import Declared
-from wesam_ros.ros.synchronizer import SynchronizedFrame
+from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.worker import Worker, WorkerStoppedError
 
 T = TypeVar("T")

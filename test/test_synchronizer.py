@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("wesam_ros.msg", reason="wesam_ros.nodes needs ROS 2")
-
-from wesam_ros.ros.synchronizer import IMAGE_WAIT, JUMP_NS, SynchronizedFrame, Synchronizer
+from wesam_ros.data.stamps import JUMP_NS
+from wesam_ros.data.synchronizer import IMAGE_WAIT, SynchronizedFrame, Synchronizer
 
 ALL = frozenset({"depth", "camera_info"})
 NONE: frozenset[str] = frozenset()
