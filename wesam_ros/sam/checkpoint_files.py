@@ -29,7 +29,15 @@ CODE = ("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "importlib
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded: the message says what, which file and what to do."""
+    """A checkpoint that cannot be loaded: the message says what, which file and what to do.
+
+    Attributes:
+        reason: a short key: "unknown_model", "missing", "cut_short", "damaged", "other_kind", "code", "no_tensors", "several", "misfit".
+    """
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 def read_tensors(path: Path, official: str, size: int = 0) -> dict[str, Tensor]:
@@ -58,25 +66,26 @@ def read_tensors(path: Path, official: str, size: int = 0) -> dict[str, Tensor]:
         raise _cut_short(path, official, size) from error
     except Exception as error:  # torch raises many kinds for a damaged file
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        if "unexpected EOF" in why or "corrupted" in why and kind != SAFETENSORS:
+        if "unexpected EOF" in why or ("corrupted" in why and kind != SAFETENSORS):
             raise _cut_short(path, official, size) from error
         what = "safetensors" if isinstance(error, SafetensorError) else "torch"
         raise CheckpointError(
-            f"{path} ({path.stat().st_size} bytes) is not a readable checkpoint: {what} says {why}; compare its SHA-256 with the publisher's"
+            "damaged",
+            f"{path} ({path.stat().st_size} bytes) is not a readable checkpoint: {what} says {why}; "
+            "compare its SHA-256 with the publisher's",
         ) from error
     return _state(content, path, official)
 
 
 def other_kind(path: Path, kind: Kind, official: str) -> CheckpointError:
     """The error for a file of another kind."""
-    return CheckpointError(f"{path} is {kind.name}, not a SAM checkpoint; {kind.remedy.format(official=official)}")
+    return CheckpointError("other_kind", f"{path} is {kind.name}, not a SAM checkpoint; {kind.remedy.format(official=official)}")
 
 
 def _cut_short(path: Path, official: str, size: int) -> CheckpointError:
     whole = f"; {official} has {size}" if size else ""
-    return CheckpointError(
-        f"{path} is not a readable checkpoint: it was cut short, and has only {path.stat().st_size} bytes{whole}; copy or download it again"
-    )
+    sentence = f"{path} is not a readable checkpoint: it was cut short, and has only {path.stat().st_size} bytes{whole}"
+    return CheckpointError("cut_short", f"{sentence}; copy or download it again")
 
 
 class StandIn:
@@ -102,7 +111,10 @@ def _unpickled(path: Path, mapped: bool) -> Any:
         known: list[Any] = [(kind, name) for name, kind in stand_ins.items()]
         try:
             with torch.serialization.safe_globals(known):
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+                if mapped and path.suffix != ".safetensors":  # torch goes by that name, not by the bytes
+                    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
             text = str(error)
             found = re.search(r"GLOBAL ([\w.<>]+) (?:was not|whose module)", text)
@@ -119,7 +131,8 @@ def _unpickled(path: Path, mapped: bool) -> Any:
 def _check_harmless(path: Path, name: str) -> None:
     full = name if "." in name else f"builtins.{name}"
     if any(full == each or full.startswith(f"{each}.") for each in CODE):
-        raise CheckpointError(f"{path} would run {full} when unpickled; no checkpoint has a use for that: do not trust it. Nothing was run")
+        sentence = f"{path} would run {full} when unpickled; no checkpoint has a use for that: do not trust it. Nothing was run"
+        raise CheckpointError("code", sentence)
 
 
 def _state(content: Any, path: Path, official: str) -> dict[str, Tensor]:
@@ -131,7 +144,8 @@ def _state(content: Any, path: Path, official: str) -> dict[str, Tensor]:
         objects = [each.path for each in content.values() if isinstance(each, StandIn)] if isinstance(content, Mapping) else []
         if objects:
             raise other_kind(path, kind_of_class(objects[0]), official)
-        raise CheckpointError(f"{path} is not a SAM checkpoint: expected a dictionary of tensors by name, but got {type(content).__name__}")
+        sentence = f"{path} is not a SAM checkpoint: expected a dictionary of tensors by name, but got {type(content).__name__}"
+        raise CheckpointError("no_tensors", sentence)
     plain = {name: _plain_names(state, path) for name, state in found.items()}
     models = [name for name, state in plain.items() if LANDMARK in state]
     if not models:
@@ -161,7 +175,6 @@ def _plain_names(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     if not prefixes:
         return renamed
     if len(prefixes) > 1:
-        raise CheckpointError(
-            f"{path} holds several SAM models, named {', '.join(each or 'without a prefix' for each in prefixes)}; save one of them alone"
-        )
+        named = ", ".join(each or "without a prefix" for each in prefixes)
+        raise CheckpointError("several", f"{path} holds several SAM models, named {named}; save one of them alone")
     return {key.removeprefix(prefixes[0]): value for key, value in renamed.items() if key.startswith(prefixes[0])}

@@ -14,7 +14,7 @@ HEAD_BYTES = 1024
 
 
 class Kind(NamedTuple):
-    """What a file is.
+    """A kind of thing that a file can be.
 
     Attributes:
         name: with its article, such as "a web page".
@@ -52,8 +52,8 @@ BY_START: tuple[tuple[bytes, Kind], ...] = (
     (MCAP, Kind("a recording", GIVE_SAM)),
     (SQLITE, Kind("a recording", GIVE_SAM)),
 )
-PAGE = Kind("a web page", FETCH + "the address gave a page (a log-in, a licence, a viewer); fetch it by the link of the file's own download")
-ANSWER = Kind("a server's answer in JSON or XML", FETCH + "read the answer, and fetch the file by the link of its own download")
+PAGE = Kind("a web page", FETCH + "the address gave a page (a log-in, a licence, a viewer); fetch it by the file's own link")
+ANSWER = Kind("a server's answer in JSON or XML", FETCH + "read the answer, and fetch the file by its own link")
 MODEL_TEXT = Kind("a configuration, not weights", GIVE_SAM)
 OPENVINO = Kind("an OpenVINO model", "the engine makes its own from a checkpoint; give {official}")
 ONNX = Kind("an ONNX file", "`wesam export` makes such files from a checkpoint; give {official}")
@@ -68,7 +68,7 @@ OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 
 
 def kind_of_file(path: Path) -> str | Kind:
-    """How a file is to be read: one of the four words above, or the kind of thing that it is in place of a checkpoint."""
+    """The format of a checkpoint file (one of the four words above), or the kind of thing that it is instead."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         if not head:
@@ -129,7 +129,7 @@ def _of_safetensors(head: bytes, file: BinaryIO) -> str | Kind:
 
 
 def _is_onnx(head: bytes) -> bool:
-    """Whether bytes begin as onnx.ModelProto does: ir_version (a small number), then a text, its length, and printable letters."""
+    """True for bytes that begin as onnx.ModelProto does: ir_version (a small number), then a text's length and its letters."""
     if len(head) < 8 or head[0] != 0x08 or not 1 <= head[1] <= 30 or head[2] not in (0x12, 0x1A, 0x22, 0x32, 0x3A, 0x42):
         return False
     return head[2] != 0x12 or all(32 <= letter < 127 for letter in head[4 : 4 + min(head[3], 8)])
@@ -141,7 +141,7 @@ BY_TENSORS: tuple[tuple[tuple[str, ...], Kind], ...] = (
         (r"^mask_decoder\.hf_token\.",),
         Kind("a SAM-HQ checkpoint", "it has a token and layers more than SAM; the SAM that it was made from is {official}: give that"),
     ),
-    ((r"^(detector\.)?backbone\.vision_backbone\.", r""), Kind("a SAM 3 checkpoint", OTHER_MODEL)),
+    ((r"^(detector\.)?backbone\.vision_backbone\.",), Kind("a SAM 3 checkpoint", OTHER_MODEL)),
     (
         (r"^image_encoder\.trunk\.", r"^(no_obj_embed_spatial|obj_ptr_tpos_proj\.)"),
         Kind("a SAM 2.1 checkpoint, or one tuned from it, such as MedSAM2", _SAM2),
@@ -163,12 +163,15 @@ BY_TENSORS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ),
     ((r"(^|\.)bert\.(embeddings|encoder)\.|^language_model\.language_backbone\.",), Kind("a Grounding DINO checkpoint", SERVES_BESIDE)),
     ((r"(^|\.)lora_[ABab]\b|linear_[ab]_[qv]\.", r"^image_encoder\.|lora"), Kind("SAM with LoRA layers, or these alone", MERGE)),
-    ((r"^image_encoder\..*adapter", r"^mask_decoder\."), Kind("SAM with adapter layers (SAM-Med2D, MSA and others)", MERGE)),
+    ((r"^image_encoder\..*(?i:adapter)", r"^mask_decoder\."), Kind("SAM with adapter layers (SAM-Med2D, MSA and others)", MERGE)),
     ((r"^(model\.)*model\.\d+\.(conv|bn|cv\d|m|c|attn|upsample)\b",), Kind("a YOLO or FastSAM checkpoint", SERVES_BESIDE)),
     ((r"^(rpn|roi_heads)\.",), Kind("a detector's checkpoint (torchvision's R-CNN)", SERVES_BESIDE)),
     ((r"^(proposal_generator|backbone\.bottom_up|sem_seg_head)\.",), Kind("a Detectron2 checkpoint", SERVES_BESIDE)),
     ((r"^(bbox_head|rpn_head|roi_head|mask_head)\.",), Kind("an MMDetection checkpoint", SERVES_BESIDE)),
-    ((r"^(class_embed|bbox_embed|transformer\.decoder|decoder\.dec_score_head|model\.decoder)\b",), Kind("a DETR checkpoint", SERVES_BESIDE)),
+    (
+        (r"^(class_embed|bbox_embed|transformer\.decoder|model\.decoder)\b",),
+        Kind("a DETR checkpoint", SERVES_BESIDE),
+    ),
     ((r"^(visual|text_model|vision_model)\.|^logit_scale$",), Kind("a CLIP checkpoint", OTHER_MODEL)),
     (
         (r"^(encoder\.)?(patch_embed|blocks\.\d+|cls_token)\b",),
@@ -180,7 +183,7 @@ OWN_ADAPTER = Kind("an adapter of wesam_ros", "an adapter goes on top of a check
 
 
 def kind_of_tensors(names: Collection[str]) -> Kind | None:
-    """What model has tensors of these names; None where it is SAM, or nothing that is known."""
+    """The kind of model that has tensors of these names; None where it is SAM, or nothing that is known."""
     if set(names) == {"a", "b"}:
         return OWN_ADAPTER
     for patterns, kind in BY_TENSORS:
@@ -201,7 +204,7 @@ BY_CLASS: tuple[tuple[str, Kind], ...] = (
 
 
 def kind_of_class(name: str) -> Kind:
-    """What a pickled object is, by the full name of its class."""
+    """The kind of a pickled object, by the full name of its class."""
     found = next((kind for start, kind in BY_CLASS if name.startswith(start)), None)
     return found or Kind(
         f"a pickled object ({name})",

@@ -41,17 +41,18 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
         DeviceError: no such device here; said before anything is read.
     """
     if name not in ARCHITECTURES:
-        raise CheckpointError(f"model must be one of {', '.join(ARCHITECTURES)}, but got {name!r}")
+        raise CheckpointError("unknown_model", f"model must be one of {', '.join(ARCHITECTURES)}, but got {name!r}")
     place = resolve_device(device)
     architecture = ARCHITECTURES[name]
     path = Path(checkpoint) if checkpoint else (TINY_WEIGHTS if name == "tiny" else None)
     if path is None:
         raise CheckpointError(
-            f"{name} needs a checkpoint: download {architecture.official_file} ({architecture.project}'s README) and give its path"
+            "missing",
+            f"{name} needs a checkpoint: download {architecture.official_file} ({architecture.project}'s README) and give its path",
         )
     if not path.is_file():
         named = f"; the official file for {name} is {architecture.official_file}" if architecture.official_file else ""
-        raise CheckpointError(f"there is no checkpoint file {path}{named}")
+        raise CheckpointError("missing", f"there is no checkpoint file {path}{named}")
     sam = _empty(name)
     state = read_tensors(path, _official(name), architecture.bytes)
     sam.load_state_dict(_fitting(state, sam, path, name), assign=True)
@@ -83,12 +84,12 @@ def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[
     for key, value in state.items():
         same_kind = value.dtype.is_floating_point == model[key].dtype.is_floating_point  # batch normalisation counts its steps in integers
         if not same_kind or value.layout is not torch.strided:
-            raise CheckpointError(f"{path}: {key} must be {_kind(model[key])}, but got {value.dtype}, {value.layout}")
+            raise CheckpointError("misfit", f"{path}: {key} must be {_kind(model[key])}, but got {value.dtype}, {value.layout}")
     return {key: value.to(model[key].dtype).contiguous() for key, value in state.items()}
 
 
 def _is_norm(key: str, value: Tensor) -> bool:
-    """Whether a tensor is the mean or deviation of pixels that this package has as constants; some forks save them."""
+    """True for the mean or deviation of pixels, if it is the constant of this package; some forks save them."""
     constant = PIXELS.get(key)
     return constant is not None and value.numel() == 3 and torch.allclose(value.float().flatten(), torch.tensor(constant), atol=0.01)
 
@@ -104,8 +105,9 @@ def _misfit(expected: Shapes, found: Shapes, path: Path, name: str) -> Checkpoin
         side = found[POSITIONS][1] * PATCH if len(found[POSITIONS]) == 4 else 0
         hint = f"it takes images of another size ({side} pixels); {hint}"
     return CheckpointError(
+        "misfit",
         f"{path} does not fit {name}: {len(wrong)} tensors differ, first {first} "
-        f"(expected {expected.get(first, 'none')}, got {found.get(first, 'none')}); {hint}"
+        f"(expected {expected.get(first, 'none')}, got {found.get(first, 'none')}); {hint}",
     )
 
 
