@@ -123,7 +123,7 @@ fingerprint_of_sources() {
         tr : '\n' <<<"${AMENT_PREFIX_PATH:-}" | grep -vxF -e "$venv" -e "$root/install" || true
         cat "$mark"
         find CMakeLists.txt package.xml msg srv redeclared -type f -printf '%p %T@\n'
-        find bin config launch wesam_ros -type f -not -name '*.pyc' -printf '%p\n'
+        find bin config examples launch wesam_ros -type f -not -name '*.pyc' -printf '%p\n'
     } | LC_ALL=C sort | cksum
 }
 

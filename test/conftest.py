@@ -200,7 +200,7 @@ def small_sam(small_checkpoint: Path, small_architecture: Any) -> Any:
 def exported(small_sam: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the export of the small model."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason=f"needs {package}: pip install 'wesam_ros[onnx]'")
+        pytest.importorskip(package, reason=f"needs {package}: pip install -e '.[onnx]'")
     from wesam_ros.engines.export import export
     from wesam_ros.engines.store import folder_of
 

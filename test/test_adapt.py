@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 
 from wesam_ros import cli
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.commands import adapt as offline
 from wesam_ros.data import codecs
 from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detections import Detections
@@ -23,6 +22,7 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import write_bag
 from wesam_ros.data.recordings.topics import BagTopics
 from wesam_ros.data.requests import Request
+from wesam_ros.evaluation import offline
 from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.prompts import Prompt, Prompts
 
@@ -79,7 +79,7 @@ def test_an_interrupted_run_goes_on_to_the_same_adapter(
     end: str, files: tuple[Path, Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after the third frame, it has the state of the second; stopped by Ctrl-C there, of the third."""
-    take = offline.Adaptation._take
+    take = offline.OfflineRun._take
 
     def interrupt(self: Any, frame: Frame) -> None:
         take(self, frame)
@@ -89,7 +89,7 @@ def test_an_interrupted_run_goes_on_to_the_same_adapter(
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(offline.Adaptation, "_take", interrupt)
+        patch.setattr(offline.OfflineRun, "_take", interrupt)
         if end == "killed":
             with pytest.raises(RuntimeError, match="killed"):
                 _adapt(files, tmp_path)
@@ -123,14 +123,14 @@ def test_a_state_of_another_kind_is_refused(
 def test_what_took_long_is_saved_before_the_next_save_is_due(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = offline.Adaptation._take
+    take = offline.OfflineRun._take
 
     def killed(self: Any, frame: Frame) -> None:
         if self._seen == 3:
             raise RuntimeError("killed")
         take(self, frame)
 
-    monkeypatch.setattr(offline.Adaptation, "_take", killed)
+    monkeypatch.setattr(offline.OfflineRun, "_take", killed)
     monkeypatch.setattr(offline, "SAVE_SECONDS", 0.0)
     with pytest.raises(RuntimeError, match="killed"):
         _adapt(files, tmp_path, "--save-every", "50")

@@ -33,7 +33,7 @@ def layer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def _outcome(layer: Any, kind: type[Any], x: Tensor) -> list[Tensor]:
-    """What a layer makes of tokens, and the gradients with respect to these and to its parameters."""
+    """A layer's output for tokens, and the gradients with respect to these and to its parameters."""
     layer.__class__ = kind
     y = layer(x)
     weights = torch.linspace(-1, 1, y.numel()).reshape(y.shape)

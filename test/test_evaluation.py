@@ -15,13 +15,14 @@ import pytest
 
 from wesam_ros import cli
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.commands.evaluate import Setting, _expanded, source_of
 from wesam_ros.data import simulator
 from wesam_ros.data.codecs import decode_compressed_image
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.frames import Frame
-from wesam_ros.evaluation.evaluate import Cell, run_cell
-from wesam_ros.evaluation.protocol import KINDS, Fold, draw, halves, simulated
+from wesam_ros.evaluation.cells import Cell, run_cell
+from wesam_ros.evaluation.comparison import Setting, _expanded, source_of
+from wesam_ros.evaluation.prompts import KINDS, draw
+from wesam_ros.evaluation.splits import Fold, halves, simulated
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread, rows_as_csv
 from wesam_ros.methods.registry import METHODS, method
 from wesam_ros.sam.checkpoints import load_sam
@@ -88,9 +89,9 @@ def test_a_method_with_other_settings() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sam", "one of direct, .* but got 'sam'"),
+        ("sam", "one of frozen, .* but got 'sam'"),
         ("tent:depth=0", "tent takes only lr as a setting, but got 'tent:depth=0'"),
-        ("direct:lr=1", "direct takes no settings"),
+        ("frozen:lr=1", "frozen takes no settings"),
         ("ours:", "a setting is NAME=VALUE .* but got ''"),
         ("ours:lr=-1", "'ours:lr=-1': lr must be between 0 and 1, but got -1.0"),
         ("ours:correct=maybe", "correct must be of type bool, but got 'maybe'"),
@@ -102,10 +103,10 @@ def test_a_method_that_does_not_exist(text: str, said: str) -> None:
 
 
 def test_a_cell_is_scored_on_what_it_did_not_see() -> None:
-    """Direct and ours with one learning step on two frames; the true masks are the two rectangles of each."""
+    """Frozen and ours with one learning step on two frames; the true masks are the two rectangles of each."""
     fold = Fold([_frame(), _frame()], [_frame()])
     rows = {}
-    for name in ("direct", "ours"):
+    for name in ("frozen", "ours"):
         cell = Cell("drawn", "rectangles", 0, "box", "clean", name, 0)
         rows[name] = run_cell(load_sam("tiny"), cell, fold, [_frame()], 1, lambda text: None)
     assert [rows[name].steps for name in rows] == [0, 1]
@@ -123,11 +124,11 @@ def _row(method: str, seed: int, miou: float, domain: str = "dim", fold: int = 0
 
 
 ROWS = [
-    _row("direct", 0, 0.6),
+    _row("frozen", 0, 0.6),
     _row("ours", 0, 0.66),
     _row("ours", 1, 0.70),
     _row("supervised", 0, 0.7),
-    _row("direct", 0, 0.5, "camera"),
+    _row("frozen", 0, 0.5, "camera"),
 ]
 
 
@@ -150,13 +151,13 @@ def test_where_labels_gain_nothing_there_is_no_gap() -> None:
 def test_tables() -> None:
     markdown = as_markdown(ROWS)
     summary = as_markdown(ROWS[::-1]).split("###")[1]
-    assert summary.index("| direct |") < summary.index("| ours |") < summary.index("| supervised |")  # in whatever order the rows came
+    assert summary.index("| frozen |") < summary.index("| ours |") < summary.index("| supervised |")  # in whatever order the rows came
     assert "| ours | 68.0 ± 2.8 | - |" in markdown
     assert "| ours | 80 | - |" in markdown
-    for rows in (ROWS, [*ROWS, _row("direct", 1, 0.6)]):  # a further seed gives a domain no more weight
-        assert "| direct | box | 55.0 | 40.0 |" in as_markdown(rows)
+    for rows in (ROWS, [*ROWS, _row("frozen", 1, 0.6)]):  # a further seed gives a domain no more weight
+        assert "| frozen | box | 55.0 | 40.0 |" in as_markdown(rows)
     assert "| ours | 68.0 | +8.0 | 80 |" in markdown
-    assert rows_as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,direct,0,0.6,0.5,0.8")
+    assert rows_as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,frozen,0,0.6,0.5,0.8")
     table = as_csv(ROWS).split("\n\n")[1].splitlines()
     assert table == ['"clean prompts: mIoU in percent, on frames never adapted to"', "method,dim box,camera box", *table[2:]]
     assert table[3] == "ours,68.0 ± 2.8,-"
@@ -176,19 +177,19 @@ def test_a_killed_comparison_goes_on_where_it_was(
         asked.append(wanted["method"])
         return {**_row(wanted["method"], 0, 0.6), **wanted}
 
-    monkeypatch.setattr("wesam_ros.commands.evaluate._result", result)
-    words = ["evaluate", "sim:dim", "--methods", "direct", "ours", "--prompts", "box", "--out", str(tmp_path)]
+    monkeypatch.setattr("wesam_ros.evaluation.comparison._result", result)
+    words = ["evaluate", "sim:dim", "--methods", "frozen", "ours", "--prompts", "box", "--out", str(tmp_path)]
     assert cli.main(words) == 0
     book = tmp_path / "rows.jsonl"
     book.write_text(book.read_text()[:-10])
     (tmp_path / "method.json").unlink()  # written at the end, which a kill comes before
     assert cli.main(words) == 0
-    assert asked == ["direct", "ours", "ours"]
-    assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["direct", "ours"]
+    assert asked == ["frozen", "ours", "ours"]
+    assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["frozen", "ours"]
     assert len(book.read_text().splitlines()) == 2
 
     assert cli.main([*words[:3], "tent", *words[5:]]) == 0
-    assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["tent", "direct", "ours"]
+    assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == ["tent", "frozen", "ours"]
 
     book.unlink()  # as in a clone, where the table alone was kept
     assert cli.main(words) == 0 and asked[3:] == ["tent"]
@@ -212,14 +213,14 @@ def test_where_a_cell_fails_the_others_are_kept(
             raise ValueError("the disk is on fire")
         return {**_row(wanted["method"], 0, 0.6), **wanted, "source_miou": float("nan")}  # as with --no-source
 
-    monkeypatch.setattr("wesam_ros.commands.evaluate._result", result)
-    words = ["evaluate", "sim:dim", "--methods", "direct", "ours", "--prompts", "box", "--out", str(tmp_path)]
+    monkeypatch.setattr("wesam_ros.evaluation.comparison._result", result)
+    words = ["evaluate", "sim:dim", "--methods", "frozen", "ours", "--prompts", "box", "--out", str(tmp_path)]
     assert cli.main(words) == 2 and "the disk is on fire" in capsys.readouterr().err
     assert "NaN" not in (tmp_path / "method.json").read_text()
-    assert cli.main([*words[:4], *words[5:]]) == 0  # direct is read back, and has no figure for the source domain
+    assert cli.main([*words[:4], *words[5:]]) == 0  # frozen is read back, and has no figure for the source domain
     (row,) = json.loads((tmp_path / "method.json").read_text())
-    assert row["method"] == "direct" and row["source_miou"] is None
-    assert "| direct | - |" in (tmp_path / "method.md").read_text()
+    assert row["method"] == "frozen" and row["source_miou"] is None
+    assert "| frozen | - |" in (tmp_path / "method.md").read_text()
 
 
 def _folder(path: Path, names: Sequence[str]) -> Path:
@@ -247,8 +248,8 @@ def test_rows_of_other_data_are_not_taken_for_these(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = [_folder(tmp_path / day / "table", ("a/1", "b/1")) for day in ("monday", "tuesday")]
-    monkeypatch.setattr("wesam_ros.commands.evaluate._result", lambda setting, wanted, device: {**_row("direct", 0, 0.6), **wanted})
-    out = ["--methods", "direct", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("wesam_ros.evaluation.comparison._result", lambda setting, wanted, device: {**_row("frozen", 0, 0.6), **wanted})
+    out = ["--methods", "frozen", "--out", str(tmp_path / "out")]
     assert cli.main(["evaluate", *(f"folder:{each}" for each in folders), *out]) == 2
     assert cli.main(["evaluate", f"folder:{folders[0]}", *out]) == 0
     capsys.readouterr()

@@ -235,7 +235,7 @@ def _learnt(sam: Any, name: str, seed: int = 0) -> Method:
     return method
 
 
-LEARNERS = [name for name in METHODS if name != "direct"]
+LEARNERS = [name for name in METHODS if name != "frozen"]
 
 
 @pytest.mark.parametrize("kind", ["box", "point", "mask"])
@@ -263,8 +263,8 @@ def test_other_seed_other_adapter(small: Any) -> None:
 
 
 def test_direct_serves_the_frozen_model(small: Any) -> None:
-    method = METHODS["direct"].make(small, 0)
-    _observe("direct", method, MIXED)
+    method = METHODS["frozen"].make(small, 0)
+    _observe("frozen", method, MIXED)
     assert method.step() is None and method.adapter is None
 
 

@@ -1,4 +1,4 @@
-"""Which engine is taken: the gate that it has to pass, and the race against torch."""
+"""The choice of an engine: the parity gate that it has to pass, and the race against torch."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def takes(seconds: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_auto_takes_onnxruntime_where_it_agrees_and_is_faster(sam: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     takes({"torch": [0.2], "onnxruntime": [0.1]}, monkeypatch)
-    said: list[str] = []
-    selection = create_engine(sam, "auto", said.append)
+    sentences: list[str] = []
+    selection = create_engine(sam, "auto", sentences.append)
     assert selection.engine.capabilities.name == "onnxruntime"
     assert selection.refused == ()
-    assert said[-1].startswith("engine: onnxruntime 1")
-    assert "agrees with torch" in said[0]
+    assert sentences[-1].startswith("engine: onnxruntime 1")
+    assert "agrees with torch" in sentences[0]
 
 
 def test_auto_takes_torch_where_onnxruntime_is_slower(sam: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,9 +157,9 @@ def test_where_nothing_can_be_remembered_it_is_said(sam: Any, broken: Path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("wesam_ros.engines.selection.write_atomically", full)
-    said: list[str] = []
-    assert create_engine(sam, "auto", said.append).engine.capabilities.name == "torch"
-    assert any("cannot be written (No space left on device): the next start measures again" in sentence for sentence in said)
+    sentences: list[str] = []
+    assert create_engine(sam, "auto", sentences.append).engine.capabilities.name == "torch"
+    assert any("cannot be written (No space left on device): the next start measures again" in sentence for sentence in sentences)
 
 
 @pytest.mark.parametrize(
@@ -200,14 +200,14 @@ def without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_onnxruntime_torch_serves(sam: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without("onnxruntime", monkeypatch)
     monkeypatch.setenv("WESAM_CACHE", str(tmp_path))
-    said: list[str] = []
-    selection = create_engine(sam, "auto", said.append)
+    sentences: list[str] = []
+    selection = create_engine(sam, "auto", sentences.append)
     assert isinstance(selection.engine, TorchEngine)
-    assert "onnxruntime cannot be imported" in said[-1]
-    assert "pip install 'wesam_ros[onnx]'" in said[-1]
+    assert "onnxruntime cannot be imported" in sentences[-1]
+    assert "pip install -e '.[onnx]'" in sentences[-1]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"onnx, onnxscript, onnxruntime not installed.*wesam_ros\[onnx\]"):
-        create_engine(sam, "onnxruntime", said.append)
+        create_engine(sam, "onnxruntime", sentences.append)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_without_mujoco_the_error_names_the_extra() -> None:
         "except SimulatorError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert "pip install wesam_ros[sim]" in done.stdout
+    assert "pip install -e '.[sim]'" in done.stdout
 
 
 def test_without_opengl_the_error_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """TensorRT's engine where there is no TensorRT: the names that are used, and our side of every call.
 
-`Double` (tensorrt_double.py) stands in for the module tensorrt. What it
-shows is that our calls are in order and that damage is handled, not that TensorRT does what its documentation says.
+`Double` (tensorrt_double.py) stands in for the module tensorrt. The tests show that our calls are in
+order and that damage is handled, not that TensorRT keeps to its documentation.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CLASSES = {
     "engine": "ICudaEngine",
     "context": "IExecutionContext",
 }
-"""What the variables of our code hold."""
+"""The classes that the variables of our code hold."""
 
 NAMES = """
     Builder Builder.build_serialized_network Builder.create_builder_config Builder.create_network Builder.create_optimization_profile
@@ -59,9 +59,9 @@ NAMES = """
     NetworkDefinitionCreationFlag.STRONGLY_TYPED OnnxParser OnnxParser.get_error OnnxParser.num_errors OnnxParser.parse_from_file
     Runtime Runtime.deserialize_cuda_engine __version__ float32 int64
 """
-"""What our code uses; the bindings of 10.0, 10.13 and 11.4 have them all."""
+"""The names that our code uses; the bindings of 10.0, 10.13 and 11.4 have them all."""
 OF_OTHERS = "ILogger.Severity.ERROR ILogger.Severity.INTERNAL_ERROR ILogger.Severity.WARNING ITimingCache.serialize ParserError.desc"
-"""Used through variables of other names, or of what a call gives."""
+"""Names used through other variables, or through the result of a call."""
 
 
 def used_names() -> set[str]:
@@ -114,8 +114,8 @@ def trt(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
     return double
 
 
-def load(sam: Any, said: list[str] | None = None, *, build: bool = True) -> TensorRtEngine:
-    return TensorRtEngine.load(sam, folder_of(sam), build=build, say=(said if said is not None else []).append)
+def load(sam: Any, sentences: list[str] | None = None, *, build: bool = True) -> TensorRtEngine:
+    return TensorRtEngine.load(sam, folder_of(sam), build=build, say=(sentences if sentences is not None else []).append)
 
 
 def test_our_calls_give_the_masks_of_torch(small_sam: Any, trt: Double) -> None:
@@ -192,9 +192,9 @@ def rewrite(folder: Path, data: bytes) -> None:
 def test_damaged_plans_are_built_again(small_sam: Any, trt: Double, spoil: Callable[[Path], Any], sentence: str) -> None:
     load(small_sam)
     spoil(the_folder(small_sam))
-    said: list[str] = []
-    load(small_sam, said, build=False)
-    assert any(re.search(sentence, each) for each in said), said
+    sentences: list[str] = []
+    load(small_sam, sentences, build=False)
+    assert any(re.search(sentence, each) for each in sentences), sentences
     assert len(trt.built) == 6
 
 
@@ -280,9 +280,9 @@ def test_on_a_gpu_auto_takes_tensorrt_once_its_plans_are_built(small_sam: Any, t
     before = create_engine(sam, "auto", [].append)
     assert isinstance(before.engine, TorchEngine)
     assert "tensorrt: no plans have been built" in before.refused[0]
-    said: list[str] = []
-    assert isinstance(create_engine(sam, "tensorrt", said.append).engine, TensorRtEngine)
-    assert any("tensorrt agrees with torch" in each for each in said)
+    sentences: list[str] = []
+    assert isinstance(create_engine(sam, "tensorrt", sentences.append).engine, TensorRtEngine)
+    assert any("tensorrt agrees with torch" in each for each in sentences)
     after = create_engine(sam, "auto", [].append)
     assert isinstance(after.engine, TensorRtEngine)
     assert after.refused == ()

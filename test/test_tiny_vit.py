@@ -48,7 +48,7 @@ def random_weights(model: nn.Module) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As the official file is one: torch's, with integers where batch normalisation counts its steps."""
+    """A file of the official one's form: torch's, with integers where batch normalisation counts its steps."""
     path = tmp_path_factory.mktemp("weights") / "mobile_sam.pt"
     torch.save(random_weights(build_vit_t(SIDE)), path)
     return path

@@ -17,8 +17,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.attacks import ATTACKS, STANDING, Attack, scene_change
 from wesam_ros.evaluation.metrics import score_frame
+from wesam_ros.evaluation.prequential import LearnerOnStream, prequential
+from wesam_ros.evaluation.prompts import Prompted
 from wesam_ros.evaluation.streams import labelled_stream, usable_prompts
 from wesam_ros.files import write_json
 from wesam_ros.options import overrides
@@ -77,14 +79,15 @@ class Scores:
             self._known[version] = float(iou.mean()) if len(iou) else float("nan")
         return self._known[version]
 
-    def __call__(self, frame: Frame, prompts: Prompts, adapter: Adapter) -> tuple[float, float] | None:
+    def __call__(self, request: Prompted, adapter: Adapter | None) -> tuple[float, float] | None:
         """Of one frame, frozen and adapting; None where there is nothing to score."""
+        frame, prompts = request.frame, request.prompts
         if frame.labels is None or not len(prompts):
             return None
         if self._of is None or any(getattr(self._of, name) is not getattr(frame, name) for name in STANDING):
             self._known, self._of = {}, frame
         frozen = self._mean(frame, prompts, frame.labels, None)
-        adapting = self._mean(frame, prompts, frame.labels, adapter if adapter.version else None)
+        adapting = self._mean(frame, prompts, frame.labels, adapter if adapter is not None and adapter.version else None)
         return None if np.isnan(frozen) else (frozen, adapting)
 
 
@@ -108,25 +111,23 @@ def play(args: argparse.Namespace, name: str, seed: int) -> tuple[list[Score], L
     learner, engine = Learner(sam, AdaptationConfig(**overrides(AdaptationConfig, args.set)), seed), TorchEngine(sam)
     during = attacked(args)
     attack: Attack = ATTACKS["none"] if name == FOREIGN else ATTACKS.get(name, scene_change(labelled_stream(args.other, seed)))
-    scores, score = list[Score](), Scores(engine)
-    serving = learner.adapter
+    subject, score, scores = LearnerOnStream(learner), Scores(engine), list[Score]()
+
+    def requests() -> Iterator[Prompted]:
+        frames = islice(labelled_stream(args.source, seed), args.frames)
+        for index, frame in enumerate(attack(frames, during, np.random.default_rng(seed))):
+            if name == FOREIGN and index == during.start:
+                subject.adapter = foreign(learner, seed)
+            yield Prompted(frame, usable_prompts(frame))
+
     began = time.monotonic()
-    for index, frame in enumerate(attack(islice(labelled_stream(args.source, seed), args.frames), during, np.random.default_rng(seed))):
-        if name == FOREIGN and index == during.start:
-            serving = foreign(learner, seed)
-        prompts = usable_prompts(frame)
-        scored = score(frame, prompts, serving)
-        if scored is not None:
-            scores.append(Score(*scored, attacked=index in during, index=index))
-        learner.observe(replace(frame, labels=None, void=None), prompts)
-        for _ in range(args.steps_per_frame):
-            learner.step()
-        proposal = learner.propose()
-        serving = proposal.adapter or serving
-        if (index + 1) % 10 == 0:
+    for turn in prequential(subject, requests(), lambda _: args.steps_per_frame, score):
+        if turn.prediction is not None:
+            scores.append(Score(*turn.prediction, attacked=turn.index in during, index=turn.index))
+        if (turn.index + 1) % 10 == 0:
             gain = 100 * np.mean([each.adapting - each.frozen for each in scores[-50:]]) if scores else float("nan")
-            pace = (index + 1) / (time.monotonic() - began)
-            text = f"{name}, seed {seed}: frame {index + 1} of {args.frames}, {pace:.2f} a second, last 50 {gain:+.1f} points"
+            pace = (turn.index + 1) / (time.monotonic() - began)
+            text = f"{name}, seed {seed}: frame {turn.index + 1} of {args.frames}, {pace:.2f} a second, last 50 {gain:+.1f} points"
             print(f"\r\x1b[K{text}" if sys.stdout.isatty() else text, end="" if sys.stdout.isatty() else "\n", flush=True)
     return scores, learner
 

@@ -38,6 +38,8 @@ from wesam_ros.adaptation.views import strong_view
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.attacks import ATTACKS
 from wesam_ros.evaluation.metrics import score_frame
+from wesam_ros.evaluation.prequential import LearnerOnStream, prequential
+from wesam_ros.evaluation.prompts import Prompted
 from wesam_ros.evaluation.streams import labelled_stream, usable_prompts
 from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
@@ -145,14 +147,14 @@ def snapshots(args: argparse.Namespace, source: str, attack: str, faster: float)
     learner = Learner(load_sam(args.model, args.checkpoint), config, args.seed)
     frames = islice(labelled_stream(source, args.seed), args.frames)
     found = []
-    for index, frame in enumerate(ATTACKS[attack](frames, range(args.frames), np.random.default_rng(args.seed))):
-        learner.observe(Frame(frame.image, frame.depth, frame.camera, stamp_ns=frame.stamp_ns), usable_prompts(frame))
-        for _ in range(args.steps_per_frame):
-            learner.step()
-        if (index + 1) % args.every == 0:
+    attacked = ATTACKS[attack](frames, range(args.frames), np.random.default_rng(args.seed))
+    requests = (Prompted(frame, usable_prompts(frame)) for frame in attacked)
+    subject = LearnerOnStream(learner, publishes=False)
+    for turn in prequential(subject, requests, lambda _: args.steps_per_frame, lambda *_: None):
+        if (turn.index + 1) % args.every == 0:
             a, b = learner.candidate
             found.append((a.clone(), b))
-            print(f"{source}: {attack}, learning rate x {faster:g}: snapshot {len(found)} after frame {index + 1}", flush=True)
+            print(f"{source}: {attack}, learning rate x {faster:g}: snapshot {len(found)} after frame {turn.index + 1}", flush=True)
     return found
 
 

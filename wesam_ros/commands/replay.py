@@ -1,4 +1,4 @@
-"""`wesam run`: plays a recording through the segmenter and the adapter node, each in its own process, and writes a report."""
+"""`wesam replay`: plays a recording through the segmenter and the adapter node, each in its own process, and writes a report."""
 
 from __future__ import annotations
 
@@ -8,38 +8,35 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
+import numpy as np
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.commands.replay_scores import Compared, compare, pictures_of, record_of
+from wesam_ros.commands import common
 from wesam_ros.data.recordings.bags import bag_info, find_topics
-from wesam_ros.data.recordings.topics import add_topic_options, named_topics
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
+from wesam_ros.evaluation.replay import Compared, Learnt, Served, compare, pictures_of, record_of
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.nodes.player import ROLES, Player, PlayerError, spinning
-from wesam_ros.options import Option, options, overrides
+from wesam_ros.options import overrides
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.frame_node import PAUSED
+from wesam_ros.ros.objects import mask_of
+from wesam_ros.ros.recorder import Recorder
 from wesam_ros.sam.checkpoints import load_sam
-from wesam_ros.settings import AdapterParameters, SegmenterParameters
+from wesam_ros.sam.masks import Masks
 
 ADAPTER_FILE = "adapter.safetensors"
 QUIET_SECONDS = 3.0
 """Without lock step the run is over when no answer has come for so long after the last frame was sent."""
-QUEUE = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `wesam run`."""
+    """Adds this command's options to `parser`."""
     parser.add_argument("bag", type=Path, help="recording to play: an .mcap file or the folder of a rosbag2 recording")
     speed = parser.add_mutually_exclusive_group()
     speed.add_argument(
@@ -51,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("out/run"),
+        default=Path("out/replay"),
         metavar="DIR",
         help="folder for report.html, summary.json, adapter and logs (default: %(default)s)",
     )
@@ -61,46 +58,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds to wait for an answer (default: %(default)g)")
     parser.add_argument("--title", default="", help="title of the report (default: the recording's name)")
-    for each in _passed_on():
-        parser.add_argument(
-            f"--{each.name.replace('_', '-')}",
-            type=each.type,
-            choices=each.choices,
-            default=each.default,
-            help=f"{each.doc} (default: {each.default!r})",
-        )
-    names = ", ".join(each.name for each in options(AdaptationConfig))
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help=f"an option of the method, may be repeated: {names}"
-    )
-    add_topic_options(parser)
-
-
-def _passed_on() -> list[Option]:
-    """The nodes' parameters that are arguments as well."""
-    names = ("model", "checkpoint", "device", "max_boxes", "steps_per_frame", "seed")
-    shared = [each for each in options(AdapterParameters) if each.name in names]
-    return [*shared, *(each for each in options(SegmenterParameters) if each.name == "engine")]
+    common.add_model_options(parser)
+    for name in ("engine", "max_boxes", "steps_per_frame", "seed"):
+        common.add_setting(parser, name)
+    common.add_method_settings(parser)
+    common.add_topic_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs `wesam run`.
+    """Replays the recording in a graph of its own.
 
     Returns:
-        0; 1 where a node failed, or masks are missing.
+        0; 1 where a node failed, or masks are missing; 130 where it was interrupted.
 
     Raises:
         ValueError: a bad argument or recording; the message says which.
     """
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+
     out: Path = args.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     enter_local_graph(args.domain_id)
     rclpy.init(args=[])
     try:
-        play = Play(args, out)
-        return play.run()
+        return Replay(args, out).run()
     except (PlayerError, ChildError) as error:
-        print(f"\nwesam run: {error}", file=sys.stderr)
+        print(f"\nwesam replay: {error}", file=sys.stderr)
         return 1
     except ExternalShutdownException:
         return 130
@@ -108,40 +92,23 @@ def run(args: argparse.Namespace) -> int:
         rclpy.try_shutdown()
 
 
-@dataclass
-class Recorder:
-    """Keeps what the nodes answer, by stamp: to an image with detections and prompts twice."""
-
-    objects: dict[int, list[ObjectArray]] = field(default_factory=dict)
-    statuses: dict[int, list[AdaptationStatus]] = field(default_factory=dict)
-    newest: float = 0.0
-
-    def listen(self, node: Node) -> None:
-        """Subscribes with `node`."""
-        node.create_subscription(ObjectArray, "segmenter/objects", lambda message: self._keep(self.objects, message), QUEUE)
-        node.create_subscription(AdaptationStatus, "adapter/status", lambda message: self._keep(self.statuses, message), QUEUE)
-
-    def _keep(self, kept: dict[int, list[Any]], message: Any) -> None:
-        kept.setdefault(stamp_of(message.header), []).append(message)
-        self.newest = time.monotonic()
-
-
-class Play:
+class Replay:
     """One run: the nodes, the recording and what came out."""
 
     def __init__(self, args: argparse.Namespace, out: Path) -> None:
         self.args, self.out = args, out
-        bag, named = args.bag.expanduser().resolve(), named_topics(args)
+        bag, named = args.bag.expanduser().resolve(), common.named_topics(args)
         self.topics = find_topics(bag, named, detections_required=True)
         topics = {f"{role}_topic": named.get(role, "") for role in ROLES}
         self.player = Player(bag=str(bag), rate=args.rate, lock_step=args.lock_step, timeout=args.timeout, **topics)
         self.total = bag_info(bag)[self.topics.image][1]
-        self.recorder = Recorder()
-        self.recorder.listen(self.player)
+        self.recorder = Recorder(self.player)
         self.nodes: list[NodeProcess] = []
 
     def run(self) -> int:
         """Starts the nodes, plays, compares, writes the report; returns the exit status."""
+        from rclpy.executors import SingleThreadedExecutor
+
         executor = SingleThreadedExecutor()
         executor.add_node(self.player)
         began = time.monotonic()
@@ -152,7 +119,8 @@ class Play:
             finally:
                 for node in self.nodes:
                     node.stop()
-        return self._report(sent, time.monotonic() - began)
+        answered = self._report(sent, time.monotonic() - began)
+        return self._status(self.player.asked, answered)
 
     def _start_nodes(self) -> None:
         """The segmenter and the adapter node, from `--adapter` or anew: what an earlier run left in the folder does not count."""
@@ -170,10 +138,9 @@ class Play:
         self.player.check = self._check_nodes
 
     def _shared_parameters(self) -> dict[str, Any]:
-        checkpoint = str(Path(self.args.checkpoint).expanduser().resolve()) if self.args.checkpoint else ""
         return {
             "model": self.args.model,
-            "checkpoint": checkpoint,
+            "checkpoint": str(self.args.checkpoint.resolve()) if self.args.checkpoint else "",
             "device": self.args.device,
             "max_boxes": self.args.max_boxes,
             "lock_step": self.args.lock_step,
@@ -199,19 +166,18 @@ class Play:
         return sent
 
     def _progress_text(self) -> str:
-        answer = next(reversed(self.recorder.objects.values()), None)
-        return f"adapter version {answer[-1].adapter_version}, latency {answer[-1].latency_ms:.0f} ms" if answer is not None else ""
+        newest = next(reversed(self.recorder.objects.values()), None)
+        return f"adapter version {newest[-1].adapter_version}, latency {newest[-1].latency_ms:.0f} ms" if newest is not None else ""
 
     def _report(self, sent: int, seconds: float) -> int:
-        answers, statuses = self.recorder.objects, self.recorder.statuses
-        checkpoint = Path(self.args.checkpoint).expanduser() if self.args.checkpoint else None
+        """Writes the report; returns for how many requests there were masks."""
         # The segmenter's engine, so that adapted and frozen masks differ by the adapter only.
-        engine = create_engine(load_sam(self.args.model, checkpoint, self.args.device), self.args.engine).engine
+        engine = create_engine(load_sam(self.args.model, self.args.checkpoint, common.device_of(self.args)), self.args.engine).engine
 
         def compared() -> Iterator[Compared]:
-            return compare(self.player.bag, self.topics, answers, statuses, engine, self.args.max_boxes)
+            return compare(self.player.bag, self.topics, self._served, self._learnt, engine, self.args.max_boxes)
 
-        progress = Progress("frames compared with the frozen model", sum(map(len, answers.values())))
+        progress = Progress("frames compared with the frozen model", sum(map(len, self.recorder.objects.values())))
         records: list[FrameRecord] = []
         for each in compared():
             records.append(record_of(each))
@@ -222,14 +188,20 @@ class Play:
         for name, value in write_report(record, self.out).items():
             print(f"  {name}: {value}")
         print(f"report: {self.out / 'report.html'}")
-        return self._verdict(self.player.asked, len(records))
+        return len(records)
+
+    def _served(self, stamp: int, size: tuple[int, int]) -> list[Served]:
+        return [served_of(each, size) for each in self.recorder.objects.get(stamp, ())]
+
+    def _learnt(self, stamp: int) -> list[Learnt]:
+        return [learnt_of(each) for each in self.recorder.statuses.get(stamp, ())]
 
     def _facts(self, sent: int, seconds: float, engine: Engine) -> dict[str, str]:
         speed = "lock step" if self.args.lock_step else (f"{self.args.rate:g} frames per second" if self.args.rate else "as recorded")
         return {
             "Recording": self.player.bag.name,
             "Model": self.args.model,
-            "Device": self.args.device,
+            "Device": common.device_of(self.args),
             "Engine": str(engine.capabilities),
             "Started from": self.args.adapter.name if self.args.adapter is not None else "the frozen model",
             "Played": f"{sent} frames, {speed}, in {seconds:.0f} s",
@@ -237,7 +209,7 @@ class Play:
             "Options of the method": ", ".join(self.args.set) or "defaults",
         }
 
-    def _verdict(self, asked: int, answered: int) -> int:
+    def _status(self, asked: int, answered: int) -> int:
         if answered == asked:
             return 0
         print(f"{asked - answered} of {asked} frames with detections or prompts have no masks", file=sys.stderr)
@@ -246,6 +218,21 @@ class Play:
             return 0
         print(f"the end of the segmenter's log:\n{self.nodes[0].log_end()}", file=sys.stderr)
         return 1
+
+
+def served_of(message: ObjectArray, size: tuple[int, int]) -> Served:
+    """The masks of a message for an image of `size` (H, W); it does not carry the low-resolution logits, which are (n, 0, 0) here."""
+    masks = np.zeros((len(message.objects), *size), bool)
+    for row, each in enumerate(message.objects):
+        masks[row] = mask_of(each.mask, size)
+    scores = np.array([each.score for each in message.objects], np.float32)
+    found = Masks(masks, scores, np.zeros((len(masks), 0, 0), np.float32))
+    return Served(tuple(each.id for each in message.objects), found, message.adapter_version, message.latency_ms)
+
+
+def learnt_of(message: AdaptationStatus) -> Learnt:
+    """A status message as plain values."""
+    return Learnt(message.accepted, message.reason, dict(zip(message.loss_names, message.losses, strict=True)))
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""What computes the model: torch, eager or compiled, ONNX Runtime, or TensorRT; export, and the gate that an engine has to pass."""
+"""The engines that compute the model: torch, eager or compiled, ONNX Runtime, TensorRT; export, and the parity gate."""
 
 CHOICES = ("auto", "torch", "compiled", "onnxruntime", "tensorrt")
-"""What can be asked for by name; `selection.create_engine` says what each means."""
+"""The names to ask for; `selection.create_engine` explains them."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OBJECTS_PER_CALL = {"cpu": 8, "cuda": 32}
 LEAST_RANK = 4
-"""Adapters are filled up with zeros to this rank, or the next power of two: each is compiled for, and torch does so 8 times at most."""
+"""Adapters are filled up with zeros to this rank, or the next power of two. Each rank is compiled apart, at most 8 by torch."""
 WARM_UP = 3
 """Runs before a CUDA graph is captured, in which libraries choose their algorithms (PyTorch's notes on CUDA graphs have as many)."""
 
@@ -87,7 +87,7 @@ class CompiledEngine(Engine):
 
 
 class _Function(nn.Module):
-    """A module's function in half precision, or not; what it returns is in single precision."""
+    """A module's function, in half precision where asked for; its outputs are float32."""
 
     def __init__(self, module: nn.Module, half: bool) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class _Call:
                 self._function(*self._inputs)
         torch.cuda.current_stream(device).wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        # Another thread, such as the gate's, may allocate meanwhile.
+        # Another thread, such as the parity monitor's, may allocate meanwhile.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._outputs = self._function(*self._inputs)
 

@@ -1,4 +1,4 @@
-"""What every engine is: something that embeds an image once, with an adapter or without, and finds the masks of any prompts in it."""
+"""The interface of every engine: embed an image once, with an adapter or without, and decode the masks of any prompts in it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 
 class EngineError(ValueError):
-    """An engine that cannot be made or used here: the message says what, which value and what to do."""
+    """An engine that cannot be made or used here. The message names the fault, the value and the remedy."""
 
 
 @contextmanager
 def as_engine_error(what: str) -> Iterator[None]:
-    """Makes an EngineError of whatever is raised within, but for OSError: "`what`: its type: its first line".
+    """Turns every exception raised within, but for OSError, into an EngineError: "`what`: its type: its first line".
 
     The exceptions of onnx, onnxruntime, protobuf and TensorRT's bindings have nothing in common but Exception.
     """
@@ -46,13 +46,13 @@ def as_engine_error(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine is and can do.
+    """Name, version, device and precision of an engine.
 
     Attributes:
         name: as the parameter `engine` names it.
         version: of the library that computes.
         device: what it computes on, such as "cpu" or "cuda:0".
-        precision: "float32" or "float16"; decides how closely its masks have to agree with torch.
+        precision: "float32" or "float16". The parity gate asks less of half precision (parity.MIN_IOU).
     """
 
     name: str
@@ -66,7 +66,13 @@ class Capabilities:
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What the encoder made of one image: features (1, c, h, w), the image's size (H, W), and the adapter's version (0: none)."""
+    """An image that has been encoded.
+
+    Attributes:
+        features: (1, c, h, w).
+        size: (H, W) of the image in pixels.
+        adapter_version: of the adapter that it was encoded with; 0 for the frozen model.
+    """
 
     features: Tensor
     size: tuple[int, int]
@@ -76,13 +82,13 @@ class Embedding:
 class Engine(ABC):
     """Segments with a model from load_sam. One thread at a time.
 
-    Subclasses say what they can do and compute two functions of tensors; all that these have in common is here: preprocessing, checks,
-    and upscaling to the image. Adapters are inputs, so that a swap costs nothing.
+    Subclasses compute two functions of tensors, `_embed` and `_decode`. Preprocessing, checks and upscaling are here. Adapters are
+    inputs, so that a swap costs nothing.
 
     Attributes:
         sam: the model in torch, with the weights that the engine computes with.
         side: the model's input size in pixels.
-        concurrent: whether several threads may encode and decode at once after all.
+        concurrent: true for an engine that several threads may use at once.
     """
 
     concurrent = False
@@ -94,11 +100,11 @@ class Engine(ABC):
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
-        """What this engine is and can do."""
+        """Name, version, device and precision of this engine."""
 
     @property
     def input_device(self) -> torch.device:
-        """Where images are preprocessed: on the model's device, but for an engine that takes them from the CPU."""
+        """The device that images are preprocessed on: the model's, or the CPU for an engine that takes arrays."""
         device: torch.device = self.sam.device
         return device
 
@@ -149,7 +155,7 @@ class Engine(ABC):
         return self.decode(self.encode(image, adapter), prompts)
 
     def warm_up(self) -> None:
-        """Computes once for nothing, so that the first frame is as fast as the others."""
+        """Segments an empty image, so that the first frame is as fast as the others."""
         size = (self.side // 2, self.side // 2)
         box = np.array([[0, 0, size[1], size[0]]], np.float32)
         self.segment(np.zeros((*size, 3), np.uint8), Prompts.from_boxes(box, size))
@@ -159,7 +165,7 @@ class Engine(ABC):
 
 
 def give_up(engine: Engine) -> None:
-    """Closes an engine that may have failed. Where it cannot even do that, as after an error of CUDA, the log says so."""
+    """Closes an engine that may have failed. An error in closing, such as CUDA's, is logged."""
     try:
         engine.close()
     except Exception as error:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 TOLERANCE = 1e-4
-"""Largest error of an export against torch, as a share of the largest value (at least 1). `tiny` has 1e-6."""
+"""The largest error of an export against torch, as a share of the largest value (at least 1). `tiny` has 1e-6."""
 SINGLE_FILE_BYTES = 10**9
 """A larger model's weights go into a second file: one ONNX file ends at 2 GB."""
 
@@ -50,7 +50,7 @@ class Errors:
 
     @property
     def largest(self) -> float:
-        """Of the three. Not a number where one is not a number."""
+        """The largest of the three; NaN where one is NaN."""
         return float(np.max([self.embedding, self.logits, self.iou]))
 
 
@@ -67,14 +67,14 @@ def export(
 
     Args:
         sam: the model; it is left as it is.
-        folder: appears, or is replaced, as a whole. Where another process writes it too, this one waits for that.
+        folder: appears, or is replaced, as a whole. While another process writes it, this one waits.
         opset: 18 or later.
         tolerance: the largest error allowed.
-        again: replace also a whole export of this model by the same packages.
-        say: told what is being done, since it takes from half a minute to some minutes.
+        again: replace a whole export of this model by the same packages, too.
+        say: called with a sentence on each stage; together they take from half a minute to some minutes.
 
     Returns:
-        How far the files are from torch; None where they were there and stay.
+        The files' errors against torch; None where they were there and stay.
 
     Raises:
         EngineError: a package is missing or fails, or the files do not agree with torch; then nothing is written.
@@ -88,24 +88,29 @@ def export(
     found: list[Errors] = []
 
     def build(into: Path) -> dict[str, Any]:
-        report = f"please report this with the versions {key_of(sam, opset)}"
-        for name, module, inputs, free in _graphs(sam):
-            say(f"exporting {name}")
-            with as_engine_error(f"{name} cannot be exported, and nothing was written; {report}"):
-                _export_graph(module, inputs, free, into / name, opset)
-        say("running the files against torch")
-        with as_engine_error(f"the exported {sam.weights_name} does not run, and nothing was written; {report}"):
-            errors = compare(sam, OnnxRuntimeEngine(sam, into), seed=0)
-        if not errors.largest <= tolerance:  # written so that NaN fails
-            raise EngineError(
-                f"the exported {sam.weights_name} differs from torch by {errors.largest:.1e} of its largest value, but {tolerance:.1e} is "
-                f"allowed ({errors}); nothing was written, {report}"
-            )
-        found.append(errors)
-        return {"key": key_of(sam, opset), "largest_error": errors.largest}
+        found.append(_write_checked(sam, into, opset, tolerance, say))
+        return {"key": key_of(sam, opset), "largest_error": found[0].largest}
 
     publish(folder, build, unless=lambda: not again and has(folder, sam, opset))
     return found[0] if found else None
+
+
+def _write_checked(sam: Sam, into: Path, opset: int, tolerance: float, say: Callable[[str], object]) -> Errors:
+    """Writes the three files into a folder and holds them against torch. Raises EngineError where they differ by more than allowed."""
+    report = f"please report this with the versions {key_of(sam, opset)}"
+    for name, module, inputs, free in _graphs(sam):
+        say(f"exporting {name}")
+        with as_engine_error(f"{name} cannot be exported, and nothing was written; {report}"):
+            _export_graph(module, inputs, free, into / name, opset)
+    say("running the files against torch")
+    with as_engine_error(f"the exported {sam.weights_name} does not run, and nothing was written; {report}"):
+        errors = compare(sam, OnnxRuntimeEngine(sam, into), seed=0)
+    if not errors.largest <= tolerance:  # written so that NaN fails
+        raise EngineError(
+            f"the exported {sam.weights_name} differs from torch by {errors.largest:.1e} of its largest value, but {tolerance:.1e} is "
+            f"allowed ({errors}); nothing was written, {report}"
+        )
+    return errors
 
 
 def compare(sam: Sam, engine: OnnxRuntimeEngine, seed: int) -> Errors:
@@ -151,7 +156,7 @@ def random_prompts(size: tuple[int, int], count: int, rng: np.random.Generator) 
 
 
 def _graphs(sam: Sam) -> list[tuple[str, nn.Module, dict[str, Tensor], dict[str, Any]]]:
-    """Per file: its name, its function, example inputs by name, and which of their axes are free."""
+    """For each file its name, its function, example inputs by name, and the free axes of these."""
     side = sam.image_encoder.img_size
     adapter = random_adapter(sam, 4, 0)
     rank = torch.export.Dim("rank", min=1, max=MAX_RANK)
@@ -201,4 +206,4 @@ def _need(*packages: str) -> None:
 
     missing = [each for each in packages if find_spec(each) is None]
     if missing:
-        raise EngineError(f"{', '.join(missing)} not installed; install the extra: pip install 'wesam_ros[onnx]'")
+        raise EngineError(f"{', '.join(missing)} not installed; install the extra from the checkout: pip install -e '.[onnx]'")

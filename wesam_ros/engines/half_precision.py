@@ -1,4 +1,4 @@
-"""An exported graph in half precision, except what does not bear it: layer norms, softmax, and the positions of points.
+"""An exported graph in half precision, but for layer norms, softmax and the positions of points, which need single precision.
 
 TensorRT 11 takes a graph's types as they are, and has no flag for half precision any more; TensorRT 10 does the same where it is asked to.
 The converters that are at hand (onnxconverter-common, and onnxruntime's copy of it) round to half precision between two neighbours that
@@ -35,7 +35,7 @@ def to_half_precision(source: Path, target: Path) -> None:
     try:
         import onnx
     except ImportError as error:
-        raise EngineError(f"onnx cannot be imported ({error}); install the extra: pip install 'wesam_ros[onnx]'") from error
+        raise EngineError(f"onnx cannot be imported ({error}); install the extra from the checkout: pip install -e '.[onnx]'") from error
 
     with as_engine_error(f"{source} cannot be converted to half precision; export the model again with `wesam export --again`"):
         model = onnx.load(source)

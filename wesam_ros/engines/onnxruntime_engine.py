@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 OBJECTS_PER_CALL = {"cpu": 8, "cuda": 32}
-"""Objects decoded at once. On a CPU, what a few objects need stays in its caches: 32 took a sixth longer per object than 4 or 8."""
+"""Objects decoded at once. On a CPU, the data of a few stay in its caches: 32 took a sixth longer per object than 4 or 8."""
 
 
 class OnnxRuntimeEngine(Engine):
@@ -32,7 +32,7 @@ class OnnxRuntimeEngine(Engine):
     Args:
         sam: the model.
         folder: with the files.
-        threads: for the CPU; as many as torch uses where None.
+        threads: for the CPU; None for as many as torch uses.
 
     Raises:
         EngineError: onnxruntime is missing or lacks CUDA, or cannot load the files.
@@ -76,7 +76,7 @@ class OnnxRuntimeEngine(Engine):
         Raises:
             EngineError: as the constructor does, and where the files are missing, changed or of another model.
         """
-        _import()  # what is missing is said before what is not exported
+        _import()  # a missing package is named before a missing export
         check(folder, sam)
         return cls(sam, folder, threads)
 
@@ -116,12 +116,13 @@ def _import() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise EngineError(f"onnxruntime cannot be imported ({error}); install the extra: pip install 'wesam_ros[onnx]'") from error
+        remedy = "install the extra from the checkout: pip install -e '.[onnx]'"
+        raise EngineError(f"onnxruntime cannot be imported ({error}); {remedy}") from error
     return onnxruntime
 
 
 def _providers(onnxruntime: Any, device: torch.device) -> list[Any]:
-    """What onnxruntime is to compute with, for the device that the model is on."""
+    """The execution providers for the device that the model is on."""
     if device.type == "cpu":
         return ["CPUExecutionProvider"]
     if device.type != "cuda":

@@ -1,4 +1,4 @@
-"""The gate that every engine has to pass before it serves: its masks against torch's, on a frame of a table."""
+"""The parity gate: before an engine serves, its masks have to agree with torch's on a frame of a table."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _BOXES = (
 
 @dataclass(frozen=True, eq=False)
 class Parity:
-    """How an engine agrees with torch.
+    """Agreement of an engine with torch.
 
     Attributes:
-        iou: (n,) of each object's two masks; 1 where both are empty.
+        iou: (n,) IoU of the two masks of each object; 1 where both are empty.
         logits: the largest difference of low-resolution logits.
     """
 
@@ -40,7 +40,7 @@ class Parity:
 
 
 def scene() -> tuple[npt.NDArray[np.uint8], Prompts]:
-    """The frame of the gate, (480, 640, 3) uint8 RGB, with 10 boxes, an object of two points, and one of a box and a coarse mask."""
+    """The parity gate's frame, (480, 640, 3) uint8 RGB, with 10 boxes, an object of two points, and one of a box and a coarse mask."""
     with Image.open(_SCENE) as file:
         image = np.asarray(file.convert("RGB"))
     size = (image.shape[0], image.shape[1])
@@ -55,7 +55,7 @@ def scene() -> tuple[npt.NDArray[np.uint8], Prompts]:
 
 
 def agreement(reference: Masks, other: Masks) -> Parity:
-    """How `other` agrees with `reference`, for the same n >= 1 objects."""
+    """Agreement of `other` with `reference`, for the same n >= 1 objects."""
     common = np.count_nonzero(reference.masks & other.masks, axis=(1, 2))
     either = np.count_nonzero(reference.masks | other.masks, axis=(1, 2))
     iou = np.where(either, common / np.maximum(either, 1), 1.0)
@@ -69,13 +69,13 @@ def check_parity(
 
     Args:
         engine: the one to check.
-        reference: whose masks are right.
+        reference: the engine whose masks are right.
         adapter: of the engine's model.
-        run: calls a function that computes with the engine and returns its result, where this is not to happen in this thread.
+        run: calls a function that computes with the engine, in another thread, and returns its result; None for this thread.
 
     Raises:
-        EngineError: the engine fails, an object's masks agree less than its precision allows, or a value is not finite. What the
-            reference or `run` raise is no fault of the engine, and comes through as it is.
+        EngineError: the engine fails, an object's masks agree less than its precision allows, or a value is not finite. Errors of
+            the reference and of `run` are no fault of the engine and come through unchanged.
     """
     image, prompts = scene()
     expected = reference.segment(image, prompts, adapter)

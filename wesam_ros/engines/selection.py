@@ -1,4 +1,4 @@
-"""Which engine serves: what is asked for, or the best that is there and agrees with torch; and why not the others."""
+"""The choice of the engine that serves: the one asked for, or the best one present that agrees with torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from wesam_ros.sam.adapter import Adapter
 
 TURNS = 5
-"""Frames of each engine, in turns, of which the least time counts: those of single frames overlap, and would decide by chance."""
+"""Frames of each engine, in turns. The least time counts: times of single frames overlap, and would decide by chance."""
 TIE = 0.05
 """An engine that is faster than torch by less than this share is not taken."""
 _log = logging.getLogger(__name__)
@@ -43,30 +43,32 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The engine that serves, and a sentence for each that would have been taken before it: why it was not."""
+    """The engine that serves, and for each one that was refused before it a sentence with the reason."""
 
     engine: Engine
     refused: tuple[str, ...] = ()
 
 
 def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] = _log.info, *, adapter: Adapter | None = None) -> Selection:
-    """Makes the engine for a model from load_sam. One other than torch has to agree with torch first, with the model as it is, with a
-    random adapter, and with the one that it is to begin with.
+    """Makes the engine for a model from load_sam.
 
-    auto takes ONNX Runtime on a CPU and TensorRT on an NVIDIA GPU, if it is installed, the model has been exported (`wesam export`), for
-    TensorRT its plans have been built (`wesam doctor`), the masks agree with torch, and on a CPU, if it is faster there by at least TIE;
-    otherwise torch serves. Which one is faster is measured once and then remembered beside the export, since a node that was killed should
-    serve again within seconds. It neither exports nor builds what never was, since that takes minutes; plans that no longer load are built
-    again. A name takes that engine or nothing, and exports, builds and compiles what is missing.
+    Every engine but torch passes the parity gate first: with the frozen model, with a random adapter, and with `adapter`.
+
+    "auto" takes ONNX Runtime on a CPU and TensorRT on an NVIDIA GPU, and torch where that one does not qualify. An engine qualifies if it
+    is installed, its files are there (`wesam export`, for TensorRT also `wesam doctor`), its masks agree with torch, and, on a CPU, it is
+    faster by at least TIE. The speed is measured once and remembered beside the export: a node that was killed serves again within
+    seconds. "auto" neither exports nor builds files that never were, since that takes minutes; plans that no longer load are built again.
+
+    Any other name takes that engine or raises, and exports, builds and compiles what is missing.
 
     Args:
         sam: the model, on the device to compute on.
         choice: one of CHOICES.
-        say: told which engine was taken, and why not the others.
-        adapter: of this model; what the engine is to begin with.
+        say: called with a sentence on the engine that was taken, and the reasons against the others.
+        adapter: of this model, the first one that the engine will use; None for the frozen model.
 
     Raises:
-        EngineError: the engine asked for by name cannot serve, for whatever reason.
+        EngineError: the engine asked for by name cannot serve.
         OSError: what it needs cannot be written, as on a full disk.
     """
     if choice not in CHOICES:
@@ -112,8 +114,8 @@ def _checked(name: str, sam: Sam, adapter: Adapter | None, say: Callable[[str], 
 
 
 def _hold_against_torch(engine: Engine, adapter: Adapter | None, say: Callable[[str], object]) -> None:
-    """Raises EngineError where it does not agree in any state that it may serve in."""
-    # Without an adapter of some size, nobody would see that the engine takes no notice of it.
+    """Raises EngineError if its masks do not agree with torch's in a state that it may serve in."""
+    # An engine that ignores adapters shows only with an adapter of some size.
     states = {"the frozen model": None, "a random adapter": random_adapter(engine.sam, 4, 0)}
     if adapter is not None:
         states[f"adapter version {adapter.version}"] = adapter
@@ -128,7 +130,7 @@ def _hold_against_torch(engine: Engine, adapter: Adapter | None, say: Callable[[
 
 
 class Race:
-    """Whether an engine is faster than torch on this machine, as it was measured last, with the same versions and number of threads.
+    """The speed of an engine against torch on this machine, measured once for the same versions and number of threads.
 
     Args:
         folder: of the export; a new export there is measured anew.
@@ -146,12 +148,12 @@ class Race:
         try:
             found = json.loads(self._file.read_text())
             self.result: tuple[float, float, str] | None = float(found["engine_ms"]), float(found["torch_ms"]), str(found["measured"])
-            """Milliseconds for the frame of the gate, the engine's and torch's, and the day; None where it has not been measured."""
+            """Milliseconds of the engine and of torch for the parity gate's frame, and the day; None where it has not been measured."""
         except (OSError, ValueError, LookupError, TypeError):
             self.result = None
 
     def hold(self, engine: Engine, reference: Engine, say: Callable[[str], object]) -> None:
-        """Measures, and remembers it. Both engines have computed before."""
+        """Measures both engines, which have computed before, and remembers the times."""
         times = [(_seconds(engine), _seconds(reference)) for _ in range(TURNS)]
         taken, other = (1e3 * min(each) for each in zip(*times, strict=True))
         self.result = taken, other, date.today().isoformat()
@@ -174,7 +176,7 @@ class Race:
 
 
 def _seconds(engine: Engine) -> float:
-    """What the frame of the gate takes."""
+    """Seconds that an engine takes for the parity gate's frame."""
     image, prompts = scene()
     began = time.perf_counter()
     engine.segment(image, prompts)
@@ -190,7 +192,7 @@ def _compiled(sam: Sam, say: Callable[[str], object]) -> Engine:
 
 def _exported(name: str, sam: Sam, say: Callable[[str], object], *, make_missing: bool) -> Engine:
     if name == "tensorrt":
-        Platform.of(sam.device)  # what is missing is said before minutes are spent on the export
+        Platform.of(sam.device)  # names what is missing before minutes are spent on the export
     folder = folder_of(sam)
     if make_missing and not folder.exists():
         say(f"the model is exported to {folder}, once")

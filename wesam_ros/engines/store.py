@@ -1,4 +1,4 @@
-"""Where exported models are kept, and how it is known that they are whole and belong to a model."""
+"""The cache of exported models: folders that are whole, checked by checksums, and belong to one model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 
 
 def cache_folder() -> Path:
-    """WESAM_CACHE, or wesam_ros in XDG_CACHE_HOME, or in ~/.cache."""
+    """The cache: WESAM_CACHE, or wesam_ros in XDG_CACHE_HOME, or in ~/.cache."""
     if "WESAM_CACHE" in os.environ:
         return Path(os.environ["WESAM_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wesam_ros"
@@ -57,20 +57,20 @@ def folder_of(sam: Sam, opset: int = OPSET) -> Path:
 
 
 def folder_for(kind: str, model: str, key: dict[str, str]) -> Path:
-    """The folder in the cache for what depends on `key`, all of it."""
+    """The folder in the cache for files that depend on all of `key`."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return cache_folder() / kind / f"{model}-{digest[:16]}"
 
 
 def publish(folder: Path, build: Callable[[Path], dict[str, Any]], unless: Callable[[], bool] = lambda: False) -> None:
-    """Makes `folder` as a whole: it appears when everything is in it, and nothing is left of one that fails.
+    """Builds `folder`, which appears as a whole; nothing is left of a build that fails.
 
-    One process at a time does so; the others wait. What one left that was killed is removed by the next.
+    One process builds at a time, and the others wait. The remains of a process that was killed are removed by the next.
 
     Args:
         folder: replaced where it exists.
-        build: writes the files into the folder that it is given, and returns what the manifest is to say besides their checksums.
-        unless: asked when no other process is at it; where true, such as where another has made it meanwhile, the folder is left as it is.
+        build: writes the files into the folder that it is given, and returns the manifest's entries besides their checksums.
+        unless: called when no other process is building. If true, as where another has built the folder meanwhile, it stays as it is.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
@@ -101,7 +101,7 @@ _UNFINISHED = ".unfinished"
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process, or thread, is within for this folder. Who is killed lets go of it."""
+    """Waits until no other process, or thread, is within for this folder. A killed process releases it."""
     path = folder.with_name(f".{folder.name}.lock")
     while True:
         with path.open("w") as lock:
@@ -116,7 +116,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def has(folder: Path, sam: Sam, opset: int = OPSET) -> bool:
-    """Whether the folder has a whole export of this model, made by the packages that are installed now."""
+    """True if the folder has a whole export of this model, made by the packages that are installed now."""
     try:
         return bool(check(folder, sam)["key"] == key_of(sam, opset))
     except EngineError:

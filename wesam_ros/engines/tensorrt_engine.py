@@ -1,7 +1,7 @@
 """The exported model in TensorRT, in half precision, on an NVIDIA GPU.
 
-Written against the documentation and the Python bindings of TensorRT 10 and 11, and not run by its authors: they had no GPU. The gate of
-engines/parity.py decides on each machine whether it may serve.
+Written against the documentation and the Python bindings of TensorRT 10 and 11, and not run by its authors: they had no GPU. The parity
+gate (engines/parity.py) decides on each machine whether it may serve.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TensorRtEngine(Engine):
     Args:
         sam: the model, on the GPU.
         folder: with the plans.
-        platform: what they were built with and for.
+        platform: TensorRT and the GPU that they were built for.
 
     Raises:
         PlanError: a plan cannot be loaded; building it again helps.
@@ -62,7 +62,7 @@ class TensorRtEngine(Engine):
         shapes = (blocks, 2, 1, channels), (blocks, 2, channels, 1)
         with self._own_stream():
             self._frozen = torch.zeros(shapes[0], device=self._device), torch.zeros(shapes[1], device=self._device)
-        self._lent: tuple[Adapter, tuple[Tensor, Tensor]] | None = None
+        self._uploaded: tuple[Adapter, tuple[Tensor, Tensor]] | None = None
 
     @classmethod
     def load(cls, sam: Sam, exported: Path, *, build: bool = True, say: Callable[[str], object] = print) -> TensorRtEngine:
@@ -71,8 +71,8 @@ class TensorRtEngine(Engine):
         Args:
             sam: the model, on the GPU.
             exported: the folder of its export.
-            build: whether to build plans where none have been built for this GPU and version; it takes minutes.
-            say: told what takes minutes.
+            build: build plans where there are none for this GPU and version; it takes minutes.
+            say: called with a sentence on each stage that takes minutes.
 
         Raises:
             EngineError, OSError: as `plans_of` does, and where plans that were just built do not load.
@@ -103,7 +103,7 @@ class TensorRtEngine(Engine):
             embedding = features.to(self._device, torch.float32).contiguous()
             logits = torch.empty(len(prompts), self.side // 4, self.side // 4, device=self._device)
             iou = torch.empty(len(prompts), device=self._device)
-            # A plan has a largest number of tokens, and users have not: torch decodes the objects that have more points.
+            # A plan has a largest number of tokens. Torch decodes the objects that have more points.
             many = np.array([len(each.points) + 2 > TOKENS[2] for each in prompts.objects])
             for rows, inputs in self._batches(prompts, np.flatnonzero(~many)):
                 where = self._upload(torch.from_numpy(rows))
@@ -123,9 +123,9 @@ class TensorRtEngine(Engine):
     def _low_rank(self, adapter: Adapter | None) -> tuple[Tensor, Tensor]:
         if adapter is None:
             return self._frozen
-        if self._lent is None or self._lent[0] is not adapter:
-            self._lent = adapter, (self._upload(adapter.a.detach()), self._upload(adapter.b.detach()))
-        return self._lent[1]
+        if self._uploaded is None or self._uploaded[0] is not adapter:
+            self._uploaded = adapter, (self._upload(adapter.a.detach()), self._upload(adapter.b.detach()))
+        return self._uploaded[1]
 
     def _upload(self, value: Tensor) -> Tensor:
         """A copy on the GPU by way of pinned memory, which torch keeps for the next one, but not before this copy is done."""
@@ -151,7 +151,7 @@ class TensorRtEngine(Engine):
     def close(self) -> None:
         self._stream.synchronize()
         self._plans.clear()
-        self._lent = None
+        self._uploaded = None
 
 
 class _Plan:

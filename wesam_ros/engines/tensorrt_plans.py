@@ -45,12 +45,12 @@ OLDEST = 10
 
 
 class PlanError(EngineError):
-    """A plan that TensorRT does not load, or that is not the one that it should be; building it again helps."""
+    """A plan that TensorRT does not load, or that belongs to another graph. Building it again helps."""
 
 
 @dataclass(frozen=True, eq=False)
 class Platform:
-    """What plans are built with and for.
+    """TensorRT, and the GPU that plans are built for.
 
     Attributes:
         trt: the module tensorrt.
@@ -58,7 +58,7 @@ class Platform:
         name: the GPU's, such as "Orin".
         capability: its compute capability, such as "8.7".
         logger: a trt.ILogger that passes on what TensorRT says.
-        errors: the last errors that the logger was told; TensorRT gives no other reason where something fails.
+        errors: the last errors that went to the logger; TensorRT gives no other reason for a failure.
     """
 
     trt: Any
@@ -93,11 +93,11 @@ class Platform:
         return "; ".join(self.errors) or "it gives no reason"
 
     def failed(self, what: str, remedy: str) -> EngineError:
-        """An error that says what TensorRT could not do, and why, as far as TensorRT has said."""
+        """An error that names what TensorRT could not do, TensorRT's own reason, and the remedy."""
         return EngineError(f"TensorRT {self.version} {what}: {self.reason}; {remedy}")
 
     def make(self, factory: Callable[..., Any], *arguments: Any) -> Any:
-        """A Builder or Runtime, or what one of these makes. TensorRT returns None or raises TypeError where it cannot."""
+        """Calls a factory of TensorRT, which returns None or raises TypeError where it fails; raises EngineError instead."""
         self.errors.clear()
         try:
             made = factory(*arguments)
@@ -166,10 +166,10 @@ def plans_of(
     Args:
         sam: the model.
         exported: the folder of its export.
-        platform: what they are for.
-        build: whether to build what was never built here. Plans that are there but damaged are built again anyway.
+        platform: TensorRT and the GPU that they are for.
+        build: build plans where there are none. Damaged plans are built again anyway.
         again: build them in any case.
-        say: told what takes minutes.
+        say: called with a sentence on each stage that takes minutes.
 
     Raises:
         EngineError: the export is missing or of another model, a plan cannot be built, or none has been built and `build` is false.
@@ -192,7 +192,7 @@ def plans_of(
 
 
 def _damage(folder: Path) -> str | None:
-    """A sentence that says what is wrong with a folder of plans; None where it is whole."""
+    """The fault of a folder of plans in a sentence; None where it is whole."""
     try:
         whole(folder, "its plans are built again")
     except EngineError as error:
@@ -224,7 +224,7 @@ def build_plan(platform: Platform, graph: Path, timings: Path) -> bytes:
     """Builds one plan, with float16 where the graph has it, for the shapes of PROFILE.
 
     Args:
-        platform: what it is for.
+        platform: TensorRT and the GPU that it is for.
         graph: the ONNX file.
         timings: file of the timing cache; read where it is there and fits, and written. Kernels that are in it are not timed again.
 

@@ -55,15 +55,15 @@ def mean_and_spread(rows: Rows, key: str = "miou") -> tuple[float, float]:
 
 
 def gap_closed(rows: Rows, method: str) -> float:
-    """(method - direct) / (supervised - direct) of rows of one data set and prompt, as means over seeds.
+    """(method - frozen) / (supervised - frozen) of rows of one data set and prompt, as means over seeds.
 
     NaN where one of them is missing, or where labels gain less than LEAST_GAP: then there is nothing to close.
     """
-    return _closed(*(mean_and_spread(_of(rows, method=name))[0] for name in ("direct", method, "supervised")))
+    return _closed(*(mean_and_spread(_of(rows, method=name))[0] for name in ("frozen", method, "supervised")))
 
 
-def _closed(direct: float, own: float, ceiling: float) -> float:
-    return (own - direct) / (ceiling - direct) if ceiling - direct >= LEAST_GAP else math.nan
+def _closed(frozen: float, own: float, ceiling: float) -> float:
+    return (own - frozen) / (ceiling - frozen) if ceiling - frozen >= LEAST_GAP else math.nan
 
 
 def _of(rows: Rows, **wanted: Any) -> Rows:
@@ -95,7 +95,7 @@ def grids(rows: Rows) -> dict[str, tuple[list[str], list[list[str]]]]:
         ]
         for title, entry in (
             ("mIoU in percent, on frames never adapted to", _score),
-            ("gap closed between direct and supervised, in percent", _gap),
+            ("gap closed between frozen and supervised, in percent", _gap),
             ("boundary F-measure in percent", lambda rows, method: _score(rows, method, "boundary_f")),
             ("mIoU in percent on the source domain, after adapting", lambda rows, method: _score(rows, method, "source_miou")),
             ("mIoU in percent over the stream, predicted before learnt from", lambda rows, method: _score(rows, method, "prequential")),
@@ -119,7 +119,7 @@ def _gap(rows: Rows, method: str) -> str:
 
 
 def _summary(rows: Rows) -> tuple[list[str], list[list[str]]]:
-    """mIoU and gain on direct per kind of prompt, of the methods' means over the domains that direct and the method have; gap closed of the
+    """mIoU and gain on frozen per kind of prompt, of the methods' means over the domains that frozen and the method have; gap closed of the
     means over those of them where there is a gap.
     """
     prompts = _seen(rows, "prompt")
@@ -129,7 +129,7 @@ def _summary(rows: Rows) -> tuple[list[str], list[list[str]]]:
         for prompt in prompts:
             places = dict.fromkeys((row["dataset"], row["domain"]) for row in rows)
             parts = [_of(rows, dataset=dataset, domain=domain, prompt=prompt) for dataset, domain in places]
-            means = [[mean_and_spread(_of(part, method=name))[0] for name in ("direct", method, "supervised")] for part in parts]
+            means = [[mean_and_spread(_of(part, method=name))[0] for name in ("frozen", method, "supervised")] for part in parts]
             nothing = [[math.nan] * 3]
             floor, own, _ = np.mean([each for each in means if not math.isnan(each[0] + each[1])] or nothing, axis=0)
             closed = _closed(*np.mean([each for each in means if not math.isnan(_closed(*each))] or nothing, axis=0))

@@ -1,4 +1,4 @@
-"""Direct: the frozen model, not adapted. The floor of every table."""
+"""Frozen: the frozen model, not adapted. The floor of every table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 
-class Direct:
+class Frozen:
     """Learns nothing and serves the frozen model."""
 
     def __init__(self, sam: Sam, seed: int, lr: float | None = None) -> None:
@@ -28,7 +28,7 @@ class Direct:
             ValueError: true masks were given; only Supervised may see them.
         """
         if masks is not None:
-            raise ValueError(f"Direct adapts without labels, but got {len(masks)} true masks; give None")
+            raise ValueError(f"Frozen adapts without labels, but got {len(masks)} true masks; give None")
 
     def step(self) -> float | None:
         """None: there is nothing to learn."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.data.frames import Frame
 from wesam_ros.methods.dept import DePT
-from wesam_ros.methods.frozen import Direct
+from wesam_ros.methods.frozen import Frozen
 from wesam_ros.methods.ours import Ours
 from wesam_ros.methods.published import Published
 from wesam_ros.methods.shot import Shot
@@ -71,7 +71,7 @@ class Entry:
 
 
 METHODS: dict[str, Entry] = {
-    "direct": Entry(Direct, "the frozen model"),
+    "frozen": Entry(Frozen, "the frozen model"),
     "tent": Entry(Tent, "TENT: entropy minimisation (Wang et al., ICLR 2021)"),
     "shot": Entry(Shot, "SHOT: information maximisation and centroid pseudo-labels (Liang et al., ICML 2020)"),
     "soft_teacher": Entry(SoftTeacher, "Soft Teacher: mean teacher, pseudo-labels weighted by confidence (Xu et al., ICCV 2021)"),
@@ -106,7 +106,7 @@ def method(text: str) -> Entry:
     if name == "ours":
         config = AdaptationConfig(**values)
         return replace(entry, make=lambda sam, seed, lr=None: Ours(sam, seed, lr, config))
-    if name == "direct" or set(values) != {"lr"}:
-        takes = "no settings" if name == "direct" else "only lr as a setting"
+    if name == "frozen" or set(values) != {"lr"}:
+        takes = "no settings" if name == "frozen" else "only lr as a setting"
         raise ValueError(f"{name} takes {takes}, but got {text!r}")
     return replace(entry, make=lambda sam, seed, lr=None: entry(sam, seed, values["lr"] if lr is None else lr))

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 FORMAT = "wesam_ros.adapter/1"
 MAX_BYTES = 64 * 2**20
-"""No adapter is larger: rank 64 of ViT-H has 52 MB. Checked before anything is parsed."""
+"""The largest size of an adapter; rank 64 of ViT-H has 52 MB. It is checked before anything is parsed."""
 MAX_RANK = 64
 MAX_VERSION = 2**63 - 1
-"""What a message can hold, with room to count on."""
+"""The largest version. A message's uint64 holds it, with room for further ones."""
 
 
 class AdapterError(ValueError):
-    """An adapter that this model cannot take: the message says what, which value and what to do. `reason` is a short key for counting."""
+    """An adapter that this model cannot take. The message names the fault, the value and the remedy; `reason` is a key for counting."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class AdapterError(ValueError):
 
 
 def base_hash(sam: Sam) -> str:
-    """SHA-256 (hex) of the weights of a model from `load_sam`: what an adapter names as its base."""
+    """SHA-256 (hex) of the weights of a model from `load_sam`. An adapter names its base by it."""
     return str(sam.weights_hash)
 
 
@@ -138,7 +138,7 @@ class Adapter:
         return adapter
 
     def save(self, path: Path) -> None:
-        """Writes the adapter so that `path` always holds a whole one, the old or the new, even if the power fails in between."""
+        """Writes the adapter. `path` always holds a whole one, the old or the new, even if the power fails in between."""
         write_atomically(path, self.to_bytes())
 
     @classmethod

@@ -45,13 +45,13 @@ PATCH = 16
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build one model, and the official checkpoint file that fits it.
+    """The builder of one model, and the official checkpoint file that fits it.
 
     Attributes:
         build: makes the model with random weights.
         official_file: the checkpoint's published file name, "" where the package ships the weights.
         bytes: the published file's size, 0 where the package ships the weights.
-        project: whose README says where the file is.
+        project: the project whose README links the file.
     """
 
     build: Callable[[], Sam]

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 PIECE = 2**21
-"""Scores in a piece: 8 MB in float32. Of 2^17 to 2^23 about the fastest with two threads; with one, 2^19 to 2^21 are alike."""
+"""Scores in a piece: 8 MB in float32. With two threads it is about the fastest of 2^17 to 2^23; with one, 2^19 to 2^21 are alike."""
 KEPT = 2**22
-"""Most weights of a block that are kept for the gradient: 17 MB. All of `tiny`'s are; of ViT-B's blocks each would have 46 or 805 MB."""
+"""The most weights of a block that are kept for the gradient: 17 MB. All of `tiny` are kept; a block of ViT-B has 46 or 805 MB."""
 
 
 def compute_in_pieces(sam: Sam, enabled: bool = True) -> None:
@@ -104,7 +104,7 @@ def _pieces(q: Tensor) -> Iterator[tuple[tuple[slice, slice], slice]]:
 
 
 def _piece(q: Tensor) -> tuple[int, int]:
-    """How many matrices of scores, and how many rows of each, are in a piece of q (b, n, d)."""
+    """Numbers of matrices of scores, and of rows of each, in a piece of q (b, n, d)."""
     batch, tokens, _ = q.shape
     return min(batch, max(1, PIECE // tokens**2)), min(tokens, max(1, PIECE // tokens))
 

@@ -29,7 +29,7 @@ CODE = ("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "importlib
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded: the message says what, which file and what to do.
+    """A checkpoint that cannot be loaded. The message names the fault, the file and the remedy.
 
     Attributes:
         reason: a short key: "unknown_model", "missing", "cut_short", "damaged", "other_kind", "code", "no_tensors", "several", "misfit".

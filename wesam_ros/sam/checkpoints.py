@@ -116,8 +116,10 @@ def _kind(value: Tensor) -> str:
 
 
 class _NotRandom(TorchFunctionMode):
-    """What random numbers fill when a model is made stays as it is: to draw or scale them on `meta`, torch imports its compiler, which
-    takes a second. The prompt encoder scales a few."""
+    """Leaves random numbers out while a model is made on `meta`: torch would import its compiler to draw or scale them, for a second.
+
+    The prompt encoder scales a few.
+    """
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -36,7 +36,7 @@ ABSENT, NO_POINT, OFF, ON, FIRST_CORNER, SECOND_CORNER = range(-2, 4)
 HIDDEN = -3e4
 """Added to the attention score of an absent token; the softmax makes exactly 0 of it, and half precision can hold it."""
 TOGETHER = {"cpu": 10, "cuda": 32}
-"""Most objects that `decode_together` takes at once. On a CPU more are not faster; what a call needs of memory grows with them."""
+"""The most objects that `decode_together` takes at once. On a CPU more are not faster, and a call's memory grows with them."""
 
 
 def prompt_tokens(prompts: Prompts, side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
@@ -154,9 +154,9 @@ _DECODERS: WeakKeyDictionary[Sam, Decoder] = WeakKeyDictionary()
 
 
 def decode_together(sam: Sam, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """What predictor.decode computes, differentiable likewise, with a Decoder of the model: several times as fast for many objects.
+    """`predictor.decode` with a Decoder of the model: the same values, differentiable too, several times as fast for many objects.
 
-    The model's weights and device must not change between two calls.
+    Arguments and results are those of `predictor.decode`. The model's weights and device must not change between two calls.
     """
     if sam not in _DECODERS:
         with torch.inference_mode(False):  # the first call may be in it, and a later one have gradients
@@ -194,7 +194,7 @@ class _Layer(nn.Module):
 
 
 class _Heads(nn.Module):
-    """A segment_anything Attention, of which the subclasses use what they need: per head it has d channels of the image's c."""
+    """The parts of a segment_anything Attention that the subclasses share. Each head has d channels of the image's c."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
@@ -208,8 +208,8 @@ class _Heads(nn.Module):
         heads: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         return heads
 
-    def joined(self, x: Tensor) -> Tensor:
-        """What (n, heads, T, d) found gives, (n, T, c)."""
+    def merge(self, x: Tensor) -> Tensor:
+        """(n, heads, T, d) of all heads as (n, T, c), projected."""
         found: Tensor = self.attention.out_proj(x.transpose(1, 2).flatten(2))
         return found
 
@@ -220,7 +220,7 @@ class _AmongTokens(_Heads):
         q, k, v = self.attention.q_proj(x), self.attention.k_proj(x), self.attention.v_proj(values)
         scores = self.split(q * self.scale) @ self.split(k).transpose(2, 3) + hidden[:, None, None]
         found = scores.softmax(-1) @ self.split(v)
-        return self.joined(found)
+        return self.merge(found)
 
 
 class _TokensToImage(_Heads):
@@ -237,7 +237,7 @@ class _TokensToImage(_Heads):
         queries = self.split(self.attention.q_proj(tokens) * self.scale) @ self.k  # (n, heads, T, c)
         attended = (queries.flatten(1, 2) @ placed.transpose(1, 2)).softmax(-1) @ image  # (n, heads T, c)
         found = attended.unflatten(1, (self.heads, count)) @ self.v + self.v_bias  # the weights of a query sum to 1
-        return self.joined(found)
+        return self.merge(found)
 
 
 class _ImageToTokens(_Heads):

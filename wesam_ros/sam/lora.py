@@ -1,7 +1,7 @@
 """LoRA on q and v of every encoder block, with the adapter as data beside the model (Hu et al., ICLR 2022; WeSAM's setting: rank 4).
 
-The frozen model stays as it was loaded. An adapter is two stacked tensors; `adapted` lends them to the encoder for the time of a call, so
-one model in memory serves as anchor (no adapter), teacher and student (the one that trains) and as what is published.
+The frozen model stays as it was loaded. An adapter is two stacked tensors; `adapted` puts them into the encoder for the time of a call. So
+one model in memory serves as anchor (no adapter), teacher, student and published model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LowRank = tuple[Iterable[Tensor], Iterable[Tensor]]
 
 
 class LoraQkv(nn.Linear):
-    """An encoder block's qkv projection that adds a low-rank term to q and v while an adapter is lent to it.
+    """An encoder block's qkv projection that adds a low-rank term to q and v while it holds an adapter.
 
     It shares the weight and bias of the layer that it replaces, under the same names. The scale is 1 (loralib: lora_alpha = r).
 
@@ -69,9 +69,9 @@ def adapted(sam: Sam, low_rank: LowRank | None) -> Iterator[None]:
     """Within the block, the encoder of `sam` computes with the tensors a (L, 2, r, d) and b (L, 2, d, r), or as the base for None.
 
     Where the blocks differ in width (TinyViT), d is the widest one's, and a narrower block takes the first of its channels: so an adapter
-    stays two tensors, whatever the model, and all blocks are adapted. What is left over is zero and gets no gradient.
+    stays two tensors, whatever the model, and all blocks are adapted. The other channels are zero and get no gradient.
 
-    One thread at a time: the tensors are lent to the model's own layers.
+    One thread at a time: the model's own layers hold the tensors meanwhile.
     """
     layers = [block.attn.qkv for block in sam.image_encoder.blocks]
     try:

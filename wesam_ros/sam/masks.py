@@ -1,4 +1,4 @@
-"""Masks as values: what the model says of each object."""
+"""Masks as values: the model's result for the objects of one image."""
 
 from __future__ import annotations
 

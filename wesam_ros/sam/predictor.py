@@ -1,4 +1,4 @@
-"""From images and prompts to low-resolution logits, differentiable; what SamPredictor does, for several objects at once."""
+"""Low-resolution logits of images and prompts: SamPredictor's computation, differentiable, for several objects at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 COARSE_MASK_LOGIT = 6.0
-"""Mask prompts enter as logits of plus or minus this: the size that SAM's own low-resolution logits have well inside and outside."""
+"""Mask prompts enter as logits of plus or minus this value. SAM's own low-resolution logits have it well inside and outside."""
 
 
 def embed_images(sam: Sam, images: Tensor, low_rank: LowRank | None = None) -> Tensor:

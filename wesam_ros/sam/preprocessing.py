@@ -41,12 +41,12 @@ def normalize(image: Tensor, side: int) -> Tensor:
 
 
 def preprocess(image: npt.NDArray[np.uint8], side: int, device: torch.device = CPU) -> Tensor:
-    """Makes the encoder's input from an image, on the device: what is copied to it are the image's bytes.
+    """Makes the encoder's input from an image. Only the image's bytes are copied to the device.
 
     Args:
         image: (H, W, 3) uint8, RGB, of any size.
         side: the model's input size in pixels, `sam.image_encoder.img_size`.
-        device: to compute on; on another than the CPU, pixels differ by one level at most from what they are there.
+        device: to compute on. Elsewhere than on the CPU, pixels differ from the CPU's by one level at most.
 
     Returns:
         (3, side, side) float32.

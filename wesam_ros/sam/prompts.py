@@ -1,4 +1,4 @@
-"""Prompts as values: what is known of each object before its mask is. Checked when made, so that nothing bad reaches the model."""
+"""Prompts as values: boxes, points and coarse masks. They are checked when they are made, so that no bad one reaches the model."""
 
 from __future__ import annotations
 
@@ -20,36 +20,39 @@ _NO_POINTS, _NO_LABELS = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
 
 
 class PromptError(ValueError):
-    """A prompt that no model can use: the message says what, which value and what to do."""
+    """A prompt that no model can use. The message names the fault, the value and the remedy."""
 
 
 def check_boxes(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[str | None, ...]:
-    """What is wrong with each of (n, 4) boxes in an image of `size` (H, W): None, or "nan", "inverted", "outside" or "empty"."""
+    """The fault of each of (n, 4) boxes in an image of `size` (H, W): None, or "nan", "inverted", "outside" or "empty"."""
     height, width = size
     rows = np.asarray(boxes, np.float64).reshape(-1, 4)
     inside = np.minimum(rows[:, 2:], (width, height)) - np.maximum(rows[:, :2], 0)
-    if (inside >= 1).all() and np.isfinite(rows).all():  # as nearly always: then none is anything of what follows
+    if (inside >= 1).all() and np.isfinite(rows).all():  # the usual case, and quick to tell
         return (None,) * len(rows)
     finite = np.all(np.isfinite(rows), axis=1)
     x0, y0, x1, y1 = np.where(finite[:, None], rows, 0.0).T
-    verdict = np.full(len(rows), None, object)
+    faults = np.full(len(rows), None, object)
     # From the mildest to the gravest: a later line overrules an earlier one.
-    verdict[(np.minimum(x1, width) - np.maximum(x0, 0) < 1) | (np.minimum(y1, height) - np.maximum(y0, 0) < 1)] = "empty"
-    verdict[(x0 >= width) | (y0 >= height) | (x1 <= 0) | (y1 <= 0)] = "outside"
-    verdict[(x1 < x0) | (y1 < y0)] = "inverted"
-    verdict[~finite] = "nan"
-    return tuple(verdict)
+    faults[(np.minimum(x1, width) - np.maximum(x0, 0) < 1) | (np.minimum(y1, height) - np.maximum(y0, 0) < 1)] = "empty"
+    faults[(x0 >= width) | (y0 >= height) | (x1 <= 0) | (y1 <= 0)] = "outside"
+    faults[(x1 < x0) | (y1 < y0)] = "inverted"
+    faults[~finite] = "nan"
+    return tuple(faults)
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What is known of one object; at least one of the three.
+    """The prompt of one object: a box, points or a coarse mask, or several of these.
 
     Attributes:
         box: (4,) float32, x0 y0 x1 y1 in pixels of the original image.
         points: (k, 2) float32, x y in pixels of the original image.
         point_labels: (k,) integers, 1 = on the object, 0 = not on it.
         mask: (H, W) bool, a coarse mask of the object in the original image.
+
+    Raises:
+        PromptError: it has none of these, or one with a wrong shape, label or value.
     """
 
     box: npt.NDArray[np.float32] | None = None
@@ -94,6 +97,9 @@ class Prompts:
     Attributes:
         size: (H, W) of the image in pixels.
         objects: one Prompt per object, in the order of the results.
+
+    Raises:
+        PromptError: a box, point or mask does not fit the image.
     """
 
     size: tuple[int, int]
@@ -122,32 +128,32 @@ class Prompts:
         return prompt if box is None else Prompt(box, prompt.points, prompt.point_labels, prompt.mask)
 
     @classmethod
-    def from_boxes(cls, boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> Prompts:
+    def from_boxes(cls, boxes: npt.ArrayLike, size: tuple[int, int]) -> Prompts:
         """Prompts of (n, 4) boxes, x0 y0 x1 y1 in pixels of an image of `size` (H, W); n may be 0.
 
         Raises:
             PromptError: a box is not finite, inverted, outside the image or empty, or the shape is wrong.
         """
-        boxes = np.asarray(boxes, np.float32)
-        if boxes.size == 0:
-            boxes = boxes.reshape(-1, 4)
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise PromptError(f"boxes must be (n, 4), but got shape {boxes.shape}; give x0 y0 x1 y1 per object")
-        return cls(size, tuple(Prompt(box=box) for box in boxes))
+        rows = np.asarray(boxes, np.float32)
+        if rows.size == 0:
+            rows = rows.reshape(-1, 4)
+        if rows.ndim != 2 or rows.shape[1] != 4:
+            raise PromptError(f"boxes must be (n, 4), but got shape {rows.shape}; give x0 y0 x1 y1 per object")
+        return cls(size, tuple(Prompt(box=box) for box in rows))
 
     @staticmethod
     def checked_boxes(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[npt.NDArray[np.bool_], tuple[str | None, ...]]:
-        """Which of (n, 4) boxes can be used, for streams, where a bad box is counted rather than raised.
+        """Tells the usable ones of (n, 4) boxes from the others. For streams, where a bad box is counted rather than raised.
 
         Returns:
-            keep: (n,) bool; and per box None or why not: "nan", "inverted", "outside", "empty".
+            keep (n,) bool, and for each box None or its fault: "nan", "inverted", "outside" or "empty".
         """
         reasons = check_boxes(boxes, size)
         return np.array([reason is None for reason in reasons], bool), reasons
 
     @classmethod
     def usable_boxes(cls, boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> Prompts:
-        """Those of (n, 4) boxes that can be used, where nobody counts the others."""
+        """Prompts of the usable ones of (n, 4) boxes; the others are left out."""
         return cls.from_boxes(boxes[cls.checked_boxes(boxes, size)[0]], size)
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from torch.nn import functional
 WIDTHS, DEPTHS, HEADS, WINDOWS = (64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)
 """Channels, blocks, attention heads and the window's side of each stage; the first stage has no attention."""
 STRIDES = (2, 2, 1)
-"""Of the downsampling after each stage but the last."""
+"""Strides of the downsampling after each stage but the last."""
 CLASSES = 1000
 
 
@@ -36,7 +36,7 @@ class TinyVit(nn.Module):
         stem = nn.Sequential(_convolution(3, first // 2, 3, stride=2), nn.GELU(), _convolution(first // 2, first, 3, stride=2))
         self.patch_embed = nn.Sequential(OrderedDict(seq=stem))
         self.layers = nn.ModuleList(_Stage(index) for index in range(len(WIDTHS)))
-        # The classifier that it was distilled with is in the published file, and so in the model, but no image goes through it.
+        # The published file holds the classifier that it was distilled with, and so the model has it; no image goes through it.
         self.norm_head, self.head = nn.LayerNorm(WIDTHS[-1]), nn.Linear(WIDTHS[-1], CLASSES)
         self.neck = nn.Sequential(
             nn.Conv2d(WIDTHS[-1], out_chans, 1, bias=False),

@@ -1,4 +1,4 @@
-"""From low-resolution logits to masks in the original image, at the cost of the objects, not of the image."""
+"""Masks in the original image from low-resolution logits. The cost grows with the objects, not with the image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def masks_from_logits(low_res: Tensor, size: tuple[int, int], side: int) -> tupl
         side: the model's input size in pixels.
 
     Returns:
-        (n, H, W) bool, and the rectangles beyond which each mask is empty, as far as they are known: see Masks.within.
+        (n, H, W) bool, and the rectangle beyond which each mask is empty, or () on a GPU (see Masks.within).
     """
     if low_res.device.type != "cpu":
         return to_host(upscale(low_res, size, side) > THRESHOLD) if len(low_res) else np.zeros((0, *size), bool), ()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,21 +41,6 @@ TYPES_OF_ROLE = {
 
 REQUESTS = ("detections", "prompts")
 """The roles that say what to segment; a recording needs one of them to be learnt from."""
-
-
-def add_topic_options(parser: argparse.ArgumentParser, roles: Collection[str] = tuple(TYPES_OF_ROLE)) -> None:
-    """Adds an option for each role of BagTopics, such as --image-topic, to the parser of a command that reads these of a recording."""
-    text = f"found by their types; name one where several may be meant, or {NO_TOPIC} to leave it out"
-    group = parser.add_argument_group("topics of the recordings", text)
-    for role in roles:
-        usual = getattr(DEFAULT_TOPICS, role)
-        default = f"{usual}, if there" if role == "labels" else f"{usual}, else the only one that there is"
-        group.add_argument(f"--{role.replace('_', '-')}-topic", default="", metavar="TOPIC", help=f"default: {default}")
-
-
-def named_topics(args: argparse.Namespace) -> dict[str, str]:
-    """What `add_topic_options` got from the command line, by role; roles without a name are left out."""
-    return {role: topic for role in TYPES_OF_ROLE if (topic := getattr(args, f"{role}_topic", ""))}
 
 
 def missing_topic(path: Path, there: Mapping[str, tuple[str, int]], *roles: str, topic: str = "") -> BagError:

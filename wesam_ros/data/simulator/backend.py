@@ -39,7 +39,7 @@ def mujoco() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "mujoco":
             raise
-        raise SimulatorError("the simulator needs mujoco; pip install wesam_ros[sim]") from error
+        raise SimulatorError("the simulator needs mujoco; install the extra from the checkout: pip install -e '.[sim]'") from error
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise SimulatorError(f"mujoco found no OpenGL for MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); {_REMEDY}") from error
 

@@ -1,55 +1,25 @@
-"""What adaptation methods are compared on: streams to adapt to, other frames to score on, and the prompts of both, drawn from the truth.
+"""Splits of data sets, recordings and simulated domains: streams to adapt to, and other frames to score on.
 
-A method gets what a robot would have: frames without labels, and prompts as a detector or a hasty person would give them. Only the
-supervised ceiling is handed true masks as well. Adaptation and scoring never share a sequence, where the data set has sequences.
+Adaptation and scoring never share a sequence, where the data set has sequences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.weak_labels import coarse_mask, points_prompt
-from wesam_ros.sam.prompts import Prompt, Prompts
 
-KINDS = ("box", "point", "mask")
-NOISES = ("clean", "detector")
-MISSED, INVENTED, JITTER = 0.1, 0.1, 0.1
-"""The detector: share of objects without a prompt, false prompts per object, and how far, as a share of its extent, a prompt is off."""
-POSITIVE, NEGATIVE = 5, 5
-"""Points an object, as in WeSAM's protocol."""
 STREAM_TABLES, OTHER_TABLES, OBJECTS = 15, 12, 10
 """Of a simulated domain: tables one after another to adapt to, others to score on, and things put on each, one at a time."""
 STREAM_FRAMES, OTHER_FRAMES = (3, 5, 8, 10), (4, 7, 10)
 """Which frames of a table are taken, counted from 1; there is one after each thing. Few of many tables: those of one table are alike."""
-
-Bool = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Prompted:
-    """A frame as a method sees it, and what it is scored against.
-
-    Attributes:
-        frame: without labels, detections and recorded prompts.
-        prompts: of n objects.
-        masks: (n, H, W) bool, true masks; empty where a prompt is false.
-        void: (H, W) bool, pixels that are not scored, or None.
-    """
-
-    frame: Frame
-    prompts: Prompts
-    masks: Bool
-    void: Bool | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,66 +46,6 @@ class Source:
     folds: int
     load: Callable[[], list[Fold]]
     place: str = ""
-
-
-def draw(frame: Frame, kind: str, noise: str, rng: np.random.Generator) -> Prompted:
-    """The prompts of one kind for a labelled frame; "clean" or as the simulated detector gives them.
-
-    Raises:
-        ValueError: the frame has no labels, or the kind or noise is unknown.
-    """
-    if frame.labels is None:
-        raise ValueError(f"the frame with stamp {frame.stamp_ns} of {frame.sequence or 'a recording'} has no labels to draw prompts from")
-    if kind not in KINDS or noise not in NOISES:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)} and noise one of {', '.join(NOISES)}, but got {kind!r} and {noise!r}")
-    labels = frame.labels
-    objects: list[Prompt] = []
-    masks: list[Bool] = []
-    for instance in np.unique(labels[labels > 0]):
-        mask = labels == instance
-        if noise == "detector":
-            if rng.random() >= MISSED:
-                objects.append(_prompt(_moved(mask, rng, JITTER) if kind != "box" else mask, kind, rng, JITTER))
-                masks.append(mask)
-            for _ in range(int(rng.poisson(INVENTED))):
-                objects.append(_prompt(_moved(mask, rng, None), kind, rng, 0.0))
-                masks.append(np.zeros_like(mask))
-        else:
-            objects.append(_prompt(mask, kind, rng, 0.0))
-            masks.append(mask)
-    size = (labels.shape[0], labels.shape[1])
-    stack = np.stack(masks) if masks else np.zeros((0, *size), bool)
-    return Prompted(
-        replace(frame, labels=None, detections=None, prompted=None, void=None), Prompts(size, tuple(objects)), stack, frame.void
-    )
-
-
-def _prompt(mask: Bool, kind: str, rng: np.random.Generator, jitter: float) -> Prompt:
-    if kind == "point":
-        return points_prompt(mask, rng, POSITIVE, NEGATIVE)
-    if kind == "mask":
-        return Prompt(mask=coarse_mask(mask, rng))
-    height, width = mask.shape
-    tight = box_of_mask(mask).astype(np.float32)
-    sides = np.tile(tight[2:] - tight[:2], 2)
-    box = np.clip(tight + rng.uniform(-jitter, jitter, 4) * sides, 0, (width, height, width, height)).astype(np.float32)
-    return Prompt(box=box if (box[2:] - box[:2]).min() >= 1 else tight)
-
-
-def _moved(mask: Bool, rng: np.random.Generator, share: float | None) -> Bool:
-    """The mask shifted by up to a share of its extent, or to any place in the image; what leaves the image is cut, but never all of it."""
-    height, width = mask.shape
-    ys, xs = np.nonzero(mask)
-    if share is None:
-        dx, dy = rng.integers(-xs.min(), width - xs.max()), rng.integers(-ys.min(), height - ys.max())
-    else:
-        reach = share * np.array([np.ptp(xs) + 1, np.ptp(ys) + 1])
-        dx, dy = np.round(rng.uniform(-reach, reach)).astype(int)
-    x, y = xs + dx, ys + dy
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    moved = np.zeros_like(mask)
-    moved[y[inside], x[inside]] = True
-    return moved if moved.any() else mask
 
 
 def simulated(domain: str, seed: int = 500) -> Source:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +16,9 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.drawing.overlay import draw_outlines, draw_overlay
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boundary_f, mask_iou, mean_iou
-from wesam_ros.evaluation.protocol import KINDS, Fold, Prompted, draw
+from wesam_ros.evaluation.prequential import MethodOnStream, prequential
+from wesam_ros.evaluation.prompts import KINDS, Prompted, draw
+from wesam_ros.evaluation.splits import Fold
 from wesam_ros.methods.registry import method as method_of
 from wesam_ros.sam.adapter import Adapter
 
@@ -91,22 +92,22 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
     """
     engine, entry = TorchEngine(sam), method_of(cell.method)
     method = entry(sam, cell.seed)
-    rng = np.random.default_rng([cell.seed, KINDS.index(cell.prompt)])
+    rng, count = np.random.default_rng([cell.seed, KINDS.index(cell.prompt)]), len(fold.adapt)
+    requests = (draw(frame, cell.prompt, cell.prompt_noise, rng) for frame in fold.adapt)
     stream: list[list[float]] = []
     steps, seconds = 0, 0.0
-    for index, frame in enumerate(fold.adapt):
-        seen = draw(frame, cell.prompt, cell.prompt_noise, rng)
-        stream.append(_ious(engine, seen, method.adapter))
-        if len(seen.prompts):
-            method.observe(seen.frame, seen.prompts, seen.masks if entry.supervised else None)
-        for _ in range(budget * index // len(fold.adapt), budget * (index + 1) // len(fold.adapt)):
-            began = time.perf_counter()
-            if method.step() is not None:
-                steps, seconds = steps + 1, seconds + time.perf_counter() - began
-        if index % 16 == 15:
-            progress(f"frame {index + 1} of {len(fold.adapt)}")
-    cross, boundary, picture = _held_out(engine, fold.test, method.adapter, KINDS, cell.prompt)
-    forgotten, _, _ = _held_out(engine, source, method.adapter, (cell.prompt,), cell.prompt)
+    for turn in prequential(
+        MethodOnStream(method, entry.supervised),
+        requests,
+        lambda index: budget * (index + 1) // count - budget * index // count,
+        lambda request, adapter: _ious(engine, request, adapter),
+    ):
+        stream.append(turn.prediction)
+        steps, seconds = steps + len(turn.steps), seconds + turn.seconds
+        if turn.index % 16 == 15:
+            progress(f"frame {turn.index + 1} of {count}")
+    cross, boundary, picture = _on_test_frames(engine, fold.test, method.adapter, KINDS, cell.prompt)
+    forgotten, _, _ = _on_test_frames(engine, source, method.adapter, (cell.prompt,), cell.prompt)
     curve = [mean_iou([each]) for each in stream]
     return Row(
         cell=cell,
@@ -124,6 +125,8 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
 
 
 def _ious(engine: TorchEngine, seen: Prompted, adapter: Adapter | None) -> list[float]:
+    """IoU of the masks of each prompt that is not a false one."""
+    assert seen.masks is not None
     true = seen.masks.any((1, 2))
     if not true.any():
         return []
@@ -131,7 +134,7 @@ def _ious(engine: TorchEngine, seen: Prompted, adapter: Adapter | None) -> list[
     return [float(value) for value in mask_iou(masks[true], seen.masks[true], seen.void)]
 
 
-def _held_out(
+def _on_test_frames(
     engine: TorchEngine, frames: Sequence[Frame], adapter: Adapter | None, kinds: Sequence[str], learnt: str
 ) -> tuple[dict[str, float], float, str]:
     """mIoU by kind of prompt; boundary F and a picture with the kind that was learnt from. Each image is encoded once."""
@@ -142,7 +145,7 @@ def _held_out(
         embedding = engine.encode(frame.image, adapter)
         for kind in kinds:
             seen = draw(frame, kind, "clean", np.random.default_rng([SCORING_SEED, index, KINDS.index(kind)]))
-            if not len(seen.prompts):
+            if not len(seen.prompts) or seen.masks is None:
                 continue
             masks = engine.decode(embedding, seen.prompts).masks
             ious[kind].append([float(value) for value in mask_iou(masks, seen.masks, seen.void)])
