@@ -67,7 +67,7 @@ class Recording:
         found: dict[str, tuple[str, int]] = {}
         for channel in sorted(self.channels, key=lambda each: each.topic):
             kind, count = found.get(channel.topic, (channel.msgtype, 0))
-            found[channel.topic] = (kind if kind == channel.msgtype else "several types", count + max(channel.count, 0))
+            found[channel.topic] = (kind if kind == channel.msgtype else "several types", count + channel.count)
         return found
 
     def messages(

@@ -34,8 +34,8 @@ class ReadingReport:
 
     def sentences(self) -> list[str]:
         """The notes, and a sentence for each reason: how many messages, and the first of them."""
-        counted = sorted(self.left_out.items())
-        return [
-            *self.notes,
-            *(f"{n} of {role} left out ({reason}); the first: {self.first[role, reason]}" for (role, reason), n in counted),
+        counted = [
+            f"{count} of {role} left out ({reason}); the first: {self.first[role, reason]}"
+            for (role, reason), count in sorted(self.left_out.items())
         ]
+        return [*self.notes, *counted]

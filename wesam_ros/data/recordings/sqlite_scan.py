@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -25,7 +26,7 @@ class SqliteScan:
     """The channels and messages of a database, damaged rows passed over.
 
     Attributes:
-        channels: the file's, with the number of messages on each, -1 where they cannot be counted.
+        channels: the file's, with the number of messages on each.
         damaged: rows, or runs of rows, that could not be read; counted while messages are read.
     """
 
@@ -54,7 +55,9 @@ class SqliteScan:
         try:
             counts = dict(self._connection.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id"))
         except sqlite3.DatabaseError:
-            counts = dict.fromkeys((row[0] for row in topics), -1)
+            keys = tuple(row[0] for row in topics)
+            rows = f"SELECT id, topic_id, timestamp, x'' FROM messages WHERE topic_id IN ({','.join('?' * len(keys))})"
+            counts = Counter(row[1] for row in self._salvaged(rows, keys))
         return [
             Channel(key, name, kind, definitions.get(kind, NO_DEFINITION), form, counts.get(key, 0)) for key, name, kind, form in topics
         ]

@@ -17,11 +17,11 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd as zstd
 
-OPENERS: dict[bytes, Callable[[Path], Any]] = {
-    b"\x28\xb5\x2f\xfd": lambda path: zstd.open(path, "rb"),
-    b"\x1f\x8b": lambda path: gzip.open(path, "rb"),
-    b"BZh": lambda path: bz2.open(path, "rb"),
-    b"\x04\x22\x4d\x18": lambda path: lz4.frame.open(path, "rb"),
+OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x28\xb5\x2f\xfd": zstd.open,
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\x04\x22\x4d\x18": lz4.frame.open,
 }
 """Functions that open a packed file, by the bytes that it begins with."""
 
