@@ -17,7 +17,7 @@ setup:
 
 # env.sh refers to variables that may be unset, as all ROS environments do.
 demo: setup
-	@set +u; source scripts/env.sh; wesam run demo/tabletop.mcap --lock-step --out out/demo
+	@set +u; source scripts/env.sh; wesam replay demo/tabletop.mcap --lock-step --out out/demo
 
 test: setup
 	@set +u; source scripts/env.sh; WESAM_REQUIRE_ROS=1 pytest $(PYTEST_ARGS)

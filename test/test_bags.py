@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from wesam_ros.commands.common import add_topic_options, named_topics
 from wesam_ros.data import codecs
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
@@ -16,7 +17,7 @@ from wesam_ros.data.messages import detections_of
 from wesam_ros.data.recordings import bags, messages
 from wesam_ros.data.recordings.bags import find_topics, read_bag, read_messages, write_bag
 from wesam_ros.data.recordings.requests import requests_of
-from wesam_ros.data.recordings.topics import BagError, BagTopics, add_topic_options, named_topics
+from wesam_ros.data.recordings.topics import BagError, BagTopics
 from wesam_ros.data.requests import Request
 from wesam_ros.evaluation.metrics import boxes_to_score
 from wesam_ros.sam.prompts import Prompt, Prompts

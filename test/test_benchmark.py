@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from wesam_ros import cli
-from wesam_ros.commands import benchmark as command
-from wesam_ros.engines import contender
+from wesam_ros.engines import contender, timing
 from wesam_ros.engines.contender import boxes
 from wesam_ros.engines.parity import scene
 from wesam_ros.sam import Prompts
@@ -32,7 +31,7 @@ KEYS = [
 ]
 
 
-class Fake(command.Contender):
+class Fake(timing.Contender):
     """Takes as many milliseconds as there are boxes, times a factor, and twice as many in every fourth frame."""
 
     def __init__(self, name: str, factor: float) -> None:  # no process
@@ -49,13 +48,13 @@ class Fake(command.Contender):
 
 def test_rows() -> None:
     slow, fast = Fake("SamPredictor", 3), Fake("fast", 1)
-    times = command._measure([slow, fast], 5, 8, beside=False)
-    assert slow.forgotten == fast.forgotten == command.WARM_UP
-    first, second = command._rows(times, {"device": "cpu", "model": "tiny", "threads": 2, "boxes": 5, "training_beside": True})
+    times = timing.measure([slow, fast], 5, 8, lambda done: None)
+    assert slow.forgotten == fast.forgotten == timing.WARM_UP
+    first, second = timing.rows_of(times, {"device": "cpu", "model": "tiny", "threads": 2, "boxes": 5, "training_beside": True})
     assert list(first) == list(second) == KEYS
     assert (first["ms_p50"], first["ratio_to_sampredictor"]) == (15.0, 1.0)
     assert (second["ms_p50"], second["ms_p99"], second["ratio_to_sampredictor"], second["peak_mb"]) == (5.0, 10.0, 3.0, 110.0)
-    table = command._table([first, second], times)
+    table = timing.table_of([first, second], times)
     assert "5 boxes with training beside" in table
     assert "160.00" in table  # frames per second: 8 frames in 6 x 5 + 2 x 10 ms
 
@@ -69,7 +68,7 @@ def test_boxes_are_valid_and_differ() -> None:
 
 def test_a_short_run(random_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Processes of their own for SamPredictor twice, torch, an engine that is not there, and training."""
-    monkeypatch.setattr(command, "CHOICES", ("auto", "torch", "abacus"))
+    monkeypatch.setattr(timing, "CHOICES", ("auto", "torch", "abacus"))
     words = ["benchmark", "--checkpoint", str(random_tiny), "--boxes", "2", "--repeats", "1", "--threads", "1", "--training-beside"]
     assert cli.main([*words, "--json", str(tmp_path / "out" / "rows.json")]) == 0
     rows: list[dict[str, Any]] = json.loads((tmp_path / "out" / "rows.json").read_text())

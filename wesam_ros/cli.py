@@ -8,11 +8,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from wesam_ros import __version__
+from wesam_ros import __version__, install_extra
 
-# name: (module with add_arguments(parser) and run(args) -> int, what it does)
 COMMANDS = {
-    "run": ("wesam_ros.commands.replay", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
+    "replay": ("wesam_ros.commands.replay", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
     "adapt": ("wesam_ros.commands.adapt", "adapt to recordings without ROS, and write the adapter and a report"),
     "bag": ("wesam_ros.commands.bag", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.commands.evaluate", "compare adaptation methods on data sets and recordings"),
@@ -21,19 +20,20 @@ COMMANDS = {
     "benchmark": ("wesam_ros.commands.benchmark", "time every engine that is present against SamPredictor"),
     "pretrain": ("wesam_ros.commands.pretrain", "train the small default model on simulated scenes"),
 }
+"""By name: a module with add_arguments(parser) and run(args) -> int, and a line of help."""
 
-# What to do where a module is missing that only some commands need
 REMEDIES = {
     "rclpy": "source a ROS 2 environment (Jazzy or newer), or install the wheels with `make setup`",
     "wesam_ros.msg": "`make setup` and `source scripts/env.sh`, or `colcon build` and source its install/setup.bash",
-    "mujoco": "install the extra from the checkout: pip install -e '.[sim]'",
-    "onnx": "install the extra from the checkout: pip install -e '.[onnx]'",
-    "onnxruntime": "install the extra from the checkout: pip install -e '.[onnx]'",
-    "onnxscript": "install the extra from the checkout: pip install -e '.[onnx]'",
+    "mujoco": install_extra("sim"),
+    "onnx": install_extra("onnx"),
+    "onnxruntime": install_extra("onnx"),
+    "onnxscript": install_extra("onnx"),
     "rosbags": "install it: pip install rosbags",
     "torch": "install it: pip install torch",
     "segment_anything": "install it: pip install segment-anything",
 }
+"""By a module that only some commands need: what to do where it is missing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), "")
     verbose = False
     try:
+        if chosen == "run":
+            raise ValueError("there is no command run: it is called replay now")
         parser = _parser(chosen)
         args = parser.parse_args(words)
         verbose = args.verbose

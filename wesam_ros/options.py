@@ -5,6 +5,7 @@ ROS parameters with their descriptors and command-line options are made from `op
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import typing
 from collections.abc import Sequence
@@ -86,3 +87,11 @@ def overrides(config: type, given: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"{name} must be of type {known[name].type.__name__}, but got {value!r}") from None
         known[name].check(values[name])
     return values
+
+
+def positive_integer(text: str) -> int:
+    """The value of a command-line option that is a whole number of at least 1; argparse prints the error."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
+    return value

@@ -1,4 +1,4 @@
-"""`wesam run` in lock step: player, segmenter and adapter in processes of their own, and the report."""
+"""`wesam replay` in lock step: player, segmenter and adapter in processes of their own, and the report."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import write_bag
 from wesam_ros.data.recordings.topics import BagTopics
-from wesam_ros.data.requests import Request
+from wesam_ros.data.requests import Request, request_of
 from wesam_ros.nodes.player import Player
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import request_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.prompts import Prompt, Prompts
 
@@ -72,7 +71,7 @@ METHOD = [word for setting in SETTINGS for word in ("--set", setting)]
 def run(bag: Path, checkpoint: Path, out: Path) -> dict[str, Any]:
     """Plays a bag in a graph of its own; the summary."""
     domain = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 50) % 100
-    command = [sys.executable, "-m", "wesam_ros.cli", "run", str(bag), "--lock-step", "--out", str(out), "--domain-id", str(domain)]
+    command = [sys.executable, "-m", "wesam_ros.cli", "replay", str(bag), "--lock-step", "--out", str(out), "--domain-id", str(domain)]
     command += ["--checkpoint", str(checkpoint), "--steps-per-frame", "1", "--seed", "3", "--timeout", "90"]
     done = subprocess.run([*command, *METHOD], cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

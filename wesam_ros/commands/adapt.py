@@ -15,12 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="recordings, in the order in which they are learnt from")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"folder for {ADAPTER_FILE}, the state and the report")
     parser.add_argument("--adapter", type=Path, metavar="FILE", help="adapter to start from (default: the frozen model)")
-    parser.add_argument(
-        "--passes", type=common.positive, default=1, help="how often the recordings are gone through (default: %(default)s)"
-    )
+    parser.add_argument("--passes", type=int, default=1, help="how often the recordings are gone through (default: %(default)s)")
     parser.add_argument(
         "--save-every",
-        type=common.positive,
+        type=int,
         default=50,
         metavar="FRAMES",
         help=f"frames between two saved states, if they take less than {SAVE_SECONDS:.0f} s (default: %(default)s)",

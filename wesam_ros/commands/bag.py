@@ -5,15 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from wesam_ros.data.frames import Frame
-
-SEQUENCE_PAUSE_NS = 2 * 10**9
-SEEDS_PER_RECORDING = 1000
+from wesam_ros.options import positive_integer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     simulated = actions.add_parser("simulate", help="recording of simulated tabletops (needs the extra 'sim')")
     simulated.add_argument("domain", help="domain of the simulator, such as source")
     _output(simulated)
-    simulated.add_argument("--frames", type=_positive, default=120, help="number of frames (default: %(default)s)")
+    simulated.add_argument("--frames", type=positive_integer, default=120, help="number of frames (default: %(default)s)")
     simulated.add_argument(
-        "--objects", type=_positive, default=12, help="objects put on a table before the next one (default: %(default)s)"
+        "--objects", type=positive_integer, default=12, help="objects put on a table before the next one (default: %(default)s)"
     )
-    simulated.add_argument("--views", type=_positive, default=1, help="frames after each object (default: %(default)s)")
+    simulated.add_argument("--views", type=positive_integer, default=1, help="frames after each object (default: %(default)s)")
     _detector(simulated, jitter=0.05, miss=0.1, false_boxes=0.1)
     simulated.set_defaults(action_function=_from_simulator)
 
@@ -56,13 +51,6 @@ def _detector(parser: argparse.ArgumentParser, *, jitter: float, miss: float, fa
     group.add_argument("--false-boxes", type=float, default=false_boxes, help="boxes around nothing, per object (default: %(default)s)")
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
-    return value
-
-
 def run(args: argparse.Namespace) -> int:
     """Carries out the chosen action; returns the exit status."""
     status: int = args.action_function(args)
@@ -76,41 +64,13 @@ def _from_osd(args: argparse.Namespace) -> int:
 
 
 def _from_simulator(args: argparse.Namespace) -> int:
+    from wesam_ros.data.simulator.sequences import simulated_frames
+
     return _write(args, simulated_frames(args.domain, args.seed, args.frames, args.objects, args.views), args.frames)
 
 
-def simulated_frames(domain: str, seed: int, count: int, objects: int = 12, views: int = 1) -> Iterator[Frame]:
-    """`count` frames of one stream: sequence after sequence, each on a new table, with stamps that go on.
-
-    The recording of a seed uses the sequences from seed * 1000 on, so that different seeds share none.
-    """
-    from wesam_ros.data.simulator import simulate
-
-    start, made = 0, 0
-    for sequence in range(SEEDS_PER_RECORDING):
-        last = start
-        for frame in simulate(domain, seed * SEEDS_PER_RECORDING + sequence, objects=objects, views=views):
-            last = start + frame.stamp_ns
-            yield replace(frame, stamp_ns=last)
-            made += 1
-            if made == count:
-                return
-        start = last + SEQUENCE_PAUSE_NS
-    raise ValueError(f"frames must be at most {made} with {objects} objects and {views} views, but got {count}")
-
-
-def with_detections(frames: Iterable[Frame], seed: int, *, jitter: float, miss: float, false_boxes: float) -> Iterator[Frame]:
-    """Frames with the boxes of a simulated detector, made from their labels; the same seed gives the same boxes."""
-    from wesam_ros.data.detector import simulate_detections
-
-    rng = np.random.default_rng(seed)
-    for frame in frames:
-        if frame.labels is None:
-            raise ValueError(f"frame with stamp {frame.stamp_ns} ns has no labels to make boxes from")
-        yield replace(frame, detections=simulate_detections(frame.labels, rng, jitter=jitter, miss=miss, false=false_boxes))
-
-
 def _write(args: argparse.Namespace, frames: Iterable[Frame], total: int) -> int:
+    from wesam_ros.data.detector import with_detections
     from wesam_ros.data.recordings.bags import write_bag
 
     detected = with_detections(frames, args.seed, jitter=args.jitter, miss=args.miss, false_boxes=args.false_boxes)

@@ -82,11 +82,3 @@ def add_topic_options(parser: argparse.ArgumentParser, roles: Collection[str] = 
 def named_topics(args: argparse.Namespace) -> dict[str, str]:
     """The topics that `add_topic_options` got from the command line, by role; roles without a name are left out."""
     return {role: topic for role in TYPES_OF_ROLE if (topic := getattr(args, f"{role}_topic", ""))}
-
-
-def positive(text: str) -> int:
-    """An option's value that is a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
-    return value

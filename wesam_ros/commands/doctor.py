@@ -9,7 +9,6 @@ import time
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +16,9 @@ import numpy.typing as npt
 import torch
 
 import wesam_ros
+from wesam_ros.commands import common
 from wesam_ros.engines import CHOICES
-from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.options import positive_integer
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -30,11 +30,9 @@ PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "o
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
-    parser.add_argument("--model", default="tiny", choices=tuple(ARCHITECTURES), help="default: %(default)s")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="its checkpoint (default: the package's weights, tiny only)")
-    parser.add_argument("--device", help="torch device (default: cuda where there is a GPU, else cpu)")
+    common.add_model_options(parser)
     parser.add_argument("--engine", default="auto", choices=CHOICES, help="the one that has to serve (default: %(default)s)")
-    parser.add_argument("--runs", type=_positive, default=20, metavar="N", help="frames timed per engine (default: %(default)s)")
+    parser.add_argument("--runs", type=positive_integer, default=20, metavar="N", help="frames timed per engine (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from wesam_ros.engines.selection import create_engine
     from wesam_ros.sam.checkpoints import load_sam
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = common.device_of(args)
     for name, text in facts().items():
         print(f"{name}: {text}")
     print(f"model: {args.model} on {device}", flush=True)
-    sam = load_sam(args.model, args.checkpoint.expanduser() if args.checkpoint else None, device)
+    sam = load_sam(args.model, args.checkpoint, device)
     for name in CHOICES[1:]:
         print(f"\n{name}, on a frame of 12 objects:", flush=True)
         _examine(name, sam, args.runs)
@@ -133,10 +131,3 @@ def _time(engine: Engine, runs: int) -> npt.NDArray[np.float64]:
 
 def _say(sentence: str) -> None:
     print(f"  {sentence}", flush=True)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
-    return value

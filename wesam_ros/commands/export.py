@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from wesam_ros.commands import common
 from wesam_ros.engines.store import MANIFEST, OPSET
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
-    from wesam_ros.sam.architectures import ARCHITECTURES
-
-    parser.add_argument("--model", default="tiny", choices=tuple(ARCHITECTURES), help="default: %(default)s")
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="its checkpoint (default: the package's weights, tiny only)")
+    common.add_model_options(parser, device=False)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write (default: the cache, where the nodes look)")
     parser.add_argument("--opset", type=int, default=OPSET, help="operator set, 18 or later; the nodes look for %(default)s, the default")
     parser.add_argument(
@@ -29,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from wesam_ros.engines.store import folder_of
     from wesam_ros.sam.checkpoints import load_sam
 
-    sam = load_sam(args.model, args.checkpoint.expanduser() if args.checkpoint else None)
+    sam = load_sam(args.model, args.checkpoint)
     folder = args.out.expanduser() if args.out else folder_of(sam, args.opset)
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise EngineError(f"{folder} has other files in it; name a new folder with --out")

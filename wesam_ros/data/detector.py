@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detections import Detections
+from wesam_ros.data.frames import Frame
 
 SMALLEST = 4.0
 """Pixels; jitter makes no side shorter than this, unless the mask's own box is."""
@@ -52,3 +56,12 @@ def simulate_detections(
     names = [f"obj{i}" for i in ids[seen]] + [f"false{k}" for k in range(extra)]
     scores = np.concatenate([found_scores, rng.uniform(0.3, 0.8, extra)]).astype(np.float32)
     return Detections(boxes=boxes, ids=tuple(names), classes=("object",) * len(names), scores=scores)
+
+
+def with_detections(frames: Iterable[Frame], seed: int, *, jitter: float, miss: float, false_boxes: float) -> Iterator[Frame]:
+    """Frames with the boxes of a simulated detector, made from their labels; the same seed gives the same boxes."""
+    rng = np.random.default_rng(seed)
+    for frame in frames:
+        if frame.labels is None:
+            raise ValueError(f"frame with stamp {frame.stamp_ns} ns has no labels to make boxes from")
+        yield replace(frame, detections=simulate_detections(frame.labels, rng, jitter=jitter, miss=miss, false=false_boxes))

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wesam_ros import install_extra
 from wesam_ros.engines.engine import EngineError, as_engine_error
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, OPSET, has, key_of, publish
@@ -206,4 +207,4 @@ def _need(*packages: str) -> None:
 
     missing = [each for each in packages if find_spec(each) is None]
     if missing:
-        raise EngineError(f"{', '.join(missing)} not installed; install the extra from the checkout: pip install -e '.[onnx]'")
+        raise EngineError(f"{', '.join(missing)} not installed; {install_extra('onnx')}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wesam_ros import install_extra
 from wesam_ros.engines.engine import EngineError, as_engine_error
 from wesam_ros.engines.export import SINGLE_FILE_BYTES
 
@@ -35,7 +36,7 @@ def to_half_precision(source: Path, target: Path) -> None:
     try:
         import onnx
     except ImportError as error:
-        raise EngineError(f"onnx cannot be imported ({error}); install the extra from the checkout: pip install -e '.[onnx]'") from error
+        raise EngineError(f"onnx cannot be imported ({error}); {install_extra('onnx')}") from error
 
     with as_engine_error(f"{source} cannot be converted to half precision; export the model again with `wesam export --again`"):
         model = onnx.load(source)

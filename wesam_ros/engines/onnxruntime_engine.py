@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wesam_ros import install_extra
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, check
 from wesam_ros.sam.adapter import Adapter
@@ -116,7 +117,7 @@ def _import() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        remedy = "install the extra from the checkout: pip install -e '.[onnx]'"
+        remedy = install_extra("onnx")
         raise EngineError(f"onnxruntime cannot be imported ({error}); {remedy}") from error
     return onnxruntime
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros import install_extra
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -39,7 +41,7 @@ def mujoco() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "mujoco":
             raise
-        raise SimulatorError("the simulator needs mujoco; install the extra from the checkout: pip install -e '.[sim]'") from error
+        raise SimulatorError(f"the simulator needs mujoco; {install_extra('sim')}") from error
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise SimulatorError(f"mujoco found no OpenGL for MUJOCO_GL={os.environ.get('MUJOCO_GL')!r} ({error}); {_REMEDY}") from error
 

@@ -1,4 +1,4 @@
-"""A process that trains an adapter on the frame of the parity gate until it is ended: what runs beside the segmenter on a robot."""
+"""A process that trains an adapter on the frame of the parity gate until it is ended: the load beside a segmenter on a robot."""
 
 from __future__ import annotations
 
