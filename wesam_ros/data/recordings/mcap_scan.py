@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+from binascii import crc32
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -123,15 +124,17 @@ def _records(file: BinaryIO | io.BytesIO) -> Iterator[tuple[int, bytes]]:
 
 def _unpacked(body: bytes) -> bytes:
     """The records of a chunk; those at its start where its end is missing."""
-    unpacked = min(CHUNK_HEAD.unpack_from(body)[2], LARGEST_CHUNK)
+    _, _, size, check = CHUNK_HEAD.unpack_from(body)
     name, place = _text(body, CHUNK_HEAD.size)
     data = body[place + 8 :]
     if name == "zstd":
-        return zstd.ZstdDecompressor().decompress(data, unpacked)
-    if name == "lz4":
-        return bytes(LZ4FrameDecompressor().decompress(data, unpacked))
-    if name:
+        data = zstd.ZstdDecompressor().decompress(data, min(size, LARGEST_CHUNK))
+    elif name == "lz4":
+        data = bytes(LZ4FrameDecompressor().decompress(data, min(size, LARGEST_CHUNK)))
+    elif name:
         raise ValueError(f"chunks packed with {name} cannot be read")
+    if check and len(data) == size and crc32(data) != check:
+        raise ValueError("the chunk is damaged")
     return data
 
 

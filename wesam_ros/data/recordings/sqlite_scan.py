@@ -35,6 +35,7 @@ class SqliteScan:
         self._connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         self.damaged = 0
         try:
+            self._connection.execute("PRAGMA writable_schema=ON")  # else sqlite refuses a file that is shorter than its header says
             self.channels = self._channels()
         except sqlite3.Error:
             self.close()

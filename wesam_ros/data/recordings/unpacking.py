@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +43,8 @@ def unpack(path: Path, folder: Path) -> tuple[Path, bool]:
     with target.open("wb") as out:
         try:
             with opener(path) as packed:
-                shutil.copyfileobj(packed, out, 2**20)
+                while data := packed.read1(2**16):  # a longer read would lose what stands before the end of a file that was cut short
+                    out.write(data)
         except OSError as error:
             if error.errno is not None:  # a full disk, and not the packed file
                 raise
