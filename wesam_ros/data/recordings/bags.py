@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from wesam_ros.data.recordings.decoding import decode_frame as decode_frame
 from wesam_ros.data.recordings.decoding import decode_frames as decode_frames
 from wesam_ros.data.recordings.decoding import tell
 from wesam_ros.data.recordings.definitions import Channel
-from wesam_ros.data.recordings.opening import opened
+from wesam_ros.data.recordings.opening import fingerprint, opened
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.topics import DEFAULT_TOPICS, REQUESTS, BagError, BagTopics, check_type, choose_topics, missing_topic
 
@@ -45,6 +46,11 @@ def bag_info(path: Path) -> dict[str, tuple[str, int]]:
     Raises:
         BagError: no such bag, or one of which nothing can be read.
     """
+    return dict(_info(path, fingerprint(path)))
+
+
+@lru_cache(maxsize=16)
+def _info(path: Path, _: Any) -> dict[str, tuple[str, int]]:
     with opened(path) as recording:
         return recording.topics
 

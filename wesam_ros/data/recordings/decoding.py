@@ -55,8 +55,8 @@ class FrameMessages:
 
 
 def tell(report: ReadingReport) -> None:
-    """Logs the sentences of a report."""
-    for sentence in report.sentences():
+    """Logs what a report counted; its notes were logged when the recording was opened."""
+    for sentence in report.counted():
         log.warning("%s", sentence)
 
 

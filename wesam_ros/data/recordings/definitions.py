@@ -7,9 +7,10 @@ Recordings of other ROS distributions have other fields under the same type: vis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Nodetype
@@ -34,7 +35,8 @@ FOXY = {
 Translation = Callable[[bytes], bytes]
 
 
-class Channel(NamedTuple):
+@dataclass(frozen=True)
+class Channel:
     """A topic of a recording's file, as one publisher wrote it.
 
     Attributes:

@@ -11,7 +11,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +36,10 @@ LFS = b"version https://git-lfs.github.com/spec/"
 class Part(Protocol):
     """A file of a recording, or a whole one that the library reads."""
 
-    channels: Sequence[Channel]
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """The file's, with the number of messages on each."""
+        ...
 
     def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
         """Key of the channel, time in nanoseconds and bytes of each message of some channels."""
@@ -137,7 +141,7 @@ class Parts:
     def __init__(self, parts: Sequence[Part]) -> None:
         self._places = [(part, channel.key) for part in parts for channel in part.channels]
         found = [channel for part in parts for channel in part.channels]
-        self.channels = [channel._replace(key=key) for key, channel in enumerate(found)]
+        self.channels = [replace(channel, key=key) for key, channel in enumerate(found)]
 
     def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
         """As of `Part`, in order of time."""
@@ -166,8 +170,26 @@ def opened(path: Path) -> Iterator[Recording]:
         except Exception as error:  # rosbags raises many kinds for damaged files
             raise _unreadable(path, error, "") from error
         for note in recording.notes:
-            log.info("bag %s: %s", path, note)
+            _say(path, note)
         yield recording
+
+
+@lru_cache(maxsize=256)
+def _say(path: Path, note: str) -> None:
+    """Logs a sentence on a recording once, however often it is opened."""
+    log.warning("bag %s: %s", path, note)
+
+
+def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of change of a recording's files: what was found out about it holds while these stay."""
+    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path] if path.exists() else []
+    return tuple((each.name, (found := each.stat()).st_size, found.st_mtime_ns) for each in files)
+
+
+@lru_cache(maxsize=8)
+def _scan(kind: Callable[[Path], Any], path: Path, _: Any) -> Any:
+    """A file read through once, kept for the next call; the last argument is its `fingerprint`."""
+    return kind(path)
 
 
 def _unreadable(path: Path, error: BaseException, remedy: str) -> BagError:
@@ -269,7 +291,7 @@ class _Opener:
         return self._scanned(path, why)
 
     def _scanned(self, path: Path, why: str, quiet: bool = False) -> Part:
-        scan = mcap_scan.McapScan(path)
+        scan: mcap_scan.McapScan = _scan(mcap_scan.McapScan, path, fingerprint(path))
         if not any(channel.count for channel in scan.channels) and why:
             raise BagError(f"bag {path} cannot be read: {why}; no message in it is whole; {BETWEEN_MCAP} if there is more")
         if not quiet:
@@ -314,7 +336,7 @@ class _Opener:
             return bag
         except Exception as error:  # rosbags raises many kinds for damaged files
             why = _why(error)
-        scan = ros1.Ros1Scan(path)
+        scan: ros1.Ros1Scan = _scan(ros1.Ros1Scan, path, fingerprint(path))
         if not any(channel.count for channel in scan.channels):
             raise BagError(f"bag {path} cannot be read: {why}; no message in it is whole")
         lost = f", {scan.damaged} damaged parts passed over" if scan.damaged else ""

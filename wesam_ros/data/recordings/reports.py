@@ -32,10 +32,13 @@ class ReadingReport:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def sentences(self) -> list[str]:
-        """The notes, and a sentence for each reason: how many messages, and the first of them."""
-        counted = [
+    def counted(self) -> list[str]:
+        """A sentence for each reason: how many messages, and the first of them."""
+        return [
             f"{count} of {role} left out ({reason}); the first: {self.first[role, reason]}"
             for (role, reason), count in sorted(self.left_out.items())
         ]
-        return [*self.notes, *counted]
+
+    def sentences(self) -> list[str]:
+        """The notes, and what was counted."""
+        return [*self.notes, *self.counted()]

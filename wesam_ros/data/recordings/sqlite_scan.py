@@ -57,8 +57,8 @@ class SqliteScan:
             counts = dict(self._connection.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id"))
         except sqlite3.DatabaseError:
             keys = tuple(row[0] for row in topics)
-            rows = f"SELECT id, topic_id, timestamp, x'' FROM messages WHERE topic_id IN ({','.join('?' * len(keys))})"
-            counts = Counter(row[1] for row in self._salvaged(rows, keys))
+            query = f"SELECT id, topic_id, timestamp, x'' FROM messages WHERE topic_id IN ({','.join('?' * len(keys))})"
+            counts = Counter(row[1] for row in self._salvaged(query, keys))
         return [
             Channel(key, name, kind, definitions.get(kind, NO_DEFINITION), form, counts.get(key, 0)) for key, name, kind, form in topics
         ]
