@@ -68,6 +68,43 @@ def osd(root: Path) -> Path:
     return root
 
 
+POLYGON = [20, 10, 40, 10, 40, 30, 20, 30]
+
+
+def coco_file(root: Path) -> Path:
+    for number, split in enumerate(("train", "val", "test")):
+        photo(root / "images" / f"{split}.jpg")
+        content = {
+            "images": [{"id": number, "file_name": f"{split}.jpg", "width": SIZE[1], "height": SIZE[0]}],
+            "annotations": [{"id": 1, "image_id": number, "iscrowd": 0, "segmentation": [POLYGON]}],
+        }
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+def yolo_seg(root: Path) -> Path:
+    (root / "data.yaml").write_text("".join(f"{split}: images/train\n" for split in ("train", "val", "test")) + "names: [cup]\n")
+    photo(root / "images" / "train" / "a.jpg")
+    (root / "labels" / "train").mkdir(parents=True, exist_ok=True)
+    shares = (str(value / side) for value, side in zip(POLYGON, (SIZE[1], SIZE[0]) * 4, strict=True))
+    (root / "labels" / "train" / "a.txt").write_text(f"0 {' '.join(shares)}")
+    return root
+
+
+def voc_xml(root: Path) -> Path:
+    photo(root / "JPEGImages" / "a.jpg")
+    points = "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate(zip(POLYGON[::2], POLYGON[1::2], strict=True), 1))
+    (root / "Annotations").mkdir(exist_ok=True)
+    (root / "Annotations" / "a.xml").write_text(
+        f"<annotation><filename>a.jpg</filename><object><polygon>{points}</polygon></object></annotation>"
+    )
+    for split in ("train", "val", "test"):
+        (root / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text("a\n")
+    return root
+
+
 def coco(root: Path) -> Path:
     photo(root / "val2017" / "000000000139.jpg")
     annotation = {"id": 1, "image_id": 139, "iscrowd": 0, "segmentation": [[20, 10, 40, 10, 40, 30, 20, 30]]}
@@ -156,6 +193,9 @@ TREES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "cod10k": (cod10k, "COD10K-v3/Test/Image", "COD10K-v3/Test/GT_Object"),
     "cod10k-instances": (cod10k, "COD10K-v3/Test/Image", "COD10K-v3/Test/GT_Instance"),
     "folder": (plain, "images", "masks"),
+    "coco-file": (coco_file, "images", "annotations"),
+    "yolo-seg": (yolo_seg, "images/train", "labels"),
+    "voc-xml": (voc_xml, "JPEGImages", "Annotations"),
 }
 READABLE = [name for name in TREES if name != "coco-c"]  # that one needs a package, see test_coco.py
 
@@ -183,7 +223,11 @@ def test_each_split_gives_labelled_frames_in_order(name: str, tmp_path: Path) ->
             assert frame.labels[5:9].max() == 0
 
 
-@pytest.mark.parametrize("name", READABLE)
+SEARCHED = ("coco-file", "voc-xml")
+"""Their annotations are found wherever they lie in the folder."""
+
+
+@pytest.mark.parametrize("name", [name for name in READABLE if name not in SEARCHED])
 def test_a_missing_folder_is_named_with_the_layout(name: str, tmp_path: Path) -> None:
     tree, _, truth = TREES[name]
     root = tree(tmp_path)
@@ -192,7 +236,7 @@ def test_a_missing_folder_is_named_with_the_layout(name: str, tmp_path: Path) ->
         DATASETS[name].read(root, DATASETS[name].default)
 
 
-@pytest.mark.parametrize("name", [name for name in READABLE if name != "coco"])
+@pytest.mark.parametrize("name", [name for name in READABLE if not name.startswith("coco")])
 def test_a_missing_mask_is_named(name: str, tmp_path: Path) -> None:
     tree, _, truth = TREES[name]
     root = tree(tmp_path)

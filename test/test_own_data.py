@@ -1,0 +1,454 @@
+"""Data sets of one's own: COCO files of annotators' tools, YOLO segmentation and Pascal VOC XML, right or told by count and reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from wesam_ros.data.datasets.coco import read_coco
+from wesam_ros.data.datasets.coco_files import outline_of, polygons_of, read_coco_file
+from wesam_ros.data.datasets.files import DatasetError
+from wesam_ros.data.datasets.outlines import DIFFERS, SCALED, STORED, UPRIGHT, fit
+from wesam_ros.data.datasets.voc_xml import read_voc_xml
+from wesam_ros.data.datasets.yolo import read_yolo_seg
+
+SIZE = (40, 60)
+BOX = (20, 10, 40, 30)
+"""x0, y0, x1, y1 of the bright object in each image."""
+POLYGON = [20.0, 10.0, 40.0, 10.0, 40.0, 30.0, 20.0, 30.0]
+
+
+def picture() -> np.ndarray:
+    image = np.full((*SIZE, 3), 30, np.uint8)
+    image[BOX[1] : BOX[3], BOX[0] : BOX[2]] = 220
+    return image
+
+
+def photo(path: Path, turn: int = 0, image: np.ndarray | None = None) -> Path:
+    """A JPEG; `turn` is its EXIF orientation."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if turn:
+        exif[0x0112] = turn
+    Image.fromarray(picture() if image is None else image).save(path, quality=95, exif=exif)
+    return path
+
+
+def runs(mask: np.ndarray) -> dict[str, Any]:
+    """Run lengths as numbers, of the columns."""
+    flat = np.concatenate([[0], mask.T.ravel().astype(int), [2]])
+    edges = np.flatnonzero(np.diff(flat))
+    counts = np.diff(np.concatenate([[0], edges[:-1], [mask.size]])) if flat[1] == 0 else np.diff(np.concatenate([[0, 0], edges]))
+    return {"size": list(mask.shape), "counts": [int(each) for each in counts]}
+
+
+def the_mask() -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[BOX[1] : BOX[3], BOX[0] : BOX[2]] = True
+    return mask
+
+
+def annotation(image: Any = 1, **changes: Any) -> dict[str, Any]:
+    fields = {"id": 1, "image_id": image, "category_id": 1, "iscrowd": 0, "segmentation": [POLYGON], "bbox": [20, 10, 20, 20]}
+    return {key: value for key, value in {**fields, **changes}.items() if value is not None}
+
+
+def listed(name: str = "a.jpg", key: Any = 1, **changes: Any) -> dict[str, Any]:
+    return {"id": key, "file_name": name, "width": SIZE[1], "height": SIZE[0], **changes}
+
+
+def coco(path: Path, images: list[Any], annotations: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]}))
+    return path
+
+
+def overlap(frame: Any) -> float:
+    """IoU of the labels and the bright pixels."""
+    bright = frame.image.max(2) > 125
+    return float((bright & (frame.labels > 0)).sum() / (bright | (frame.labels > 0)).sum())
+
+
+LAYOUTS: dict[str, tuple[str, str, str]] = {
+    # tool: file, image's place, image's name in the file
+    "CVAT": ("annotations/instances_default.json", "images/a.jpg", "a.jpg"),
+    "CVAT, subset": ("annotations/instances_Train.json", "images/Train/a.jpg", "a.jpg"),
+    "Label Studio": ("result.json", "images/1a2b3c4d-a.jpg", "images/1a2b3c4d-a.jpg"),
+    "Label Studio on Windows": ("result.json", "images/1a2b3c4d-a.jpg", "images\\1a2b3c4d-a.jpg"),
+    "Label Studio, local files": ("result.json", "images/a b.jpg", "/data/local-files/?d=set/images/a%20b.jpg"),
+    "Label Studio, images elsewhere": ("result.json", "pictures/a.jpg", "../../label-studio/data/media/upload/1/1a2b3c4d-a.jpg"),
+    "Roboflow": ("train/_annotations.coco.json", "train/a_jpg.rf.12.jpg", "a_jpg.rf.12.jpg"),
+    "labelme2coco": ("annotations.json", "JPEGImages/a.jpg", "JPEGImages/a.jpg"),
+    "another machine": ("coco.json", "photos/day 1/a.jpg", "/home/me/photos/a.jpg"),
+}
+
+
+@pytest.mark.parametrize("tool", LAYOUTS)
+def test_layouts_of_tools(tool: str, tmp_path: Path) -> None:
+    file, place, name = LAYOUTS[tool]
+    photo(tmp_path / place)
+    coco(tmp_path / file, [listed(name)], [annotation()])
+    frames = read_coco_file(tmp_path)
+    assert frames.notes == ()
+    assert [overlap(frame) > 0.95 for frame in frames] == [True]
+    assert len(read_coco_file(tmp_path / file)) == 1
+
+
+def test_splits_by_folder_and_file(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        photo(tmp_path / name / f"{name}.jpg")
+        coco(tmp_path / name / "_annotations.coco.json", [listed(f"{name}.jpg")], [annotation()])
+    found = {split: [frame.sequence for frame in read_coco_file(tmp_path, split)] for split in ("train", "val", "test", "all")}
+    assert found == {"train": ["train"], "val": ["valid"], "test": ["test"], "all": ["test", "train", "valid"]}
+
+
+UPRIGHT_POLYGON = [40 - 30.0, 20.0, 40 - 10.0, 20.0, 40 - 10.0, 40.0, 40 - 30.0, 40.0]
+"""The object's outline in the image turned by EXIF 6 (a quarter, clockwise)."""
+ODD = {"size": [2, 2], "counts": [1]}
+TRUE = runs(the_mask())
+
+
+@pytest.mark.parametrize(
+    ("turn", "size", "segmentation", "way"),
+    [
+        (0, SIZE, [POLYGON], UPRIGHT),
+        (0, None, [POLYGON], UPRIGHT),
+        (6, SIZE, [POLYGON], STORED),  # width and height as they are stored: the tool did not turn
+        (6, (60, 40), [UPRIGHT_POLYGON], UPRIGHT),
+        (6, SIZE, TRUE, STORED),
+        (0, (80, 120), [[2 * each for each in POLYGON]], SCALED),
+        (0, (20, 30), [[each / 2 for each in POLYGON]], SCALED),
+        (0, (80, 120), runs(np.kron(the_mask(), np.ones((2, 2), bool))), SCALED),
+        (0, (100, 100), [POLYGON], DIFFERS),
+    ],
+)
+def test_sizes_and_turns(turn: int, size: tuple[int, int] | None, segmentation: Any, way: str, tmp_path: Path) -> None:
+    path = photo(tmp_path / "images" / "a.jpg", turn)
+    sides = {"width": size[1], "height": size[0]} if size else {"width": None, "height": None}
+    coco(tmp_path / "a.json", [listed(**sides)], [annotation(segmentation=segmentation, bbox=None)])
+    assert fit(path, size) == way
+    if way == DIFFERS:
+        with pytest.raises(DatasetError, match="1 images are left out, as they have another shape"):
+            read_coco_file(tmp_path)
+        return
+    frames = read_coco_file(tmp_path)
+    assert overlap(frames[0]) > 0.9
+    assert len(frames.notes) == (way != UPRIGHT)
+
+
+def test_the_published_layout_is_read_by_the_annotated_size_too(tmp_path: Path) -> None:
+    photo(tmp_path / "val2017" / "a.jpg", 6)
+    coco(tmp_path / "annotations" / "instances_val2017.json", [listed()], [annotation()])
+    assert overlap(read_coco(tmp_path)[0]) > 0.95
+    coco(tmp_path / "annotations" / "instances_val2017.json", [listed(width=99, height=98)], [annotation()])
+    with pytest.raises(DatasetError, match=r"annotations are for \(98, 99\) \(height, width\), but the image has \(60, 40\)"):
+        read_coco(tmp_path)[0]
+
+
+OBJECT, VOID, NOTHING = "object", "void", "nothing"
+ANNOTATIONS: dict[str, tuple[list[Any], str, str]] = {
+    "polygon": ([annotation()], OBJECT, ""),
+    "two parts": ([annotation(segmentation=[[20, 10, 40, 10, 40, 20, 20, 20], [20, 20, 40, 20, 40, 30, 20, 30]])], OBJECT, ""),
+    "flat list": ([annotation(segmentation=POLYGON)], OBJECT, ""),
+    "list of points": ([annotation(segmentation=[[20, 10], [40, 10], [40, 30], [20, 30]])], OBJECT, ""),
+    "list of lists of points": ([annotation(segmentation=[[[20, 10], [40, 10], [40, 30], [20, 30]]])], OBJECT, ""),
+    "runs": ([annotation(segmentation=TRUE)], OBJECT, ""),
+    "runs as text": ([annotation(segmentation={"size": [40, 60], "counts": "RUNS"})], OBJECT, ""),
+    "only crowds": ([annotation(segmentation=TRUE, iscrowd=1)], OBJECT, "taken as objects"),
+    "half crowds": ([annotation(), annotation(segmentation=TRUE, iscrowd=1, id=2)], OBJECT, "taken as objects"),
+    "twice": ([annotation(), annotation(id=2)], OBJECT, "stand there twice"),
+    "of no image": ([annotation(), annotation(image=9, id=2)], OBJECT, "images that are not listed"),
+    "no object at all": ([annotation(), 5], OBJECT, "images that are not listed"),
+    "a box beside": ([annotation(), annotation(segmentation=[], bbox=[2, 2, 5, 5], id=2)], OBJECT, "a box and no outline"),
+    "no fields": ([annotation(), {"image_id": 1}], OBJECT, "neither an outline nor a box"),
+    "too few corners": ([annotation(), annotation(segmentation=[[1, 2, 3, 4]], bbox=None, id=2)], OBJECT, "neither an outline nor a box"),
+    "runs that do not add up": ([annotation(), annotation(segmentation=ODD, bbox=[2, 2, 5, 5], id=2)], OBJECT, "a box and no outline"),
+}
+
+
+def compressed(counts: list[int]) -> str:
+    """Run lengths as text, as pycocotools writes them."""
+    text = ""
+    for place, count in enumerate(counts):
+        value = count - counts[place - 2] if place > 2 else count
+        while True:
+            group = value & 31
+            value >>= 5
+            more = value != (-1 if group & 16 else 0)
+            text += chr(48 + group + (32 if more else 0))
+            if not more:
+                break
+    return text
+
+
+@pytest.mark.parametrize("kind", ANNOTATIONS)
+def test_annotations_of_every_kind(kind: str, tmp_path: Path) -> None:
+    rows, _, note = ANNOTATIONS[kind]
+    for row in rows:
+        if isinstance(row, dict) and isinstance(row.get("segmentation"), dict) and row["segmentation"]["counts"] == "RUNS":
+            row["segmentation"] = {"size": list(SIZE), "counts": compressed(TRUE["counts"])}
+    photo(tmp_path / "images" / "a.jpg")
+    coco(tmp_path / "a.json", [listed()], rows)
+    frames = read_coco_file(tmp_path)
+    assert overlap(frames[0]) > 0.95
+    assert (note in " ".join(frames.notes)) if note else frames.notes == ()
+
+
+def test_pixels_of_a_box_without_an_outline_are_not_scored(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    coco(tmp_path / "a.json", [listed()], [annotation(), annotation(segmentation=[], bbox=[30, 20, 20, 15], id=2)])
+    (frame,) = read_coco_file(tmp_path)
+    assert frame.void is not None
+    assert frame.void[31, 45]
+    assert not frame.void[25, 35]  # of the object with an outline
+    assert frame.void.sum() == 20 * 15 - 10 * 10
+
+
+def test_few_crowds_are_left_out(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    others = [annotation(segmentation=[[each + 1 for each in POLYGON]], id=number) for number in range(2, 8)]
+    crowd = annotation(segmentation=runs(np.ones(SIZE, bool)), iscrowd=1, id=9)
+    rows = [annotation(segmentation=[[each + number / 8 for each in POLYGON]], id=number) for number in range(len(others))]
+    coco(tmp_path / "a.json", [listed()], [*rows, crowd])
+    frames = read_coco_file(tmp_path)
+    assert "1 annotations are crowds, and left out" in " ".join(frames.notes)
+    assert overlap(frames[0]) > 0.8
+
+
+IMAGES: dict[str, tuple[list[Any], int, str]] = {
+    "missing": ([listed(), listed("b.jpg", 2)], 1, "1 images are missing, and left out"),
+    "one id twice": ([listed(), listed("c.jpg", 2), listed("a.jpg", 2)], 1, "share an id"),
+    "listed twice": ([listed(), listed()], 1, ""),
+    "no name": ([listed(), {"id": 2}, 7], 1, "no id or no file name"),
+    "ids of text": ([listed(key="one")], 1, ""),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_images_of_every_kind(kind: str, tmp_path: Path) -> None:
+    images, count, note = IMAGES[kind]
+    photo(tmp_path / "a.jpg")
+    photo(tmp_path / "c.jpg")
+    coco(tmp_path / "a.json", images, [annotation(image=images[0]["id"])])
+    frames = read_coco_file(tmp_path)
+    assert len(frames) == len(list(frames)) == count
+    assert (note in " ".join(frames.notes)) if note else frames.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "rows", "words"),
+    [
+        ([listed()], [annotation(segmentation=[])], "all 1 annotations are boxes; export them with polygons or masks"),
+        ([listed()], [annotation(segmentation=None)], "all 1 annotations are boxes"),
+        ([listed()], [], "no image has an annotation"),
+        ([listed("b.jpg")], [annotation()], "there is no image that can be used: 1 images are missing"),
+        ([], [], "there is no image that can be used: none is listed"),
+    ],
+)
+def test_files_of_no_use_say_why(images: list[Any], rows: list[Any], words: str, tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    coco(tmp_path / "a.json", images, rows)
+    with pytest.raises(DatasetError, match=words):
+        read_coco_file(tmp_path)
+
+
+def test_masks_that_are_just_boxes_are_told_of(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    coco(tmp_path / "a.json", [listed()], [annotation()])
+    assert "rectangles of their boxes" not in " ".join(read_coco_file(tmp_path).notes)  # one alone may be a rectangle
+    rows = [annotation(segmentation=[[x, 5, x + 4, 5, x + 4, 9, x, 9]], bbox=[x, 5, 4, 4], id=x) for x in range(2, 50, 8)]
+    coco(tmp_path / "a.json", [listed()], rows)
+    assert "6 outlines are just the rectangles of their boxes" in " ".join(read_coco_file(tmp_path).notes)
+
+
+@pytest.mark.parametrize(
+    "segmentation", [None, 5, "text", {}, [[]], [[1, 2, float("nan"), 4, 5, 6]], [["a"] * 6], {"size": [1], "counts": [1]}]
+)
+def test_segmentations_that_are_none(segmentation: Any) -> None:
+    assert outline_of({"segmentation": segmentation}) is None
+    if not isinstance(segmentation, dict):
+        assert polygons_of(segmentation) == []
+
+
+SHARES = " ".join(f"{value / side:.6f}" for value, side in zip(POLYGON, (60, 40) * 4, strict=True))
+YAML = "path: .\ntrain: images/train\nval: images/val\nnames: [cup]\n"
+
+
+def yolo(root: Path, line: str, yaml: str = YAML, images: str = "images/{}", labels: str = "labels/{}", splits: str = "train val") -> Path:
+    for split in splits.split():
+        photo(root / images.format(split) / f"{split}.jpg")
+        path = root / labels.format(split) / f"{split}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(line)
+    if yaml:
+        (root / "data.yaml").write_text(yaml)
+    return root
+
+
+YOLO: dict[str, Callable[[Path], Path]] = {
+    "Ultralytics": lambda out: yolo(out, f"0 {SHARES}\n"),
+    "path of another machine": lambda out: yolo(out, f"0 {SHARES}\n", YAML.replace("path: .", "path: /home/me/datasets/cups")),
+    "Roboflow": lambda out: yolo(
+        out, f"0 {SHARES}", "train: ../train/images\nval: ../valid/images\nnames: [cup]\n", "{}/images", "{}/labels", "train valid"
+    ),
+    "lists": lambda out: yolo(out, f"0 {SHARES}", "train: [images/train]\nval: [images/val]\nnames: [cup]\n"),
+    "no data.yaml": lambda out: yolo(out, f"0 {SHARES}", ""),
+    "no splits": lambda out: yolo(out, f"0 {SHARES}", "", "images", "labels"),
+}
+
+
+@pytest.mark.parametrize("layout", YOLO)
+def test_layouts_of_yolo(layout: str, tmp_path: Path) -> None:
+    frames = read_yolo_seg(YOLO[layout](tmp_path))
+    assert frames.notes == ()
+    assert [overlap(frame) > 0.95 for frame in frames] == [True, True]
+    if layout != "no splits":
+        assert len(read_yolo_seg(tmp_path, "train")) == len(read_yolo_seg(tmp_path, "val")) == 1
+
+
+def test_a_text_file_may_list_the_images(tmp_path: Path) -> None:
+    yolo(tmp_path, f"0 {SHARES}", "train: train.txt\nnames: [cup]\n")
+    (tmp_path / "train.txt").write_text("./images/train/train.jpg\n")
+    assert len(read_yolo_seg(tmp_path / "data.yaml")) == 1
+
+
+BESIDE = f"0 {SHARES}\n"
+LINES: dict[str, tuple[str, int, str]] = {
+    # label file, objects, note
+    "score behind": (f"0 {SHARES} 0.87\n", 1, ""),
+    "twice": (BESIDE * 2, 1, ""),
+    "a box": (f"{BESIDE}0 0.1 0.1 0.05 0.05\n", 1, "boxes without an outline"),
+    "pixels": (f"{BESIDE}0 20 10 40 10 40 30 20 30\n", 1, "no shares of the image"),
+    "words": (f"{BESIDE}0 a b c d e f\n", 1, "no numbers"),
+    "too few": (f"{BESIDE}0 0.1 0.2\n", 1, "too few numbers"),
+    "over the edge": (f"{BESIDE}0 -0.01 -0.01 0.1 -0.01 0.1 0.1\n", 2, ""),
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_lines_of_yolo(kind: str, tmp_path: Path) -> None:
+    text, objects, note = LINES[kind]
+    frames = read_yolo_seg(yolo(tmp_path, text))
+    assert frames[0].labels.max() == objects
+    assert (note in " ".join(frames.notes)) if note else frames.notes == ()
+    assert (frames[0].void is not None) == (kind == "a box")
+
+
+def test_yolo_without_outlines_or_labels(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="data set for detection, without masks"):
+        read_yolo_seg(yolo(tmp_path / "a", "0 0.5 0.5 0.2 0.2"))
+    yolo(tmp_path / "b", f"0 {SHARES}")
+    (tmp_path / "b" / "labels" / "val" / "val.txt").unlink()
+    frames = read_yolo_seg(tmp_path / "b")
+    assert frames.notes == (f"1 images have no text file, and so no object; the first: {tmp_path / 'b' / 'images' / 'val' / 'val.jpg'}",)
+    assert sorted(int(frame.labels.max()) for frame in frames) == [0, 1]
+
+
+def xml(name: str, inner: str, size: tuple[int, int] = SIZE) -> str:
+    return (
+        f"<annotation><filename>{name}</filename><size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>"
+        f"<object><name>cup</name><bndbox><xmin>20</xmin><ymin>10</ymin><xmax>40</xmax><ymax>30</ymax></bndbox>{inner}</object></annotation>"
+    )
+
+
+ROBOFLOW = "<polygon><x1>20</x1><y1>10</y1><x2>40</x2><y2>10</y2><x3>40</x3><y3>30</y3><x4>20</x4><y4>30</y4></polygon>"
+LABELME = "<polygon>" + "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((20, 10), (40, 10), (40, 30), (20, 30))) + "</polygon>"
+
+
+def voc(root: Path, inner: str = "", mask: Image.Image | None = None, folders: tuple[str, str] = ("Annotations", "JPEGImages")) -> Path:
+    photo(root / folders[1] / "a.jpg")
+    path = root / folders[0] / "a.xml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(xml("a.jpg", inner))
+    if mask is not None:
+        (root / "SegmentationObject").mkdir(exist_ok=True)
+        mask.save(root / "SegmentationObject" / "a.png")
+    return root
+
+
+def palette_mask() -> Image.Image:
+    ids = the_mask().astype(np.uint8) * 2
+    ids[0] = 255
+    image = Image.fromarray(ids, "P")
+    image.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
+    return image
+
+
+def colour_mask() -> Image.Image:
+    rgb = np.zeros((*SIZE, 3), np.uint8)
+    rgb[the_mask()] = (128, 0, 0)
+    rgb[0] = (224, 224, 192)
+    return Image.fromarray(rgb)
+
+
+VOC: dict[str, tuple[Callable[[Path], Path], bool]] = {
+    "masks with a palette": (lambda out: voc(out, "", palette_mask()), True),
+    "masks in colours (CVAT)": (lambda out: voc(out, "", colour_mask()), True),
+    "polygons of Roboflow": (lambda out: voc(out, ROBOFLOW, folders=("train", "train")), False),
+    "polygons of LabelMe": (lambda out: voc(out, LABELME), False),
+    "images/ in place of JPEGImages/": (lambda out: voc(out, ROBOFLOW, folders=("Annotations", "images")), False),
+    "nested": (lambda out: voc(out / "VOCdevkit" / "VOC2012", LABELME).parents[1], False),
+}
+
+
+@pytest.mark.parametrize("kind", VOC)
+def test_pascal_voc(kind: str, tmp_path: Path) -> None:
+    make, void = VOC[kind]
+    frames = read_voc_xml(make(tmp_path))
+    (frame,) = frames
+    assert overlap(frame) > 0.95
+    assert (frame.void is not None and bool(frame.void[0].all())) == void
+    assert frames.notes == ()
+
+
+def test_splits_of_pascal_voc(tmp_path: Path) -> None:
+    voc(tmp_path, LABELME)
+    path = tmp_path / "ImageSets" / "Main" / "val.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("a\n")
+    assert len(read_voc_xml(tmp_path, "val")) == 1
+    with pytest.raises(DatasetError, match="XML files of train are missing"):
+        read_voc_xml(tmp_path, "train")
+    assert len(read_voc_xml(voc(tmp_path / "rf", ROBOFLOW, folders=("train", "train")), "train")) == 1
+
+
+def beside(root: Path, text: str) -> Path:
+    """A good picture, and another XML file."""
+    voc(root, LABELME)
+    photo(root / "JPEGImages" / "b.jpg")
+    (root / "Annotations" / "b.xml").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("text", "note", "frames"),
+    [
+        (xml("b.jpg", ""), "a box and no outline", 2),
+        (xml("c.jpg", LABELME), "", 2),  # renamed: the XML file's own name is taken
+        (xml("b.jpg", LABELME, (80, 120)), "another size", 2),
+        (xml("b.jpg", LABELME, (99, 120)), "another shape", 1),
+        ("<annotation>", "cannot be read", 1),
+        ("<robot/>", "no annotations of an image", 1),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "defines entities", 1),
+    ],
+)
+def test_xml_of_every_kind(text: str, note: str, frames: int, tmp_path: Path) -> None:
+    found = read_voc_xml(beside(tmp_path, text))
+    assert len(list(found)) == frames
+    assert (note in " ".join(found.notes)) if note else found.notes == ()
+
+
+def test_pascal_voc_without_masks_or_with_masks_of_another_size(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="masks and polygons are missing: 1 objects have a box and no outline"):
+        read_voc_xml(voc(tmp_path / "a"))
+    beside(tmp_path / "b", xml("b.jpg", ""))
+    (tmp_path / "b" / "SegmentationObject").mkdir()
+    cv2.imwrite(str(tmp_path / "b" / "SegmentationObject" / "b.png"), np.ones((10, 10), np.uint8))
+    assert "masks have another size" in " ".join(read_voc_xml(tmp_path / "b").notes)
