@@ -143,6 +143,14 @@ def test_sizes_and_turns(turn: int, size: tuple[int, int] | None, segmentation: 
     assert len(frames.notes) == (way != UPRIGHT)
 
 
+def test_a_half_turn_is_taken_as_upright_and_told_of(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 3, picture()[::-1, ::-1])
+    coco(tmp_path / "a.json", [listed()], [annotation()])
+    frames = read_coco_file(tmp_path)
+    assert overlap(frames[0]) > 0.95
+    assert "upright is taken" in " ".join(frames.notes)
+
+
 def test_the_published_layout_is_read_by_the_annotated_size_too(tmp_path: Path) -> None:
     photo(tmp_path / "val2017" / "a.jpg", 6)
     coco(tmp_path / "annotations" / "instances_val2017.json", [listed()], [annotation()])

@@ -130,8 +130,8 @@ def _images(rows: list[Any], account: Account) -> dict[Any, Mapping[str, Any]]:
 
 def annotated_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     """(H, W) that an entry of a COCO file has for its image; None where it has none."""
-    sides = (image.get("height"), image.get("width"))
-    return (int(sides[0]), int(sides[1])) if all(isinstance(each, int | float) and 0 < each < 2**31 for each in sides) else None
+    height, width = (each if isinstance(each := image.get(name), int | float) and 0 < each < 2**31 else 0 for name in ("height", "width"))
+    return (int(height), int(width)) if height and width else None
 
 
 def _crowds_are_objects(annotations: list[Mapping[str, Any]], account: Account) -> bool:

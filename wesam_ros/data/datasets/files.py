@@ -158,6 +158,13 @@ def image_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def exif_turn(path: Path) -> int:
+    """EXIF orientation of an image: 0 where there is none, 1 for upright, 2 to 8 for turned or mirrored."""
+    with _opened(path) as image:
+        turn = image.getexif().get(EXIF_ORIENTATION, 0)
+    return turn if isinstance(turn, int) else 0
+
+
 def stored_size(path: Path) -> tuple[int, int]:
     """(H, W) that `read_stored_image` will give, from the file's header."""
     with _opened(path) as image:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.datasets.coco_masks import decode_segmentation, polygon_mask
-from wesam_ros.data.datasets.files import IMAGE_SUFFIXES, DatasetError, image_size, read_image, read_stored_image, stored_size
+from wesam_ros.data.datasets.files import IMAGE_SUFFIXES, DatasetError, exif_turn, image_size, read_image, read_stored_image, stored_size
 from wesam_ros.data.frames import Frame
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def fit(image: Path, size: Size | None) -> str:
         return UPRIGHT
     if size == stored_size(image):
         return STORED
-    height, width = size  # type: ignore[misc]
+    height, width = size
     return SCALED if abs(height * upright[1] - width * upright[0]) <= max(*upright, height, width) else DIFFERS
 
 
@@ -110,6 +110,10 @@ def usable(pictures: Sequence[Picture], account: Account, layout: str) -> list[P
         if way == DIFFERS:
             account.add("images are left out, as they have another shape than was annotated", each.image)
             continue
+        if way == UPRIGHT and exif_turn(each.image) > 1 and each.size == stored_size(each.image):
+            account.add(
+                "images are turned by EXIF so that the annotated size does not tell how they were annotated: upright is taken", each.image
+            )
         if way == STORED:
             account.add("images were annotated as they are stored, without the turn of their EXIF, and are read so", each.image)
         if way == SCALED:
