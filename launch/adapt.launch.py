@@ -21,6 +21,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from wesam_ros.settings import LAUNCH_ARGUMENTS, launch_argument
+
 TOPICS = {
     "image": "colour image",
     "depth": "depth image, registered to the colour image",
@@ -38,35 +40,9 @@ WRONG_SETTINGS = 2
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    topics = [DeclareLaunchArgument(name, default_value=name, description=f"topic: {text}") for name, text in TOPICS.items()]
     return [
-        *topics,
-        DeclareLaunchArgument(
-            "image_transport",
-            default_value="raw",
-            choices=["raw", "compressed"],
-            description="how the colour image arrives: Image, or CompressedImage on <image>/compressed",
-        ),
-        DeclareLaunchArgument(
-            "depth_transport",
-            default_value="raw",
-            choices=["raw", "compressedDepth"],
-            description="how the depth image arrives: Image, or CompressedImage on <depth>/compressedDepth",
-        ),
-        DeclareLaunchArgument(
-            "model", default_value="tiny", choices=["tiny", "vit_t", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
-        ),
-        DeclareLaunchArgument(
-            "checkpoint", default_value="", description="checkpoint file of the model; empty for the weights in the package (tiny only)"
-        ),
-        DeclareLaunchArgument("device", default_value="cpu", description="torch device: cpu, cuda, cuda:1, ..."),
-        DeclareLaunchArgument(
-            "engine",
-            default_value="auto",
-            choices=["auto", "torch", "compiled", "onnxruntime", "tensorrt"],
-            description="what computes the model in the segmenter; auto takes onnxruntime on a CPU, if `wesam export` has been run "
-            "and it is faster than torch, and tensorrt on a GPU, if `wesam doctor` has built it",
-        ),
+        *(DeclareLaunchArgument(name, default_value=name, description=f"topic: {text}") for name, text in TOPICS.items()),
+        *(DeclareLaunchArgument(name, **launch_argument(name)) for name in LAUNCH_ARGUMENTS),
         DeclareLaunchArgument(
             "adapter_file",
             default_value="",
@@ -78,8 +54,6 @@ def arguments() -> list[DeclareLaunchArgument]:
             default_value=PathJoinSubstitution([FindPackageShare("wesam_ros"), "config", "nodes.yaml"]),
             description="file of the nodes' further parameters; arguments of this launch file count more than what it says",
         ),
-        DeclareLaunchArgument("target_frame", default_value="", description="TF frame of the 3D output; empty for the camera's"),
-        DeclareLaunchArgument("seed", default_value="0", description="seed of everything random in the training"),
         DeclareLaunchArgument(
             "respawn",
             default_value="true",
@@ -87,12 +61,6 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="start a node that died again, unless a setting is wrong; the adapter node goes on from adapter_file, so give one",
         ),
         DeclareLaunchArgument("bag", default_value="", description="recording to play: an MCAP file or a rosbag2 folder; empty plays none"),
-        DeclareLaunchArgument(
-            "lock_step",
-            default_value="false",
-            choices=["true", "false"],
-            description="with bag: wait for both nodes after each frame, so that the outcome does not depend on timing",
-        ),
     ]
 
 
@@ -152,5 +120,5 @@ def text(name: str) -> ParameterValue:
 
 
 def suffixes(topic: str) -> tuple[str, ...]:
-    """What the nodes append to a topic's name for the transports that it may come by; ROS remaps whole names only."""
+    """Suffixes that the nodes append to a topic's name for the transports that it may come by; ROS remaps whole names only."""
     return {"image": ("", "/compressed"), "depth": ("", "/compressedDepth")}.get(topic, ("",))

@@ -3,7 +3,7 @@
     ros2 launch wesam_ros replay.launch.py bag:=table.mcap out:=out/table
 
 Plays the recording through the segmenter and the adapter, in a ROS graph of its own, and writes into the folder `out`:
-adapter.safetensors, report.html, summary.json and the nodes' logs. The same as `wesam run`, which has more options.
+adapter.safetensors, report.html, summary.json and the nodes' logs. The same as `wesam replay`, which has more options.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.substitutions import ExecutableInPackage
 
+from wesam_ros.settings import launch_argument
+
 TOPICS = ("image_topic", "depth_topic", "camera_info_topic", "detections_topic", "prompts_topic", "labels_topic")
-PASSED_ON = ("out", "model", "checkpoint", "device", "seed", *TOPICS)
+SETTINGS = ("model", "checkpoint", "device", "engine", "max_boxes", "steps_per_frame", "seed")
+PASSED_ON = ("out", *SETTINGS, *TOPICS)
 PATIENCE = "40"
 """Seconds that it has to end: both nodes finish what they are at."""
 
@@ -22,16 +25,9 @@ PATIENCE = "40"
 def arguments() -> list[DeclareLaunchArgument]:
     return [
         DeclareLaunchArgument("bag", description="recording: an MCAP file or a rosbag2 folder with images, and detections or prompts"),
-        DeclareLaunchArgument("out", default_value="out/run", description="folder for the adapter file, the report and the logs"),
-        DeclareLaunchArgument(
-            "model", default_value="tiny", choices=["tiny", "vit_t", "vit_b", "vit_l", "vit_h"], description="Segment Anything model"
-        ),
-        DeclareLaunchArgument(
-            "checkpoint", default_value="", description="checkpoint file of the model; empty for the weights in the package (tiny only)"
-        ),
-        DeclareLaunchArgument("device", default_value="cpu", description="torch device: cpu, cuda, cuda:1, ..."),
+        DeclareLaunchArgument("out", default_value="out/replay", description="folder for the adapter file, the report and the logs"),
+        *(DeclareLaunchArgument(name, **launch_argument(name)) for name in SETTINGS),
         DeclareLaunchArgument("adapter_file", default_value="", description="adapter file to start from; empty for the frozen model"),
-        DeclareLaunchArgument("seed", default_value="0", description="seed of everything random in the training"),
         DeclareLaunchArgument(
             "lock_step",
             default_value="true",
@@ -58,5 +54,5 @@ def replay(context: LaunchContext) -> list[ExecuteProcess]:
         options.append(f"--adapter={given['adapter_file']}")
     if given["lock_step"] == "true":
         options.append("--lock-step")
-    command = [ExecutableInPackage(executable="wesam", package="wesam_ros"), "run", given["bag"], *options]
-    return [ExecuteProcess(cmd=command, name="wesam_run", output="screen", sigterm_timeout=PATIENCE)]
+    command = [ExecutableInPackage(executable="wesam", package="wesam_ros"), "replay", given["bag"], *options]
+    return [ExecuteProcess(cmd=command, name="wesam_replay", output="screen", sigterm_timeout=PATIENCE)]

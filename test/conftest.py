@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from wesam_ros.ros.children import set_up_by
 
 FIRST_PORT, PORTS_PER_DOMAIN, METATRAFFIC = 7400, 250, 10
-"""Where DDS participants listen (RTPS specification, 9.6.1.1): the first one of a domain on a machine, for discovery."""
+"""Ports on which DDS participants listen (RTPS specification, 9.6.1.1): the first one of a domain on a machine, for discovery."""
 DOMAINS = 100
 """Ids from 1 to this are safe on every system."""
 
@@ -108,7 +108,7 @@ def attempt() -> Callable[..., Any]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many inputs the fuzzing tests have tried."""
+    """Tells how many inputs the fuzzing tests have tried."""
     if tried:
         terminalreporter.write_line(f"fuzzing: {sum(tried.values())} inputs, {tried['refused']} of them refused")
 
@@ -134,6 +134,17 @@ def random_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.nn.init.normal_(parameter, std=0.05)
     path = tmp_path_factory.mktemp("weights") / "random_tiny.safetensors"
     save_file(sam.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def untrained_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of `tiny` as torch draws it: its masks cover a part of the image, and an adapter changes them."""
+    from wesam_ros.sam.architectures import build_tiny
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("untrained") / "tiny.safetensors"
+    save_file({name: value.contiguous() for name, value in build_tiny().state_dict().items()}, path)
     return path
 
 
@@ -168,7 +179,7 @@ def build_small() -> Any:
 
 @pytest.fixture(scope="session")
 def small_architecture() -> Any:
-    """What goes by the name of `tiny` where a small model is tested: an export of it takes a third of the time."""
+    """The architecture that goes by the name of `tiny` where a small model is tested: an export of it takes a third of the time."""
     from wesam_ros.sam.architectures import ARCHITECTURES
 
     return replace(ARCHITECTURES["tiny"], build=build_small)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from wesam_ros import cli
 from wesam_ros.adaptation.learner import Learner
@@ -23,7 +22,6 @@ from wesam_ros.data.recordings.bags import write_bag
 from wesam_ros.data.recordings.topics import BagTopics
 from wesam_ros.data.requests import Request
 from wesam_ros.evaluation import offline
-from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 FRAMES = 5
@@ -44,13 +42,11 @@ def recording() -> list[Frame]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def files(untrained_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The recording, and a checkpoint of `tiny` with random weights."""
-    folder = tmp_path_factory.mktemp("offline")
-    write_bag(folder / "bag.mcap", recording())
-    torch.manual_seed(0)
-    save_file({name: value.contiguous() for name, value in build_tiny().state_dict().items()}, folder / "tiny.safetensors")
-    return folder / "bag.mcap", folder / "tiny.safetensors"
+    bag = tmp_path_factory.mktemp("offline") / "bag.mcap"
+    write_bag(bag, recording())
+    return bag, untrained_tiny
 
 
 def _adapt(files: tuple[Path, Path], out: Path, *more: str) -> int:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "wesam_ros"
 TESTS = ROOT / "test"
 
 ALONE: frozenset[str] = frozenset()
-BOTTOM = frozenset({"files", "options", "machine", "worker"})
+BOTTOM = frozenset({"counts", "files", "options", "machine", "worker"})
 MODEL = BOTTOM | {"sam", "data"}
 LEARNING = MODEL | {"scene", "adaptation"}
 MESSAGES = frozenset({"msg", "srv"})
@@ -28,7 +28,7 @@ ARROWS = {
     "drawing": frozenset({"sam", "data"}),
     "scene": MODEL,
     "engines": BOTTOM | {"sam"},
-    "settings": BOTTOM | {"sam", "engines"},
+    "settings": BOTTOM | {"sam", "engines", "adaptation"},
     "adaptation": MODEL | {"scene"},
     "methods": LEARNING,
     "pretraining": MODEL | {"scene", "engines", "drawing"},

@@ -1,4 +1,4 @@
-"""Attacks on learning: what each changes, what it leaves alone, and that a seed decides everything."""
+"""Attacks on learning: each changes the attacked frames only, and a seed decides everything."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from wesam_ros.adaptation.admission import MISPLACED_BOXES
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.learner import MISPLACED, Learner
+from wesam_ros.adaptation.learner import Learner
 from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
@@ -126,18 +127,18 @@ def test_learning_survives(sam: Any, name: str) -> None:
     learner = Learner(sam, AdaptationConfig(rank=1), 0)
     frame = replace(attacked(name)[2], labels=None)
     boxes = frame.detections.boxes
-    verdict = learner.observe(frame, Prompts.from_boxes(boxes[Prompts.checked_boxes(boxes, SIZE)[0]], SIZE))
-    assert verdict.accepted == (name != "detector dies")
-    assert verdict.accepted != bool(verdict.reason)
+    admission = learner.observe(frame, Prompts.from_boxes(boxes[Prompts.checked_boxes(boxes, SIZE)[0]], SIZE))
+    assert admission.accepted == (name != "detector dies")
+    assert admission.accepted != bool(admission.reason)
     result = learner.step()
     assert (result is None) == (name == "detector dies")
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.low_rank)
-    assert learner.counters["restored: not_finite"] == 0
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.trainer.low_rank)
+    assert learner.counters["restored.not_finite"] == 0
 
 
 @pytest.mark.parametrize(("name", "back"), [("none", 0), ("shifted boxes", -1), ("depth shifted", 1)])
 def test_nothing_is_learnt_where_boxes_and_depth_do_not_belong_together(sam: Any, name: str, back: int) -> None:
-    """And the learner says by how much the boxes are off, as nearly as its grid of 128 pixels for 320 can tell."""
+    """And the learner tells by how much the boxes are off, as nearly as its grid of 128 pixels for 320 can tell."""
     large = []
     for frame in stream(1):
         planes = {field: np.kron(getattr(frame, field), np.ones((4, 4), getattr(frame, field).dtype)) for field in ("depth", "labels")}
@@ -147,9 +148,9 @@ def test_nothing_is_learnt_where_boxes_and_depth_do_not_belong_together(sam: Any
     (frame,) = ATTACKS[name](large, range(1), np.random.default_rng(0))
     assert frame.detections is not None
     learner = Learner(sam, AdaptationConfig(rank=1), 0)
-    verdict = learner.observe(frame, Prompts.from_boxes(frame.detections.boxes, frame.size))
-    assert learner.counters["depth: plane"] == 1
-    assert verdict.reason == (MISPLACED if back else "")
-    assert verdict.accepted == (not back)
-    np.testing.assert_allclose(verdict.offset, np.array(SHIFT) * (320, 240) * back, atol=5)
-    assert len(learner.replay_buffer) == verdict.accepted
+    admission = learner.observe(frame, Prompts.from_boxes(frame.detections.boxes, frame.size))
+    assert learner.counters["support_planes.found"] == 1
+    assert admission.reason == (MISPLACED_BOXES if back else "")
+    assert admission.accepted == (not back)
+    np.testing.assert_allclose(admission.offset, np.array(SHIFT) * (320, 240) * back, atol=5)
+    assert len(learner.replay_buffer) == admission.accepted

@@ -35,6 +35,11 @@ def test_bad_arguments_exit_with_2(words: list[str], capsys: pytest.CaptureFixtu
     assert "usage: wesam" in capsys.readouterr().err
 
 
+def test_the_command_of_an_old_name_is_told_its_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "a.mcap"]) == 2
+    assert "replay" in capsys.readouterr().err
+
+
 def failing(error: BaseException) -> Any:
     def run(args: object) -> int:
         raise error
@@ -57,7 +62,7 @@ def test_known_errors_are_one_sentence(
     error: BaseException, status: int, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "import_module", lambda name: failing(error))
-    assert cli.main(["run"]) == status
+    assert cli.main(["replay"]) == status
     assert capsys.readouterr().err.startswith(sentence)
 
 
@@ -65,13 +70,13 @@ def test_known_errors_are_one_sentence(
 def test_faults_of_ours_keep_their_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "import_module", lambda name: failing(error))
     with pytest.raises(type(error)):
-        cli.main(["run"])
+        cli.main(["replay"])
 
 
 def test_verbose_shows_where_a_known_error_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "import_module", lambda name: failing(ValueError("bad")))
     with pytest.raises(ValueError, match="bad"):
-        cli.main(["--verbose", "run"])
+        cli.main(["--verbose", "replay"])
 
 
 def scene(index: int = 1) -> dict[str, np.ndarray]:

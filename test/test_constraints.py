@@ -1,4 +1,4 @@
-"""What prompts and depth say of objects, on a grid of 8 x 8 for an image of 8 x 8."""
+"""Constraints from prompts and depth, on a grid of 8 x 8 for an image of 8 x 8."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 
 from wesam_ros.adaptation.predictions import mirrored
 from wesam_ros.sam.prompts import Prompt, Prompts
-from wesam_ros.scene.constraints import Constraints, gather, misplacement, moved, rough_boxes
+from wesam_ros.scene.constraints import Constraints, gather_constraints, rough_boxes
+from wesam_ros.scene.placement import misplacement, moved_boxes
 from wesam_ros.scene.refine import prompt_fit
 from wesam_ros.scene.support import Support
 
@@ -31,10 +32,10 @@ def _support(raised: np.ndarray, height: np.ndarray | None = None) -> Support:
 
 
 def _gather(*objects: Prompt, raised: np.ndarray | None = None, height: np.ndarray | None = None) -> Constraints:
-    return gather(Prompts(SIZE, objects), None if raised is None else _support(raised, height), 32, 8)
+    return gather_constraints(Prompts(SIZE, objects), None if raised is None else _support(raised, height), 32, 8)
 
 
-def test_a_coarse_mask_has_a_middle_and_reaches_a_little_further() -> None:
+def test_a_coarse_mask_has_a_certain_middle_and_is_allowed_a_little_more() -> None:
     """A blob of 4 x 4: its outline may be a pixel off, which the corners of its surroundings are further."""
     constraints = _gather(Prompt(mask=_blob(2, 2, 6, 6)))
     assert torch.equal(constraints.certain[0], torch.from_numpy(_blob(3, 3, 5, 5)))
@@ -53,32 +54,32 @@ def test_with_points_and_depth_an_object_is_of_the_pieces_that_rise_around_them(
     columns = [_blob(start, 0, start + 1, 8) for start in (0, 2, 4, 6)]
     constraints = _gather(_points([(0, 1), (2, 1)], [(2, 6)]), _points([(2, 6), (4, 1)], [(4, 6)]), raised=np.any(columns, 0))
     assert torch.equal(constraints.candidate, torch.from_numpy(np.stack([columns[0] | columns[1], columns[1]])))
-    strange = [columns[2] | columns[3], columns[0] | columns[3]]
-    assert torch.equal(constraints.allowed, torch.from_numpy(~np.stack(strange)))
+    elsewhere = [columns[2] | columns[3], columns[0] | columns[3]]
+    assert torch.equal(constraints.allowed, torch.from_numpy(~np.stack(elsewhere)))
 
 
 def _boxes(*corners: tuple[int, int, int, int]) -> list[Prompt]:
     return [Prompt(box=np.array(each, np.float32)) for each in corners]
 
 
-def test_what_rises_in_a_box_from_a_neighbour_without_a_prompt_is_not_claimed() -> None:
+def test_what_rises_in_a_box_from_a_neighbour_without_a_prompt_is_no_candidate() -> None:
     """Three columns of a thing, and to its right a higher one that its box, or its coarse mask, has a strip of, and that goes on beyond."""
     thing, neighbour = _blob(0, 1, 3, 7), _blob(3, 1, 8, 7)
     height = np.float32(0.05) * thing + np.float32(0.1) * neighbour
     box, beside = _boxes((0, 1, 5, 7), (3, 1, 8, 7))
 
-    def claimed(*prompts: Prompt, height: np.ndarray = height) -> list[list[bool]]:
+    def candidates(*prompts: Prompt, height: np.ndarray = height) -> list[list[bool]]:
         constraints = _gather(*prompts, raised=thing | neighbour, height=height)
         return [row[3].tolist() for row in constraints.candidate & constraints.allowed]  # all rows of the two are alike
 
     own = [True] * 3 + [False] * 5
-    assert claimed(box) == [own]
-    assert claimed(Prompt(mask=_blob(0, 1, 4, 7))) == [own]
-    assert claimed(box, beside) == [[True] * 5 + [False] * 3, [False] * 3 + [True] * 5]  # it has a prompt: whose it is, the masks say
-    assert claimed(box, height=0 * height) == [[True] * 4 + [False] * 4]  # no step: they meet halfway
+    assert candidates(box) == [own]
+    assert candidates(Prompt(mask=_blob(0, 1, 4, 7))) == [own]
+    assert candidates(box, beside) == [[True] * 5 + [False] * 3, [False] * 3 + [True] * 5]  # it has a prompt: whose it is, the masks tell
+    assert candidates(box, height=0 * height) == [[True] * 4 + [False] * 4]  # no step: they meet halfway
 
 
-def test_a_thing_that_its_box_is_too_tight_for_claims_all_of_it() -> None:
+def test_a_thing_that_its_box_is_too_tight_for_is_a_candidate_in_all_of_it() -> None:
     constraints = _gather(*_boxes((2, 2, 6, 6)), raised=_blob(0, 0, 8, 8))
     assert torch.equal(constraints.candidate & constraints.allowed, torch.from_numpy(_blob(2, 2, 6, 6))[None])
 
@@ -109,7 +110,7 @@ def test_boxes_that_would_only_leave_their_things_for_others_are_where_they_belo
 
 
 def test_boxes_at_the_edge_are_not_moved_round_it() -> None:
-    """What leaves the image on one side must not come in on the other."""
+    """Boxes that leave the image on one side do not come in on the other."""
     raised = _blob(0, 0, 5, 8)
     share, offset = _misplacement(*_boxes((4, 0, 8, 8)), raised=raised)
     assert offset == (-2, 0)
@@ -127,10 +128,10 @@ def test_misplaced_boxes_are_moved_to_where_they_belong() -> None:
     """A box; one that leaves the image of 8 x 8 pixels but for a strip; one that is cut at its edge; prompts of another kind."""
     boxes = _boxes((1, 1, 4, 4), (5, 1, 8, 4), (3, 0, 6, 5))
     more = Prompt(box=np.array([0, 1, 3, 4], np.float32), points=np.array([[1, 2]], np.float32), point_labels=np.array([1]))
-    as_they_came, right = moved(Prompts(SIZE, (*boxes, more, _points([(1, 1)], [(2, 2)]))), (2, -1), 2.0)
+    as_they_came, belonging = moved_boxes(Prompts(SIZE, (*boxes, more, _points([(1, 1)], [(2, 2)]))), (2, -1), 2.0)
     assert rough_boxes(as_they_came).tolist() == [[1, 1, 4, 4], [3, 0, 6, 5]]
-    assert rough_boxes(right).tolist() == [[3, 0, 6, 3], [5, 0, 8, 4]]
-    nothing = moved(Prompts(SIZE, (more,)), (2, -1), 2.0)
+    assert rough_boxes(belonging).tolist() == [[3, 0, 6, 3], [5, 0, 8, 4]]
+    nothing = moved_boxes(Prompts(SIZE, (more,)), (2, -1), 2.0)
     assert [len(each) for each in nothing] == [0, 0]
 
 

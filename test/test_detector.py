@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from wesam_ros.data.boxes import boxes_of_labels
+from wesam_ros.data.boxes import box_of_mask, boxes_of_labels
 from wesam_ros.data.detector import simulate_detections
 
 
@@ -55,3 +55,11 @@ def test_an_empty_image_has_no_detections() -> None:
 def test_a_rate_out_of_range_is_named(faults: dict[str, float], name: str, labels: npt.NDArray[np.uint16]) -> None:
     with pytest.raises(ValueError, match=f"{name} must be between"):
         simulate_detections(labels, np.random.default_rng(0), **faults)
+
+
+def test_the_box_of_a_mask_is_tight_and_of_none_empty() -> None:
+    mask = np.zeros((10, 20), bool)
+    assert box_of_mask(mask).tolist() == [0, 0, 0, 0]
+    mask[3:6, 4], mask[5, 4:9] = True, True
+    assert box_of_mask(mask).tolist() == [4, 3, 9, 6]
+    assert box_of_mask(mask[:, ::2]).tolist() == [2, 3, 5, 6]  # a view that is not contiguous

@@ -72,7 +72,7 @@ def test_masks_of_boxes_takes_an_image_and_boxes(tmp_path: Path) -> None:
 def test_boxes_of_yolo_become_detections() -> None:
     messages = pytest.importorskip("vision_msgs.msg", reason="needs ROS 2 and the built messages")
     header_of = pytest.importorskip("std_msgs.msg").Header
-    from wesam_ros.data.recordings.messages import detections_of
+    from wesam_ros.data.messages import detections_of
 
     header = header_of(frame_id="camera")
     header.stamp.sec = 7

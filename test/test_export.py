@@ -34,7 +34,7 @@ OPERATORS = {
     DECODER_WITH_MASKS: "Add Cast Concat Conv Cos Div Equal Expand Gather Gelu Gemm GreaterOrEqual LayerNormalization MatMul Mul Pad Pow "
     "ReduceMean Relu Reshape Shape Sin Slice Softmax Sqrt Squeeze Sub Transpose Unsqueeze",
 }
-"""What the exported files consist of, by torch 2.13 and onnxscript 0.7.2."""
+"""Operators of the exported files, by torch 2.13 and onnxscript 0.7.2."""
 
 TENSORRT = """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Concat Constant

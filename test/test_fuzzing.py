@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fuzz_inputs import CAMERA, JSON, METRES, NUMBERS, PLANE, RGB, SIZE, SIZES, Attempt, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -26,10 +26,6 @@ from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack
 from wesam_ros.data import codecs
 from wesam_ros.data.codecs import CodecError, RawImage
-from wesam_ros.data.datasets.coco import read_coco
-from wesam_ros.data.datasets.coco_files import read_coco_file
-from wesam_ros.data.datasets.files import DatasetError
-from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings import messages
@@ -41,45 +37,6 @@ from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFE
 from wesam_ros.sam import Adapter, AdapterError, Prompts, base_hash, load_sam
 from wesam_ros.sam.checkpoints import CheckpointError
 from wesam_ros.sam.prompts import Prompt, PromptError
-
-Attempt = Callable[..., Any]
-SIZE = (24, 32)
-PLANE = np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE) * 50
-RGB = np.dstack([PLANE // 7, PLANE // 11, PLANE // 160]).astype(np.uint8)
-METRES = PLANE.astype(np.float32) / 1000
-CAMERA = np.array([[40.0, 0, 16], [0, 40, 12], [0, 0, 1]])
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
-    max_leaves=8,
-)
-SIZES = st.integers(-3, 70) | st.sampled_from([2**16, 2**31 - 1, 2**31, 2**32 - 1])
-NUMBERS = st.floats(width=32) | st.sampled_from([0.0, -1.0, 1.0, 31.5, 32.0, 1e30, -1e30])
-
-
-@st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """The bytes of a valid file, with some overwritten, cut out, doubled or appended; now and then something else altogether."""
-    data = bytearray(whole)
-    for _ in range(draw(st.integers(1, 4))):
-        kind = draw(st.sampled_from(["overwrite", "head", "cut", "remove", "double", "append", "other"]))
-        # Headers are where it hurts: half of the places are within the first bytes.
-        place = draw(st.integers(0, min(len(data), 96)) | st.integers(0, len(data)))
-        few = draw(st.binary(min_size=1, max_size=8) | st.sampled_from([b"\xff" * 4, b"\x00" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff"]))
-        if kind in ("overwrite", "head"):
-            data[place : place + len(few)] = few
-        elif kind == "cut":
-            del data[place:]
-        elif kind == "remove":
-            del data[place : place + draw(st.integers(1, 64))]
-        elif kind == "double":
-            data[place:place] = data[place : place + draw(st.integers(1, 64))]
-        elif kind == "append":
-            data += few
-        else:
-            data = bytearray(draw(st.binary(max_size=64)))
-    return bytes(data)
 
 
 @st.composite
@@ -335,7 +292,7 @@ def test_exports_with_any_manifest(attempt: Attempt, sam: Any, export: Path, key
 
 @pytest.fixture(scope="module")
 def state(sam: Any) -> dict[str, Any]:
-    """What a learner's saved state holds after a frame."""
+    """A learner's saved state after a frame."""
     learner = Learner(sam, AdaptationConfig(rank=1), 0)
     learner.observe(Frame(RGB, METRES, CAMERA, stamp_ns=1), Prompts.from_boxes(np.array([[2, 2, 20, 20]], np.float32), SIZE))
     return pack(learner)
@@ -343,12 +300,14 @@ def state(sam: Any) -> dict[str, Any]:
 
 @given(data=st.data())
 def test_adaptation_states(attempt: Attempt, sam: Any, state: dict[str, Any], data: st.DataObject) -> None:
-    bad = dict(state)
-    for name in data.draw(st.lists(st.sampled_from(sorted(state)), min_size=1, max_size=3)):
+    bad = {name: dict(part) if isinstance(part, dict) else part for name, part in state.items()}
+    parts = [bad, bad["trainer"], bad["history"], bad["replay_buffer"]]
+    for part in data.draw(st.lists(st.sampled_from(parts), min_size=1, max_size=3)):
+        name = data.draw(st.sampled_from([*part, "more"]))
         if data.draw(st.booleans()):
-            bad.pop(name, None)
+            part.pop(name, None)
         else:
-            bad[name] = data.draw(JSON | st.sampled_from(list(state.values())))
+            part[name] = data.draw(JSON | st.sampled_from(list(state.values())))
     learner = Learner(sam, AdaptationConfig(rank=1), 0)
 
     def restored() -> dict[str, Any]:
@@ -356,81 +315,3 @@ def test_adaptation_states(attempt: Attempt, sam: Any, state: dict[str, Any], da
         return pack(learner)
 
     attempt(restored, refusal=ValueError)
-
-
-IMAGES = [codecs.encode_jpeg(RGB), codecs.encode_png(RGB), codecs.encode_png(PLANE), codecs.encode_png(RGB[..., 0])]
-
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One image of each data set in its published layout, in a folder of the data set's name."""
-    root = tmp_path_factory.mktemp("datasets")
-    jpeg, png, png16, grey = IMAGES
-    ocid = {f"{subset}/table/top/seq01/{part}/a.png": data for subset in ("ARID10", "ARID20", "YCB10")
-            for part, data in (("rgb", png), ("depth", png16), ("label", grey))}  # fmt: skip
-    part = "ISBI2016_ISIC_Part1_Test"
-    polygon = {"image_id": 1, "segmentation": [[1, 1, 20, 1, 20, 20]]}
-    runs = {"image_id": 1, "segmentation": {"size": list(SIZE), "counts": [5, SIZE[0] * SIZE[1] - 5]}}
-    instances = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [polygon, runs]}
-    xml = b"<annotation><filename>a.jpg</filename><object><bndbox><xmin>1</xmin></bndbox></object></annotation>"
-    files = {
-        "ocid": ocid,
-        "osd": {"image_color/a.png": png, "disparity/a.png": png16, "annotation/a.png": grey},
-        "voc2012": {"JPEGImages/a.jpg": jpeg, "SegmentationObject/a.png": grey, "ImageSets/Segmentation/val.txt": b"a\n"},
-        "kvasir-seg": {"images/a.jpg": jpeg, "masks/a.jpg": jpeg},
-        "isic2016": {f"{part}_Data/a.jpg": jpeg, f"{part}_GroundTruth/a_Segmentation.png": grey},
-        "folder": {"images/a.jpg": jpeg, "masks/a.png": grey},
-        "coco": {"val2017/a.jpg": jpeg, "annotations/instances_val2017.json": json.dumps(instances).encode()},
-        "coco-file": {"images/a.jpg": jpeg, "result.json": json.dumps(instances).encode()},
-        "yolo-seg": {"images/a.jpg": jpeg, "labels/a.txt": b"0 0.1 0.1 0.5 0.1 0.5 0.5\n", "data.yaml": b"train: images\nnames: [a]\n"},
-        "voc-xml": {"JPEGImages/a.jpg": jpeg, "SegmentationObject/a.png": grey, "Annotations/a.xml": xml},
-    }
-    for name, content in files.items():
-        for path, data in content.items():
-            (root / name / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / name / path).write_bytes(data)
-    return root
-
-
-@pytest.mark.parametrize("name", ["ocid", "osd", "voc2012", "kvasir-seg", "isic2016", "folder", "coco", "coco-file", "yolo-seg", "voc-xml"])
-@given(data=st.data())
-def test_data_sets(attempt: Attempt, datasets: Path, name: str, data: st.DataObject) -> None:
-    folder, entry = datasets / name, DATASETS[name]
-
-    def read() -> list[Frame]:
-        return list(entry.read(folder, entry.default))
-
-    path = data.draw(st.sampled_from(sorted(each for each in folder.rglob("*") if each.is_file())))
-    whole = path.read_bytes()
-    assert read()
-    try:
-        if data.draw(st.integers(0, 9)):
-            path.write_bytes(data.draw(damaged(whole) | st.sampled_from(IMAGES)))
-        else:
-            path.unlink()
-        attempt(read, refusal=DatasetError)
-    finally:
-        path.write_bytes(whole)
-
-
-RUNS = st.text(max_size=12) | st.lists(st.integers(-(2**70), 2**70) | st.integers(0, 800), max_size=4) | JSON
-SEGMENTATIONS = (
-    JSON | st.lists(st.lists(NUMBERS, max_size=9), max_size=3) | st.fixed_dictionaries({"size": st.just(list(SIZE)) | JSON, "counts": RUNS})
-)
-ANNOTATION = st.fixed_dictionaries({"image_id": st.just(1) | JSON, "segmentation": SEGMENTATIONS}, optional={"iscrowd": JSON})
-
-
-@given(content=JSON | st.fixed_dictionaries({"annotations": st.lists(ANNOTATION, max_size=3) | JSON}))
-def test_annotations_of_coco(attempt: Attempt, datasets: Path, content: Any) -> None:
-    path = datasets / "coco" / "annotations" / "instances_val2017.json"
-    whole = path.read_bytes()
-    try:
-        path.write_text(json.dumps({**json.loads(whole), **content} if isinstance(content, dict) else content))
-        attempt(lambda: list(read_coco(datasets / "coco")), refusal=DatasetError)
-        (datasets / "coco-file" / "result.json").write_text(path.read_text())
-        attempt(lambda: list(read_coco_file(datasets / "coco-file")), refusal=DatasetError)
-        path.write_text("[" * 200_000)
-        assert attempt(read_coco, datasets / "coco", refusal=DatasetError) is None
-    finally:
-        path.write_bytes(whole)
-        (datasets / "coco-file" / "result.json").write_bytes(whole)

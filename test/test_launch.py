@@ -91,10 +91,10 @@ def test_adapt_starts_the_nodes(given: dict[str, str], started: list[str]) -> No
 @pytest.mark.parametrize(
     ("given", "options_of_the_command"),
     [
-        ({}, {"--out=out/run", "--model=tiny", "--lock-step"}),
+        ({}, {"--out=out/replay", "--model=tiny", "--lock-step"}),
         (
             {"lock_step": "false", "adapter_file": "a.safetensors", "image_topic": "/rgb"},
-            {"--out=out/run", "--model=tiny", "--adapter=a.safetensors", "--image-topic=/rgb"},
+            {"--out=out/replay", "--model=tiny", "--adapter=a.safetensors", "--image-topic=/rgb"},
         ),
     ],
 )
@@ -103,6 +103,6 @@ def test_replay_runs_the_command(given: dict[str, str], options_of_the_command: 
     (action,) = [each for each in load("replay").generate_launch_description().entities if isinstance(each, OpaqueFunction)]
     (process,) = action.execute(context)
     subcommand, bag, *rest = [perform_substitutions(context, word) for word in process.cmd[1:]]
-    assert (subcommand, bag) == ("run", "a.mcap")
+    assert (subcommand, bag) == ("replay", "a.mcap")
     assert set(rest) >= options_of_the_command
     assert ("--lock-step" in rest, any(word.startswith("--adapter") for word in rest)) == (not given, bool(given))

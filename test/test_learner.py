@@ -1,4 +1,4 @@
-"""The learner on a tiny stream: what changes, what never does, what it goes back from."""
+"""The learner on a tiny stream: its adapter changes, the model never does, and it goes back from what fails."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_stream import CONFIG, SIZE, learn, stream
 
+from wesam_ros.adaptation.admission import NO_PROMPTS, SMALL_OBJECTS
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.sam import Adapter, Prompt, Prompts, base_hash
 
@@ -38,27 +39,27 @@ def test_same_seed_same_adapter_bit_for_bit_and_labels_do_not_matter(sam: Any, l
     assert not torch.equal(other[-1].b, learnt[1][-1].b)
 
 
-def test_the_teacher_is_asked_again_when_its_answer_is_old(sam: Any) -> None:
+def test_the_teacher_is_asked_again_when_its_prediction_is_old(sam: Any) -> None:
     learner = Learner(sam, replace(CONFIG, teacher_age=2), 0)
     (frame, prompts), *_ = stream(1)
     learner.observe(frame, prompts)
     asked = []
     for _ in range(5):
         learner.step()
-        (answer,) = learner.replay_buffer.teacher_predictions.values()
-        asked.append(answer.step)
+        (prediction,) = learner.replay_buffer.teacher_predictions.values()
+        asked.append(prediction.step)
     assert asked == [0, 0, 2, 2, 4]
     learner.reset()
     assert not learner.replay_buffer.teacher_predictions
 
 
-def test_frames_without_use_are_counted_and_not_kept(sam: Any) -> None:
+def test_frames_without_use_are_counted_and_not_buffered(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
     frame, _ = stream(1)[0]
-    assert learner.observe(frame, Prompts(SIZE, ())).reason == "no_prompts"
-    assert learner.observe(frame, Prompts.from_boxes(np.array([[1, 1, 5, 40]], np.float32), SIZE)).reason == "small_objects"
+    assert learner.observe(frame, Prompts(SIZE, ())).reason == NO_PROMPTS
+    assert learner.observe(frame, Prompts.from_boxes(np.array([[1, 1, 5, 40]], np.float32), SIZE)).reason == SMALL_OBJECTS
     assert learner.step() is None
-    assert learner.counters == {"frames": 2, "rejected: no_prompts": 1, "rejected: small_objects": 1}
+    assert learner.counters == {"frames": 2, "frames_rejected.no_prompts": 1, "frames_rejected.small_objects": 1}
 
 
 def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
@@ -73,22 +74,23 @@ def test_learns_from_points_coarse_masks_and_mixtures(sam: Any) -> None:
         result = learner.step()
         assert result is not None and result.objects == 3
         assert min(result.losses[term] for term in ("points", "dice")) > 0
-    assert float(learner.low_rank[1].detach().abs().max()) > 0
+    assert float(learner.trainer.low_rank[1].detach().abs().max()) > 0
 
 
-def test_divergence_goes_back_to_the_last_good_adapter(sam: Any) -> None:
+def test_weights_that_are_not_finite_go_back_to_the_published_adapter(sam: Any) -> None:
     learner = Learner(sam, CONFIG, 0)
     learner.observe(*stream(1)[0])
     with torch.no_grad():
-        learner.low_rank[1].fill_(float("nan"))
-    learner.step()
-    assert learner.counters["restored: not_finite"] == 1
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.low_rank)
+        learner.trainer.low_rank[1].fill_(float("nan"))
+    result = learner.step()
+    assert result is not None and result.restored
+    assert learner.counters["restored.not_finite"] == 1
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in learner.trainer.low_rank)
 
 
 def test_rollback_and_reset_give_new_versions(sam: Any, learnt: tuple[Learner, list[Adapter]]) -> None:
     learner = Learner(sam, CONFIG, 0, adapter=learnt[1][0])
-    learner._publish(*learnt[1][1].low_rank)
+    learner.consider(learnt[1][1])
     back = learner.rollback()
     assert back.version == 3 and torch.equal(back.b, learnt[1][0].b)
     with pytest.raises(ValueError, match="no earlier adapter than version 3"):
@@ -108,8 +110,8 @@ def test_goes_on_from_an_adapter(sam: Any, learnt: tuple[Learner, list[Adapter]]
 def test_serves_a_share_of_what_it_has_learnt(sam: Any) -> None:
     learner, published = learn(sam, stream(5))  # the second adapter is published with the last step
     assert 0 < CONFIG.strength < 1
-    torch.testing.assert_close(published[-1].b, CONFIG.strength * learner.low_rank[1].detach())
-    assert torch.equal(published[-1].a, learner.low_rank[0].detach())
+    torch.testing.assert_close(published[-1].b, CONFIG.strength * learner.trainer.low_rank[1].detach())
+    assert torch.equal(published[-1].a, learner.trainer.low_rank[0].detach())
 
 
 def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
@@ -121,4 +123,4 @@ def test_settings_that_may_change_at_run_time_take_effect(sam: Any) -> None:
         learner.observe(*frame)
     assert [each.stamp_ns for each in learner.replay_buffer.validation[""]] == [3]
     learner.step()
-    assert learner.optimizer.param_groups[0]["weight_decay"] == 0.5
+    assert learner.trainer.optimizer.param_groups[0]["weight_decay"] == 0.5

@@ -57,7 +57,7 @@ def test_memory_of_tensors_is_kept_for_the_next() -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Whether there is such a process; a zombie, which waits for whoever has inherited it, has ended."""
+    """True if there is such a process; a zombie, which waits for whoever has inherited it, has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")")[-1].split()[0] != "Z"
     except OSError:

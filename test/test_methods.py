@@ -1,4 +1,4 @@
-"""The baselines: each loss against values worked out by hand, and what every method must hold to."""
+"""The methods to compare: each loss against values worked out by hand, and rules that every method keeps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.predictions import Prediction
 from wesam_ros.data.frames import Frame
 from wesam_ros.methods import dept, published, shot, soft_teacher, supervised, tribe, wdass
-from wesam_ros.methods.base import Baseline, entropy, masked_mean, surroundings
+from wesam_ros.methods.base import TrainedMethod, entropy, masked_mean, surroundings
 from wesam_ros.methods.ours import Ours
 from wesam_ros.methods.registry import METHODS, Method
 from wesam_ros.methods.registry import method as method_named
@@ -218,12 +218,12 @@ def _observe(name: str, method: Method, prompts: Prompts, stamp: int = 0) -> Non
 
 def _tensors(method: Method) -> list[Tensor]:
     if isinstance(method, Ours):  # what it trains, of which the guard serves nothing after so few steps
-        return [tensor.detach() for tensor in method.learner.low_rank]
+        return [tensor.detach() for tensor in method.learner.trainer.low_rank]
     return [] if method.adapter is None else [method.adapter.a, method.adapter.b]
 
 
 def _made(name: str, sam: Any, seed: int) -> Method:
-    """A method that learns from all objects: the masks of a random model would not pass ours' gates."""
+    """A method that learns from all objects: the masks of a random model would not agree enough for ours."""
     return method_named("ours:agreement=0,prompt_fit=0" if name == "ours" else name)(sam, seed, lr=0.01)
 
 
@@ -262,7 +262,7 @@ def test_other_seed_other_adapter(small: Any) -> None:
     assert not torch.equal(first[1], other[1])
 
 
-def test_direct_serves_the_frozen_model(small: Any) -> None:
+def test_frozen_serves_the_frozen_model(small: Any) -> None:
     method = METHODS["frozen"].make(small, 0)
     _observe("frozen", method, MIXED)
     assert method.step() is None and method.adapter is None
@@ -321,7 +321,7 @@ def test_the_teacher_is_the_average_of_the_student(small: Any) -> None:
 
 
 def test_a_loss_that_is_not_finite_changes_nothing(small: Any) -> None:
-    class Broken(Baseline):
+    class Broken(TrainedMethod):
         def loss(self, frame: Any, chosen: Tensor) -> Tensor:
             return sum((tensor.sum() for tensor in self.low_rank), start=torch.zeros(())) * float("nan")
 
@@ -361,7 +361,7 @@ def test_surroundings_are_the_boxes_enlarged(small: Any) -> None:
     method.observe(_frame(), MIXED, None)
     (kept,) = method.replay_buffer.frames
     anchor = torch.full((3, 128, 128), -SURE)
-    anchor[1, 16:32, 80:112] = SURE  # what the frozen model says of the object that has points only
+    anchor[1, 16:32, 80:112] = SURE  # the frozen model's mask of the object that has points only
     kept = replace(kept, anchor_logits=anchor)
     found = surroundings(kept, torch.tensor([0, 1, 2]))
     assert found.shape == (3, 96, 128)

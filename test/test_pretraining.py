@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from wesam_ros.commands.pretrain import _untrained
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.pretraining import training
 from wesam_ros.pretraining.card import score
+from wesam_ros.pretraining.run import untrained
 from wesam_ros.pretraining.scenes import Scenes, cut
 from wesam_ros.pretraining.training import PretrainConfig, encode, learning_rate, make_batch, mask_losses, train
 from wesam_ros.sam import load_sam
@@ -70,7 +70,7 @@ def test_mask_losses_by_hand() -> None:
 
 def test_a_window_at_the_corner_is_encoded_as_part_of_the_canvas() -> None:
     """A whole image encoded as a window of full size equals the encoder's own forward pass."""
-    sam = _untrained(0)
+    sam = untrained(0)
     pixels = torch.randn(1, 3, 512, 512)
     with torch.no_grad():
         torch.testing.assert_close(encode(sam, pixels, (0, 0)), sam.image_encoder(pixels))
@@ -83,15 +83,15 @@ def test_learning_rate_rises_and_falls_to_zero() -> None:
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(_untrained(0), scenes, CONFIG, tmp_path / "whole.pt")
+    whole = train(untrained(0), scenes, CONFIG, tmp_path / "whole.pt")
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
     with monkeypatch.context() as patch:
         save = training.Run.save
         patch.setattr(training.Run, "save", lambda run: (save(run), pytest.exit("power cut")))
         with pytest.raises(pytest.exit.Exception):
-            train(_untrained(0), scenes, CONFIG, tmp_path / "parts.pt")
+            train(untrained(0), scenes, CONFIG, tmp_path / "parts.pt")
     assert torch.load(tmp_path / "parts.pt", weights_only=True)["step"] == 1
-    parts = train(_untrained(0), scenes, CONFIG, tmp_path / "parts.pt")
+    parts = train(untrained(0), scenes, CONFIG, tmp_path / "parts.pt")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(parts.state_dict()[name], value, msg=name)
 

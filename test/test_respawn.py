@@ -1,4 +1,4 @@
-"""What adapt.launch.py starts again. Skipped where launch_ros is missing: it has no wheels."""
+"""The nodes that adapt.launch.py starts again. Skipped where launch_ros is missing: it has no wheels."""
 
 from __future__ import annotations
 

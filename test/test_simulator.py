@@ -136,11 +136,11 @@ def test_shiny_places_lose_depth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [({"domain": "mars", "seed": 0}, "domain must be one of"), ({"domain": "source", "seed": 0, "objects": 0}, "objects")],
 )
-def test_bad_arguments_are_named_before_anything_runs(arguments: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_bad_arguments_are_named_before_anything_runs(arguments: dict[str, object], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
         simulate(**arguments)
 
 

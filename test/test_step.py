@@ -1,4 +1,4 @@
-"""What the measurements (boxes, depth) make of masks: two things on a table, on a grid of 8 x 8, their boxes overlapping."""
+"""Masks refined by boxes and depth: two things on a table, on a grid of 8 x 8, their boxes overlapping."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.guard import validation_iou
 from wesam_ros.adaptation.predictions import Prediction
 from wesam_ros.adaptation.pseudo_labels import make_pseudo_labels
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
-from wesam_ros.adaptation.step import gradients_from, loss_terms
+from wesam_ros.adaptation.step import loss_terms, train_from
+from wesam_ros.adaptation.validation import validation_iou
 from wesam_ros.sam import Adapter, base_hash
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.constraints import gather
+from wesam_ros.scene.constraints import gather_constraints
 from wesam_ros.scene.refine import refine
 from wesam_ros.scene.support import Support
 
@@ -34,7 +34,7 @@ def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -
     return BufferedFrame(
         pixels=np.zeros((8, 8, 3), np.uint8),
         prompts=prompts,
-        constraints=gather(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
+        constraints=gather_constraints(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
         anchor_logits=logits,
         anchor_prototypes=torch.eye(len(prompts), 4),
         background=torch.eye(4)[3:],
@@ -71,7 +71,7 @@ def test_without_depth_masks_are_only_cut_to_boxes_and_kept_apart() -> None:
         ((2, 4), False, 0.5),  # half of the box
     ],
 )
-def test_fit(rows: tuple[int, int], depth: bool, expected: float) -> None:
+def test_validation_iou(rows: tuple[int, int], depth: bool, expected: float) -> None:
     frame = _frame(torch.zeros(2, 8, 8), depth)
     masks = torch.zeros(2, 8, 8, dtype=torch.bool)
     masks[0, rows[0] : rows[1], :5] = True
@@ -86,7 +86,7 @@ def test_where_depth_knows_nothing_the_anchor_is_what_a_mask_has_to_fit() -> Non
     logits, masks = torch.full((1, 8, 8), -1.0), torch.zeros(1, 8, 8, dtype=torch.bool)
     logits[0, 4:6, :5] = 1.0  # the anchor misses what rises, and has some of the table
     frame = replace(
-        _frame(logits, prompts=prompts), constraints=gather(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8)
+        _frame(logits, prompts=prompts), constraints=gather_constraints(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8)
     )
     assert validation_iou(logits > 0, frame).item() == pytest.approx(5 / 15)
     for rows, expected in (((3, 5), 1.0), ((3, 4), 0.5), ((3, 6), 10 / 15)):
@@ -115,9 +115,7 @@ def test_a_gradient_that_ends_at_a_block_is_the_whole_one_from_there_on(sam: Any
     fresh = Adapter.untrained(sam, base_hash(sam), rank=4, seed=0)
     a, b = fresh.a.requires_grad_(), torch.full_like(fresh.b, 0.01).requires_grad_()
     pixels = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
-    whole, part = (
-        torch.autograd.grad(embed_images(sam, pixels, gradients_from(block, (a, b))).square().mean(), (a, b)) for block in (0, 5)
-    )
+    whole, part = (torch.autograd.grad(embed_images(sam, pixels, train_from(block, (a, b))).square().mean(), (a, b)) for block in (0, 5))
     for all_blocks, deep_ones in zip(whole, part, strict=True):
         assert not deep_ones[:5].any() and all_blocks[:5].any()
         torch.testing.assert_close(deep_ones[5:], all_blocks[5:])

@@ -1,4 +1,4 @@
-"""What depth knows: a made-up table with a box on it, seen from above at a slant."""
+"""The support surface in depth: a made-up table with a box on it, seen from above at a slant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from wesam_ros.adaptation.losses import witness_loss
+from wesam_ros.adaptation.losses import known_pixels_loss
 from wesam_ros.scene.support import find_support
 
 SIZE = (480, 640)
@@ -62,7 +62,7 @@ def test_colour_finds_the_edge_where_depth_has_a_hole() -> None:
     assert support.surface[42:63, 45:47].all() and support.raised[42:63, 49:51].all()
 
 
-def test_pixels_far_from_any_depth_are_not_judged() -> None:
+def test_pixels_far_from_any_depth_are_neither() -> None:
     depth = _table()
     depth[:, :300] = 0
     support = find_support(_image(), depth, CAMERA, BOX, 128, np.random.default_rng(0))
@@ -71,13 +71,13 @@ def test_pixels_far_from_any_depth_are_not_judged() -> None:
 
 
 @pytest.mark.parametrize("depth", [np.zeros(SIZE, np.float32), np.random.default_rng(1).uniform(0.5, 2, SIZE).astype(np.float32)])
-def test_no_plane_no_witness(depth: npt.NDArray[np.float32]) -> None:
+def test_no_plane_no_support(depth: npt.NDArray[np.float32]) -> None:
     assert find_support(_image(), depth, CAMERA, BOX, 128, np.random.default_rng(0)) is None
 
 
-def test_witness_loss_by_hand() -> None:
+def test_known_pixels_loss_by_hand() -> None:
     """Logit 0 costs ln 2 on either side; pixels that nobody knows cost nothing."""
     inside, outside = torch.zeros(2, 2, 2, dtype=torch.bool), torch.zeros(2, 2, 2, dtype=torch.bool)
     inside[0, 0, 0] = outside[0, 1, 1] = True
-    loss = witness_loss(torch.zeros(2, 2, 2), inside, outside)
+    loss = known_pixels_loss(torch.zeros(2, 2, 2), inside, outside)
     assert loss.tolist() == pytest.approx([2 * np.log(2), 0])

@@ -132,9 +132,9 @@ def test_our_calls_give_the_masks_of_torch(small_sam: Any, trt: Double) -> None:
         expected, found = reference.encode(image, adapter), engine.encode(image, adapter)
         difference = (found.features - expected.features).abs().max() / expected.features.abs().max()
         assert difference < 0.02
-    lent = [call["a"] for call in trt.addresses]
-    assert len(set(lent[:3])) == 3
-    assert lent[3] == lent[4]
+    uploaded = [call["a"] for call in trt.addresses]
+    assert len(set(uploaded[:3])) == 3
+    assert uploaded[3] == uploaded[4]
     trt.addresses.clear()
     masks, other = reference.decode(expected, prompts), engine.decode(expected, prompts)
     assert len(trt.addresses) == 4  # 46 objects without masks, 34 with, at most 32 at a time

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from wesam_ros.adaptation.config import STEPS_PER_FRAME
 from wesam_ros.engines import CHOICES
-from wesam_ros.options import option, validate
-from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.options import option, options, validate
+
+MODELS = ("tiny", "vit_t", "vit_b", "vit_l", "vit_h")
+"""The models of wesam_ros.sam.architectures. They stand here so that launch files get by without torch; a test holds both together."""
 
 
 @dataclass(frozen=True)
 class InputParameters:
     """Parameters of both the segmenter and the adapter node: the model, and how inputs arrive and are synchronised."""
 
-    model: str = option("tiny", "Segment Anything model", choices=tuple(ARCHITECTURES), read_only=True)
+    model: str = option("tiny", "Segment Anything model", choices=MODELS, read_only=True)
     checkpoint: str = option("", "checkpoint file of the model; empty for the weights that the package ships (tiny only)", read_only=True)
     device: str = option("auto", "torch device, such as cpu, cuda or cuda:1; auto: cuda where torch finds a GPU, else cpu", read_only=True)
     torch_threads: int = option(
@@ -89,7 +93,7 @@ class AdapterParameters(InputParameters):
         "namespaces of the robots whose frames are learnt from, separated by commas, such as /robot1,/robot2; empty for the node's own",
         read_only=True,
     )
-    steps_per_frame: int = option(2, "training steps after each frame", minimum=0, maximum=1000)
+    steps_per_frame: int = option(STEPS_PER_FRAME, "training steps after each frame", minimum=0, maximum=1000)
     save_to: str = option(
         "", "file that each published adapter is saved to, and that a restarted node goes on from; empty saves nothing", read_only=True
     )
@@ -124,3 +128,17 @@ class PlayerParameters:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+LAUNCH_ARGUMENTS = ("model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "target_frame", "seed", "lock_step")
+"""Parameters that launch/adapt.launch.py has arguments for, by the same name."""
+SET_BY_ADAPTER_FILE = ("keep_beside", "save_to")
+"""Parameters that it sets to its argument adapter_file."""
+
+
+def launch_argument(name: str) -> dict[str, Any]:
+    """Default, choices and text of the launch argument for a parameter of either node, for launch.actions.DeclareLaunchArgument."""
+    each = next(each for cls in (SegmenterParameters, AdapterParameters) for each in options(cls) if each.name == name)
+    if each.type is bool:
+        return {"default_value": str(each.default).lower(), "choices": ["true", "false"], "description": each.doc}
+    return {"default_value": str(each.default), "choices": each.choices, "description": each.doc}

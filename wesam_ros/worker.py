@@ -9,6 +9,10 @@ from concurrent.futures import Future
 from typing import Any
 
 
+class WorkerStoppedError(RuntimeError):
+    """The thread takes no more calls: it has ended, or is about to."""
+
+
 class Worker:
     """Processes jobs, the newest per source: a job that waits is replaced by the next one of its source, in whose place it is processed.
 
@@ -17,9 +21,6 @@ class Worker:
         process: called with each job, in the thread.
         failed: called with what `process` raised, in the thread; the thread goes on.
         dropped: called with the source of each job that was replaced.
-
-    Attributes:
-        source: of the job at hand, for `process`; "" before the first.
     """
 
     def __init__(
@@ -31,29 +32,25 @@ class Worker:
         self._changed = threading.Condition()
         self._jobs: OrderedDict[str, Any] = OrderedDict()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._stopping = self._waiting = False
-        self.source = ""
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, source: str, job: Any) -> bool:
-        """Leaves a job in the slot of its source; a job that still waits there is dropped. Returns whether the thread has to wake up for
-        it: that may take half a millisecond."""
+    def offer(self, source: str, job: Any) -> None:
+        """Leaves a job in the slot of its source; a job that still waits there is dropped."""
         with self._changed:
             replaced = self._jobs.get(source)
             self._jobs[source] = job  # keeps its place, or a source that offers often would always be behind the others
             self._changed.notify()
-            waiting = self._waiting
         if replaced is not None:
             self._dropped(source)
-        return waiting
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
-        """Has `function` run in the thread before the next job; the future gives its result or exception."""
+        """Has `function` run in the thread before the next job; the future gives its result, its exception, or WorkerStoppedError."""
         future: Future[Any] = Future()
         with self._changed:
             if self._stopping:
-                future.set_exception(RuntimeError("the node is not active; activate it first"))
+                future.set_exception(WorkerStoppedError("the node is not active; activate it first"))
                 return future
             self._calls.append((function, future))
             self._changed.notify()
@@ -73,12 +70,12 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread has not ended yet."""
+        """True until the thread has ended."""
         return self._thread.is_alive()
 
     @property
     def stopping(self) -> bool:
-        """Whether a long job should end soon."""
+        """True where a long job should end soon."""
         return self._stopping
 
     def stop(self, timeout: float) -> bool:
@@ -93,13 +90,11 @@ class Worker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._waiting = True
                 self._changed.wait_for(lambda: self._jobs or self._calls or self._stopping)
-                self._waiting = False
                 stopping = self._stopping
                 job = None
                 if self._jobs and not self._calls:
-                    self.source, job = self._jobs.popitem(last=False)
+                    _, job = self._jobs.popitem(last=False)
             self.run_calls()
             if stopping:
                 return

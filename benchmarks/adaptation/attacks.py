@@ -1,14 +1,15 @@
-"""What attacks on learning cost: each stream is predicted by the frozen and the adapting model, then learnt from, before, under and after.
+"""The cost of attacks on learning: each stream is predicted by the frozen and the adapting model, then learnt from.
 
     python benchmarks/adaptation/attacks.py demo/tabletop.mcap --json out/attacks.json
     python benchmarks/adaptation/attacks.py sim:dim --attack "wrong boxes" --attack "same frame" --frames 2000
     python benchmarks/adaptation/attacks.py sim:dim,clutter,gloss,camera --attack none --frames 1024    # four domains in turn, twice
 
-A row per attack and seed; one that is in the file already is not run again. The exit status is 1 where a row of the call is below what
-docs/reliability.md sets as the goal. Labels are used for scoring only. The stream is the recording
-again and again, or table after table of a simulated domain or of several in turn; an attack takes the middle of it. "foreign
-adapter" is a message from someone else: weights drawn at random with the right base, which a segmenter that anyone may talk to has to
-take; of another base it is refused (test/test_lora.py).
+A row per attack and seed; one that is in the file already is not run again. The exit status is 1 where a row of the call is below the
+goal of docs/reliability.md. Labels are used for scoring only. The stream is the recording again and again, or table after table of a
+simulated domain or of several in turn. An attack takes the middle of it; scores are of the frames before, under and after it.
+
+"foreign adapter" is a message from someone else: weights drawn at random with the right base. A segmenter that anyone may talk to has to
+take it. With another base it is refused (test/test_lora.py).
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def play(args: argparse.Namespace, name: str, seed: int) -> tuple[list[Score], L
 
 
 def summary(scores: Sequence[Score], during: range, steps_per_frame: int) -> dict[str, Any]:
-    """What a row says, in points of mIoU; docs/reliability.md says what each stands for."""
+    """The figures of a row, in points of mIoU; docs/reliability.md explains each."""
     gains = 100 * np.array([each.adapting - each.frozen for each in scores])
     attacked = np.array([each.attacked for each in scores], bool)
     before = np.array([each.index < during.start for each in scores], bool)
@@ -169,7 +170,7 @@ def frames_to_recover(gains: np.ndarray, places: Sequence[int]) -> int | None:
 
 
 def below_goal(row: dict[str, Any]) -> list[str]:
-    """What of a row is below the goal."""
+    """The figures of a row that are below the goal."""
     limits = {"worst_window": LEAST_WINDOW, "gain_under_attack": LEAST_MEAN, "gain_after": LEAST_MEAN}
     return [f"{key} {row[key]:+.2f}" for key, least in limits.items() if row[key] is not None and row[key] < least]
 

@@ -1,10 +1,11 @@
-"""How good the frozen model's masks are once depth corrects them, where a detector boxes all things or only some of them.
+"""IoU of the frozen model's masks once depth refines them, with a detector that boxes all things or only some of them.
 
     python benchmarks/adaptation/claims.py demo/tabletop.mcap sim:dim sim:clutter osd:FOLDER --json out/claims.json
 
-A row per stream, share of the things that are boxed, and scale of the boxes: mean IoU over the boxed objects, on the decoder's grid. Of the
-masks as they are; of the corrected ones where a box's object claims all that rises in it; and where what belongs to things without a box is
-left out (evidence.py). Boxes are a simulated detector's, with its errors; labels are used for scoring only.
+A row per stream, share of the things that are boxed, and scale of the boxes: mean IoU over the boxed objects, on the decoder's grid.
+"as they are": the model's own masks. "all claimed": refined ones, where all that rises in a box is a candidate for its object. "corrected":
+refined ones, where what belongs to things without a box is left out (scene/neighbours.py). Boxes are a simulated detector's, with its
+errors; labels are used for scoring only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import cv2
 import numpy as np
 import torch
 
-from wesam_ros.adaptation.anchor import large_enough, with_anchor
+from wesam_ros.adaptation.admission import large_prompts
+from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.metrics import score_frame
@@ -27,12 +29,12 @@ from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.preprocessing import resized_size
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.constraints import gather_constraints, rough_boxes
 from wesam_ros.scene.refine import refine
 from wesam_ros.scene.support import find_support
 
 CASES = ((1.0, 1.0), (1 / 3, 1.0), (0.0, 1.0), (1.0, 0.8), (0.0, 0.8), (1.0, 1.2), (0.0, 1.2))
-"""The share of the boxes that are kept, one of each frame at least, and how large they are for what they hold."""
+"""The share of the boxes that are taken, one of each frame at least, and how large they are for what they hold."""
 KINDS = ("as they are", "all claimed", "corrected")
 
 
@@ -47,21 +49,20 @@ def scaled(prompts: Prompts, scale: float) -> Prompts:
 def ious(sam: Any, frame: Frame, boxed: float, scale: float, rng: np.random.Generator) -> list[list[float]]:
     """For each of KINDS, the IoU of the boxed objects of a frame; none where depth finds no table, or without objects."""
     side, grid = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
-    prompts = usable_prompts(frame)
-    prompts = prompts.select(np.flatnonzero(large_enough(prompts, AdaptationConfig().least_side))) if len(prompts) else prompts
+    prompts = large_prompts(usable_prompts(frame), AdaptationConfig().least_side)
     if not len(prompts) or frame.depth is None or frame.camera is None or frame.labels is None:
         return [[] for _ in KINDS]
     prompts = scaled(random_share(prompts, boxed, rng), scale)
     support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
     if support is None:
         return [[] for _ in KINDS]
-    constraints = gather(prompts, support, side, grid)
-    anchor = with_anchor(sam, frame, prompts, constraints, "float32").anchor_logits
-    all_claimed = replace(constraints, candidate=torch.from_numpy(support.raised).expand_as(constraints.candidate))
+    constraints = gather_constraints(prompts, support, side, grid)
+    anchor = make_buffered_frame(sam, frame, prompts, constraints, "float32").anchor_logits
+    all_candidates = replace(constraints, candidate=torch.from_numpy(support.raised).expand_as(constraints.candidate))
     height, width = resized_size(prompts.size, grid)
     labels = np.zeros((grid, grid), np.uint16)
     labels[:height, :width] = cv2.resize(frame.labels, (width, height), interpolation=cv2.INTER_NEAREST)
-    masks = (anchor, refine(anchor, all_claimed), refine(anchor, constraints))
+    masks = (anchor, refine(anchor, all_candidates), refine(anchor, constraints))
     return [score_frame((each > 0).numpy(), constraints.boxes.numpy(), labels).iou.tolist() for each in masks]
 
 

@@ -1,9 +1,9 @@
-"""How well criteria without labels predict which adapter, and which frame, is good: rank correlation with true IoU, and what each costs.
+"""Criteria without labels against true IoU: their rank correlation over adapters and over frames, and what each costs.
 
     python benchmarks/adaptation/criteria.py sim:camera sim:dim demo/tabletop.mcap --json out/criteria.json
 
 Per stream, adapters of different quality are snapshots of training that goes well, and of training under attack, without a guard. All are
-judged on frames that none of them has seen, with the detector's boxes; true IoU, from labels, is only what the criteria are held against.
+scored on frames that none of them has seen, with the detector's boxes; true IoU, from labels, is only what the criteria are compared with.
 A row per stream; one that is in the file already is not run again. Printed are also how many of the adapters the guard would serve by these
 frames, with its lead and without one, and how many of those are worse than the frozen model.
 
@@ -27,13 +27,14 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from wesam_ros.adaptation.anchor import with_anchor
+from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.guard import ValidationScore, below_frozen, scored_objects, validation_iou
+from wesam_ros.adaptation.guard import below_frozen
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.predictions import Prediction, predict_views
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
+from wesam_ros.adaptation.validation import ValidationScore, scored_objects, validation_iou
 from wesam_ros.adaptation.views import strong_view
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.attacks import ATTACKS
@@ -44,12 +45,12 @@ from wesam_ros.evaluation.streams import labelled_stream, usable_prompts
 from wesam_ros.files import write_json
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.upscaling import masks_from_logits
-from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.constraints import gather_constraints, rough_boxes
 from wesam_ros.scene.refine import known_pixels, prompt_fit
 from wesam_ros.scene.support import find_support
 
 COURSES = (("none", 1.0), ("wrong boxes", 1.0), ("shifted boxes", 1.0), ("camera frozen", 1.0), ("none", 10.0))
-"""How training goes: the attack on its stream, and by what the learning rate is multiplied."""
+"""Courses of training: the attack on its stream, and the factor of the learning rate."""
 EDGE_TOLERANCE = 1.5
 """Pixels of the decoder's grid between a mask's outline and a depth edge."""
 POINT = 0.01
@@ -83,7 +84,7 @@ def known_pixels_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
     return torch.where(inside.flatten(1).any(1), overlap, prompt_fit(masks, frame.constraints))
 
 
-class Judge:
+class Criteria:
     """Criteria and true IoU of adapters on frames that were not learnt from."""
 
     def __init__(self, sam: Any, frames: list[Frame]) -> None:
@@ -97,7 +98,9 @@ class Judge:
             support = None
             if frame.depth is not None and frame.camera is not None:
                 support = find_support(frame.image, frame.depth, frame.camera, rough_boxes(prompts), grid, rng)
-            self.frames.append((frame, with_anchor(sam, frame, prompts, gather(prompts, support, side, grid), "float32")))
+            self.frames.append(
+                (frame, make_buffered_frame(sam, frame, prompts, gather_constraints(prompts, support, side, grid), "float32"))
+            )
 
     def _timed(self, name: str, function: Callable[[], Any]) -> Any:
         began = time.perf_counter()
@@ -105,32 +108,33 @@ class Judge:
         self.seconds.setdefault(name, []).append(time.perf_counter() - began)
         return value
 
-    def _view(self, low_rank: LowRank | None, kept: BufferedFrame, pixels: np.ndarray) -> Prediction:
-        return predict_views(self.sam, low_rank, [pixels], False, kept.prompts, "float32")[0]
+    def _view(self, low_rank: LowRank | None, buffered: BufferedFrame, pixels: np.ndarray) -> Prediction:
+        return predict_views(self.sam, low_rank, [pixels], False, buffered.prompts, "float32")[0]
 
     @torch.inference_mode()
     def of_frame(self, low_rank: LowRank | None, index: int) -> dict[str, float]:
         """Each criterion of an adapter on one frame, and "iou", the truth."""
-        frame, kept = self.frames[index]
-        weak = self._timed("forward pass", lambda: self._view(low_rank, kept, kept.pixels))
-        masks, counted = weak.logits > 0, scored_objects(kept, AdaptationConfig())
+        frame, buffered = self.frames[index]
+        weak = self._timed("forward pass", lambda: self._view(low_rank, buffered, buffered.pixels))
+        masks, counted = weak.logits > 0, scored_objects(buffered, AdaptationConfig())
         counted = counted if counted.any() else torch.ones_like(counted)
         rng = np.random.default_rng(index)  # the same strong view for every adapter
         values = {
-            "fit": self._timed("fit", lambda: float(validation_iou(masks, kept)[counted].mean())),
-            "known pixels": self._timed("known pixels", lambda: float(known_pixels(masks, kept)[counted].mean())),
-            "box fit": self._timed("box fit", lambda: float(prompt_fit(masks, kept.constraints).mean())),
+            "fit": self._timed("fit", lambda: float(validation_iou(masks, buffered)[counted].mean())),
+            "known pixels": self._timed("known pixels", lambda: float(known_pixels_iou(masks, buffered)[counted].mean())),
+            "box fit": self._timed("box fit", lambda: float(prompt_fit(masks, buffered.constraints).mean())),
             "agreement with the anchor": self._timed(
-                "agreement with the anchor", lambda: float(hard_iou(masks, kept.anchor_logits > 0)[counted].mean())
+                "agreement with the anchor", lambda: float(hard_iou(masks, buffered.anchor_logits > 0)[counted].mean())
             ),
             "predicted IoU": self._timed("predicted IoU", lambda: float(weak.scores.mean())),
             "stability": self._timed(
-                "stability", lambda: float(hard_iou(masks, self._view(low_rank, kept, strong_view(kept.pixels, rng)).logits > 0).mean())
+                "stability",
+                lambda: float(hard_iou(masks, self._view(low_rank, buffered, strong_view(buffered.pixels, rng)).logits > 0).mean()),
             ),
-            "depth edges": self._timed("depth edges", lambda: depth_edges(masks, kept)),
+            "depth edges": self._timed("depth edges", lambda: depth_edges(masks, buffered)),
         }
-        full, _ = masks_from_logits(weak.logits, kept.prompts.size, self.sam.image_encoder.img_size)
-        boxes = np.stack([each.box for each in kept.prompts.objects if each.box is not None])
+        full, _ = masks_from_logits(weak.logits, buffered.prompts.size, self.sam.image_encoder.img_size)
+        boxes = np.stack([each.box for each in buffered.prompts.objects if each.box is not None])
         assert frame.labels is not None
         iou = score_frame(full, boxes, frame.labels, void=frame.void).iou
         return {**values, "iou": float(iou.mean()) if len(iou) else float("nan")}
@@ -169,21 +173,21 @@ def correlations(rows: list[dict[str, float]]) -> dict[str, float | None]:
     return table
 
 
-def let_through(adapters: list[dict[str, float]], lead: float) -> str:
-    """What the guard would serve of adapters rather than the first one, the frozen model, by these frames and with this lead."""
+def admitted(adapters: list[dict[str, float]], lead: float) -> str:
+    """A sentence on the adapters that the guard would serve rather than the first one, the frozen model, with this lead."""
     config = AdaptationConfig(lead=lead)
     frozen, *rest = (ValidationScore(each["fit"], each["agreement with the anchor"], 1) for each in adapters)
     lost = [adapters[0]["iou"] - each["iou"] for each in adapters[1:]]
     served = [
         each
-        for judged, each in zip(rest, lost, strict=True)
-        if below_frozen(judged, frozen, config) is None and judged.agreement >= config.divergence * frozen.agreement
+        for score, each in zip(rest, lost, strict=True)
+        if below_frozen(score, frozen, config) is None and score.agreement >= config.divergence * frozen.agreement
     ]
     losing, worst = sum(each > POINT for each in served), -100 * max(served, default=0.0)
     gaining = sum(each < -POINT for each in lost) - sum(each < -POINT for each in served)
     return (
         f"with a lead of {lead:g}: {len(served)} of {len(lost)} served, {losing} of which lose more than a point of IoU (the worst "
-        f"{worst:+.1f}); {len(lost) - len(served)} refused, {gaining} of which gain more than one"
+        f"{worst:+.1f}); {len(lost) - len(served)} rejected, {gaining} of which gain more than one"
     )
 
 
@@ -191,14 +195,14 @@ def measure(args: argparse.Namespace, source: str) -> dict[str, Any]:
     """The row of one stream."""
     frames = labelled_stream(source, args.seed + 1 if source.startswith("sim:") else args.seed)
     unseen = list(islice(frames, args.frames, args.frames + args.judged))
-    score_adapter = Judge(load_sam(args.model, args.checkpoint), unseen)
-    if not score_adapter.frames:
-        raise SystemExit(f"{source} has no frame with usable boxes to judge on; raise --judged")
-    frozen, per_frame = score_adapter.of_adapter(None)
+    criteria = Criteria(load_sam(args.model, args.checkpoint), unseen)
+    if not criteria.frames:
+        raise SystemExit(f"{source} has no frame with usable boxes to score on; raise --judged")
+    frozen, per_frame = criteria.of_adapter(None)
     adapters = [{**frozen, "course": -1}]
     for number, (attack, faster) in enumerate(COURSES):
         for low_rank in snapshots(args, source, attack, faster):
-            values, _ = score_adapter.of_adapter(low_rank)
+            values, _ = criteria.of_adapter(low_rank)
             adapters.append({**values, "course": number})
             print(f"{source}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()), flush=True)
     plain = [{name: value for name, value in each.items() if name != "course"} for each in adapters]
@@ -206,8 +210,8 @@ def measure(args: argparse.Namespace, source: str) -> dict[str, Any]:
         "over_adapters": correlations(plain),
         "over_frames": correlations(per_frame),
         "adapters": adapters,
-        "judged_frames": len(score_adapter.frames),
-        "seconds": {name: round(float(np.median(each)), 5) for name, each in score_adapter.seconds.items()},
+        "judged_frames": len(criteria.frames),
+        "seconds": {name: round(float(np.median(each)), 5) for name, each in criteria.seconds.items()},
     }
 
 
@@ -216,7 +220,7 @@ def main() -> None:
     parser.add_argument("sources", nargs="+", help="labelled recordings of more than --frames and --judged frames, or sim:DOMAIN")
     parser.add_argument("--frames", type=int, default=120, help="of each course of training (default: %(default)s)")
     parser.add_argument("--every", type=int, default=20, help="frames between two snapshots (default: %(default)s)")
-    parser.add_argument("--judged", type=int, default=24, help="frames that judge (default: %(default)s)")
+    parser.add_argument("--judged", type=int, default=24, help="frames that adapters are scored on (default: %(default)s)")
     parser.add_argument("--steps-per-frame", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="tiny")
@@ -236,7 +240,7 @@ def main() -> None:
             write_json(args.json, rows)
         row = known[0] if known else rows[-1]
         for lead in (0.0, AdaptationConfig().lead):
-            print(f"{source}, {let_through(row['adapters'], lead)}")
+            print(f"{source}, {admitted(row['adapters'], lead)}")
         for over in ("over_adapters", "over_frames"):
             print(f"{source}, {over.replace('_', ' ')}: " + ", ".join(f"{name} {value}" for name, value in row[over].items()))
         print(f"{source}, seconds: {row['seconds']}")

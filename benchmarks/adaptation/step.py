@@ -1,4 +1,4 @@
-"""How long a training step takes, ours against WeSAM as published, of the same model on the same stream in the same run.
+"""Time of a training step, ours against WeSAM as published, of the same model on the same stream in the same run.
 
     source scripts/env.sh
     python benchmarks/adaptation/step.py --json out/step.json
@@ -44,13 +44,13 @@ from wesam_ros.sam.attention import compute_in_pieces
 from wesam_ros.sam.decoder import decode_together
 
 STEPS_PER_FRAME = 3
-"""The default of the adapter node and of `wesam adapt`."""
+"""Of the committed results."""
 
 
 class AsReleased(Published):
     """The published recipe with its losses on logits as large as the model's input and its padding, as in the official code (model.py)."""
 
-    def look(
+    def predict(
         self,
         frame: BufferedFrame,
         chosen: Tensor,
@@ -59,9 +59,13 @@ class AsReleased(Published):
         low_rank: LowRank | None,
         decode: Decode = decode_together,
     ) -> list[Prediction]:
-        said = predict_views(self.sam, low_rank, pixels, is_mirrored, frame.prompts.select(chosen.numpy()), self.config.precision, decode)
-        larger = [functional.interpolate(each.logits[:, None], scale_factor=4, mode="bilinear", align_corners=False) for each in said]
-        return [replace(each, logits=logits[:, 0]) for each, logits in zip(said, larger, strict=True)]
+        predictions = predict_views(
+            self.sam, low_rank, pixels, is_mirrored, frame.prompts.select(chosen.numpy()), self.config.precision, decode
+        )
+        larger = [
+            functional.interpolate(each.logits[:, None], scale_factor=4, mode="bilinear", align_corners=False) for each in predictions
+        ]
+        return [replace(each, logits=logits[:, 0]) for each, logits in zip(predictions, larger, strict=True)]
 
 
 class Timed:

@@ -1,4 +1,4 @@
-"""What attention in pieces saves in the encoder on a CPU, against segment_anything's own: processor time, the kernel's share, and memory.
+"""Savings of attention in pieces in the encoder on a CPU, against segment_anything's own: processor time, the kernel's share, and memory.
 
     source scripts/env.sh
     python benchmarks/engines/attention.py --json out/attention.json

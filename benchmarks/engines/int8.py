@@ -1,4 +1,4 @@
-"""Whether an encoder in INT8 would pass the gate that every engine has to pass, and what it would gain on a CPU.
+"""An encoder in INT8 held against the gate that every engine has to pass, and its gain on a CPU.
 
     source scripts/env.sh
     python benchmarks/engines/int8.py --json out/int8.json

@@ -39,8 +39,10 @@ from wesam_ros.msg import Adapter as AdapterMessage
 
 from wesam_ros.files import write_json
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import Player, PlayerError, spinning
+from wesam_ros.nodes.player import Player
+from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import NodeProcess, enter_local_graph, set_up_by
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
@@ -69,7 +71,7 @@ class Watcher(Node):
         self.masks_at = time.monotonic()
 
     def _on_status(self, message: AdaptationStatus) -> None:
-        self.status_at, self.frames = time.monotonic(), message.memory_frames
+        self.status_at, self.frames = time.monotonic(), message.replay_frames
 
     def _on_adapter(self, message: AdapterMessage) -> None:
         self.version = max(self.version, message.version)
@@ -154,12 +156,12 @@ class Graph:
             return None, str(error)
 
     def state_frames(self) -> tuple[int | None, str]:
-        """How many frames to learn from the saved state holds, None if none was saved yet; and what is wrong with it."""
+        """The number of frames to learn from in the saved state, None if none was saved yet; and what is wrong with it."""
         path = self.file.with_name(self.file.name + ".state")
         if not path.exists():
             return None, ""
         try:
-            return len(torch.load(path, weights_only=True, mmap=True)["memory"]), ""
+            return len(torch.load(path, weights_only=True, mmap=True)["replay_buffer"]["reservoir"]), ""
         except Exception as error:  # torch raises many kinds for a damaged file
             return None, f"{path.name}: {type(error).__name__}: {error}"
 

@@ -39,7 +39,7 @@ LEARNING = {"adaptation.publish_every": 3, "adaptation.validation_every": 2, "ad
 
 
 def graph() -> str:
-    """What says how Fast DDS is set up."""
+    """The variables that set up Fast DDS."""
     return os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", PROFILE.name)
 
 
@@ -93,14 +93,15 @@ def start(namespace: str, role: str, args: argparse.Namespace, out: Path) -> sub
 
 
 def play_role(args: argparse.Namespace) -> None:
-    """What runs in a namespace: the adapter node, or a robot's player and segmenter; a line of figures five times a second."""
+    """Runs in a namespace: the adapter node, or a robot's player and segmenter; a line of figures five times a second."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.node import Node
     from std_msgs.msg import UInt64
     from wesam_ros.msg import ObjectArray
 
-    from wesam_ros.nodes.player import Player, spinning
+    from wesam_ros.nodes.player import Player
+    from wesam_ros.ros.process import spinning
     from wesam_ros.ros.subscriptions import LATCHED
 
     shared: dict[str, Any] = {"torch_threads": 1}
@@ -141,7 +142,7 @@ def play_role(args: argparse.Namespace) -> None:
 
 
 class Robot:
-    """What a robot has noted."""
+    """The notes of a robot."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What ROS costs per frame in the segmenter, without the model: messages taken, joined, decoded, filled and serialised.
+"""The cost of ROS per frame in the segmenter, without the model: messages taken, synchronised, decoded, filled and serialised.
 
     source scripts/env.sh
     python benchmarks/nodes/ros_path.py --json out/ros_path.json
@@ -35,13 +35,14 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from wesam_ros.msg import ObjectArray
 
 from wesam_ros.data import codecs
+from wesam_ros.data.messages import checked_camera_of, depth_of, image_of
+from wesam_ros.data.requests import request_of
 from wesam_ros.files import write_json
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import spinning
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
-from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of
 from wesam_ros.ros.objects import image_message, object_messages
-from wesam_ros.ros.synchronizer import Synchronizer
+from wesam_ros.ros.process import spinning
+from wesam_ros.ros.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import locate
 
@@ -96,20 +97,23 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     kinds: dict[str, Any] = {"image": kind, "depth": kind, "camera_info": CameraInfo, "detections": Detection2DArray}
     messages = {name: deserialize_message(data[name], kinds[name]) for name in kinds}
     lap("take")
-    joiner = Synchronizer(30, lambda name: None)
-    (joined,) = [each for name in kinds for each in joiner.add(name, 0, messages[name], 0.0, BOTH)]
-    lap("join")
-    image = image_of(joined.image)
+    complete: list[SynchronizedFrame] = []
+    synchronizer = Synchronizer(30, complete.append, lambda name: None)
+    for name in kinds:
+        synchronizer.add(name, 0, messages[name], 0.0, BOTH)
+    (frame,) = complete
+    lap("synchronise")
+    image = image_of(frame.image)
     size = image.shape[:2]
-    depth, camera = depth_of(joined.depth, size), camera_of(joined.camera_info, size)
+    depth, camera = depth_of(frame.depth, size), checked_camera_of(frame.camera_info, size)
     lap("decode")
-    request = request_of(joined.request, size, 100)
+    request = request_of(frame.request, size, 100)
     lap("check boxes")
     labels = masks.label_image()
     lap("label image")
     located = locate(labels, depth, camera, masks.crops)
     lap("3D")
-    header = joined.image.header
+    header = frame.image.header
     objects = ObjectArray(header=header, objects=object_messages(masks, request.detections, located, header.frame_id), model="tiny")
     label_message = image_message(header, labels)
     lap("fill messages")

@@ -32,29 +32,31 @@ from wesam_ros.msg import ObjectArray
 
 from wesam_ros.files import write_atomically
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import Player, PlayerError, spinning
+from wesam_ros.nodes.player import Player
+from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph, set_up_by
+from wesam_ros.ros.process import spinning
 
 PROFILE = Path(__file__).parents[2] / "config" / "loopback.xml"
 NODES = ("segmenter", "adapter")
 FLAT = {"memory_mib": 1.05, "threads": 1.0, "open_files": 1.0, "latency_ms_p50": 1.25, "latency_ms_p99": 1.25, "step_ms_p50": 1.25}
-"""How many times what they were in the second tenth of a run a node's figures may be in the last one."""
+"""Largest ratio of a node's figures in the last tenth of a run to those in its second tenth."""
 TENTHS = 10
 START_SECONDS, LAST_SECONDS = 300.0, 5.0
 """For the nodes to subscribe, and for the answers to the last frames."""
 
 
 class Enough(Exception):  # noqa: N818, it is no error
-    """As many frames were sent as were asked for."""
+    """All frames that were asked for have been sent."""
 
 
 class Watcher(Node):
-    """Counts masks, and keeps what each node said last of itself."""
+    """Counts masks, and keeps the newest values of each node."""
 
     def __init__(self) -> None:
         super().__init__("watcher")
         self.masks, self.versions = 0, 0
-        self.said: dict[str, dict[str, str]] = {}
+        self.values: dict[str, dict[str, str]] = {}
         self.create_subscription(ObjectArray, "segmenter/objects", self._on_masks, 100)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
@@ -64,15 +66,15 @@ class Watcher(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            self.said[status.name.rsplit("/", 1)[-1]] = {each.key: each.value for each in status.values}
+            self.values[status.name.rsplit("/", 1)[-1]] = {each.key: each.value for each in status.values}
 
 
 def sample(watcher: Watcher, began: float, sent: int) -> dict[str, Any]:
-    """What there is to note at this moment."""
+    """The figures of this moment."""
     row: dict[str, Any] = {"seconds": round(time.monotonic() - began, 1), "sent": sent, "masks": watcher.masks, "version": watcher.versions}
     for name in NODES:
-        said = watcher.said.get(name, {})
-        row |= {f"{name}.{key}": float(said[key]) for key in (*FLAT, "frames") if key in said}
+        values = watcher.values.get(name, {})
+        row |= {f"{name}.{key}": float(values[key]) for key in (*FLAT, "frames") if key in values}
     return row
 
 
@@ -87,7 +89,7 @@ def tenths(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def grown(parts: list[dict[str, float]]) -> list[str]:
-    """What is more in the last tenth than it may be."""
+    """The figures that are larger in the last tenth than they may be."""
     texts = []
     for key, after in parts[-1].items():
         before, most = parts[1].get(key), FLAT[key.split(".")[1]]
@@ -135,7 +137,7 @@ def soak(args: argparse.Namespace, player: Player, watcher: Watcher, nodes: list
         raise PlayerError(f"{len(rows)} rows are too few to compare tenths of; give more --frames, or fewer seconds as --every")
     seconds = time.monotonic() - began
     time.sleep(LAST_SECONDS)
-    counters = {name: {key: int(text) for key, text in watcher.said.get(name, {}).items() if text.isdigit()} for name in NODES}
+    counters = {name: {key: int(text) for key, text in watcher.values.get(name, {}).items() if text.isdigit()} for name in NODES}
     parts = tenths(rows)
     return {
         "machine": processor(),

@@ -41,9 +41,9 @@ from wesam_ros.engines.export import random_adapter
 from wesam_ros.engines.parity import scene
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.machine import processor
-from wesam_ros.nodes.player import spinning
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
 from wesam_ros.ros.objects import mask_of
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam import Adapter, Prompts, load_sam
 
@@ -67,7 +67,7 @@ class Client(Node):
         self.answer: ObjectArray | None = None
         self.serves = 0
         self.state: dict[str, str] = {}
-        """What /diagnostics last said of the segmenter; empty until it has said something since this was emptied."""
+        """The segmenter's values in the last /diagnostics; empty until there is one since this was emptied."""
         self.create_subscription(ObjectArray, "segmenter/objects", self._on_answer, 10)
         self.create_subscription(UInt64, "segmenter/adapter_version", self._on_version, LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -108,7 +108,7 @@ class Client(Node):
 
 
 def whose(answer: ObjectArray, expected: list[np.ndarray], size: tuple[int, int]) -> int:
-    """Which of the expected masks (n, H, W) the answer's agree with most: 0 the frozen model's, then those of the adapters."""
+    """The row of the expected masks (n, H, W) that the answer's agree with most: 0 the frozen model's, then those of the adapters."""
     masks = np.stack([mask_of(each.mask, size) for each in answer.objects])
     return int(
         np.argmax([np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in zip(masks, other, strict=True)]) for other in expected])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,23 +17,20 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
-from safetensors.torch import save_file
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, UInt64
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompt, Prompts
 
 from wesam_ros.data.codecs import encode_jpeg
-from wesam_ros.nodes.player import spinning
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.objects import image_message
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.subscriptions import LATCHED
-from wesam_ros.sam.architectures import build_tiny
 from wesam_ros.sam.checkpoints import load_sam
 
 POLICY = Path(__file__).parents[2] / "config" / "security_policy.xml"
@@ -126,7 +124,7 @@ class Graph:
         return {kind: {name for name, _ in found(node, "/")} for kind, found in kinds.items()}
 
     def listeners(self, topic: str) -> set[bytes]:
-        """Who subscribes to a topic. One that was killed stays for a while, so that counting them would not tell of a new one."""
+        """The subscribers of a topic. One that was killed stays for a while, so that counting them would not tell of a new one."""
         return {bytes(each.endpoint_gid) for each in self.node.get_subscriptions_info_by_topic(topic)}
 
     def send(self, **messages: Any) -> None:
@@ -181,7 +179,7 @@ class Graph:
 
 
 def permitted(node: str) -> dict[str, set[str]]:
-    """The same, as the SROS 2 policy permits it."""
+    """Names of the topics and services that the SROS 2 policy permits a node, as `Graph.endpoints` has them."""
     (profile,) = ElementTree.parse(POLICY).iterfind(f".//profile[@node='{node}']")
     names: dict[str, set[str]] = {"publish": set(), "subscribe": set(), "reply": set()}
     for group in profile:
@@ -204,13 +202,33 @@ def detections(header: Header, boxes: Sequence[Sequence[float]]) -> Detection2DA
     return message
 
 
+class Counts(Counter[str]):
+    """In place of diagnostics: counts, and keeps the last sentence on each problem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: dict[str, str] = {}
+
+    def count(self, name: str, n: int = 1) -> None:
+        self[name] += n
+
+    def problem(self, name: str, sentence: str, n: int = 1, of: str = "") -> None:
+        self[name] += n
+        self.sentences[name] = sentence
+
+    def timing(self, name: str, milliseconds: float) -> None:
+        assert milliseconds >= 0
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
+
+
 @pytest.fixture(scope="session")
-def random_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of `tiny` with random weights as torch draws them: its masks cover a part of the image, and an adapter changes them."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random_tiny.safetensors"
-    save_file({name: value.contiguous() for name, value in build_tiny().state_dict().items()}, path)
-    return path
+def random_tiny(untrained_tiny: Path) -> Path:
+    """The checkpoint of the nodes of these tests."""
+    return untrained_tiny
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from std_srvs.srv import SetBool, Trigger
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.srv import LoadAdapter
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.sam import Adapter
 
 IMAGE_TRANSPORT = "compressed"

@@ -20,9 +20,9 @@ from wesam_ros.msg import Mask, Prompt, Prompts
 from wesam_ros.data import codecs
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.detections import Detections
+from wesam_ros.data.messages import checked_camera_of, depth_of, image_of
 from wesam_ros.data.recordings import messages
-from wesam_ros.data.requests import request_of_detections
-from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of
+from wesam_ros.data.requests import request_of, request_of_detections
 from wesam_ros.ros.objects import CLOUD_TYPE, cloud_message, image_message, mask_message, mask_of, object_messages
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import Located
@@ -69,10 +69,10 @@ def test_depth_must_have_the_images_size() -> None:
 def test_camera_info(k: list[float], size: tuple[int, int], reason: str | None) -> None:
     message = CameraInfo(k=k, height=size[0], width=size[1])
     if reason is None:
-        assert camera_of(message, SIZE)[0, 2] == 20
+        assert checked_camera_of(message, SIZE)[0, 2] == 20
     else:
         with pytest.raises(CodecError) as error:
-            camera_of(message, SIZE)
+            checked_camera_of(message, SIZE)
         assert error.value.reason == reason
 
 
@@ -159,8 +159,8 @@ def test_prompts_of_every_form() -> None:
     ],
 )
 def test_prompts_that_cannot_be_used(prompt: Prompt) -> None:
-    good = Prompt(points=[1.0, 2.0], point_labels=[1])
-    request = request_of(Prompts(prompts=[prompt, good]), SIZE, limit=100)
+    whole = Prompt(points=[1.0, 2.0], point_labels=[1])
+    request = request_of(Prompts(prompts=[prompt, whole]), SIZE, limit=100)
     assert [reason for reason, _ in request.rejected] == ["prompt"]
     assert request.detections.ids == ("#1",)
 

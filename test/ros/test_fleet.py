@@ -17,8 +17,8 @@ from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.srv import LoadAdapter
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.adapter import Adapter
 
@@ -88,7 +88,7 @@ def test_both_are_learnt_from_and_both_get_the_adapters(graph: Any, robots: list
     for turn in range(10):
         status = robots[turn % 2].status()
         assert status.accepted
-        learnable.append(status.memory_frames)
+        learnable.append(status.replay_frames)
         published = status.version
         if published and turn >= 3:
             break
@@ -103,8 +103,8 @@ def test_both_are_learnt_from_and_both_get_the_adapters(graph: Any, robots: list
 def test_of_the_adapters_of_two_nodes_the_better_one_comes_to_be_served(graph: Any, random_tiny: Path, sam: Any, tmp_path: Path) -> None:
     """Both see the same table, and only one learns. Each is asked what it thinks of the other's."""
     shared: dict[str, Any] = {"checkpoint": random_tiny, "torch_threads": 1}
-    scored_objects: dict[str, Any] = {"adaptation.validation_every": 2, "adaptation.validation_frames": 1}
-    scored_objects |= {
+    guard: dict[str, Any] = {"adaptation.validation_every": 2, "adaptation.validation_frames": 1}
+    guard |= {
         "adaptation.prompt_fit": 0.0,
         "adaptation.lead": 0.0,
         "adaptation.divergence": 0.0,
@@ -114,7 +114,7 @@ def test_of_the_adapters_of_two_nodes_the_better_one_comes_to_be_served(graph: A
     processes = []
     try:
         for name, settings in own.items():
-            namespace, parameters = {"__ns": f"/{name}"}, {**shared, **scored_objects, **settings, "save_to": files[name]}
+            namespace, parameters = {"__ns": f"/{name}"}, {**shared, **guard, **settings, "save_to": files[name]}
             processes.append(NodeProcess("segmenter", shared, tmp_path / f"{name}_segmenter.log", {}, namespace))
             processes.append(NodeProcess("adapter", parameters, tmp_path / f"{name}.log", {}, namespace))
         robots = {name: Robot(graph, f"/{name}", f"/{name}/adapter") for name in own}
@@ -128,7 +128,7 @@ def test_of_the_adapters_of_two_nodes_the_better_one_comes_to_be_served(graph: A
             for by, other in (("learning", "idle"), ("idle", "learning"))
         }
         assert not answers["learning"].success
-        assert "worse_fit" in answers["learning"].message
+        assert "worse_score" in answers["learning"].message
         assert answers["idle"].success, answers["idle"].message
         learnt, served = (Adapter.load(files[name], for_sam=sam) for name in ("learning", "idle"))
         assert learnt.version > 1

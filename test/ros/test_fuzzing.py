@@ -26,8 +26,9 @@ from wesam_ros.msg import Mask, Prompt, Prompts
 from wesam_ros.srv import LoadAdapter, Segment
 
 from wesam_ros.data.codecs import CodecError
+from wesam_ros.data.messages import checked_camera_of, depth_of, image_of, stamp_of
+from wesam_ros.data.requests import request_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import camera_of, depth_of, image_of, request_of, stamp_of
 from wesam_ros.sam import Adapter, base_hash
 
 Attempt = Callable[..., Any]
@@ -53,7 +54,7 @@ def test_images(attempt: Attempt, kind: Callable[[Any], Any], encoding: str, siz
 
 @given(k=st.lists(NUMBERS, min_size=9, max_size=9), height=COUNTS, width=COUNTS)
 def test_camera_infos(attempt: Attempt, k: list[float], height: int, width: int) -> None:
-    camera = attempt(camera_of, CameraInfo(k=k, height=height, width=width), SIZE, refusal=CodecError)
+    camera = attempt(checked_camera_of, CameraInfo(k=k, height=height, width=width), SIZE, refusal=CodecError)
     assert camera is None or np.isfinite(camera).all()
 
 

@@ -1,4 +1,4 @@
-"""What the adapter node says and publishes when the adapter that it serves has become worse than the frozen model."""
+"""The adapter node when the adapter that it published has become worse than the frozen model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from wesam_ros.msg import AdaptationStatus
 from wesam_ros.msg import Adapter as AdapterMessage
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.engines.parity import scene
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.ros.objects import image_message
 from wesam_ros.sam import Adapter, base_hash, load_sam
 

@@ -1,4 +1,4 @@
-"""What goes wrong around the nodes, in real processes: life cycle, clocks, QoS, a second adapter, several robots."""
+"""Faults around the nodes, in real processes: life cycle, clocks, QoS, a second adapter, several robots."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_security_policy_permits_what_the_node_does(graph: Any) -> None:
 
 
 def test_a_clock_that_goes_back(graph: Any) -> None:
-    """As where a recording is played again, and says the time."""
+    """A recording that says the time is played again."""
     clock = graph.node.create_publisher(Clock, "/clock", 10)
     try:
         graph.until(clock.get_subscription_count, "the segmenter's subscription to /clock")
@@ -108,8 +108,8 @@ def test_qos_that_does_not_fit_is_explained(graph: Any, segmenter: NodeProcess) 
     try:
         graph.until(lambda: graph.count("segmenter", "incompatible_qos") >= 2, "the count of both mismatches")
         for other in ("a publisher on /adapter", "a subscriber on /segmenter/objects"):
-            said = f"{other} and this node exchange nothing: its DURABILITY does not fit"
-            graph.until(lambda said=said: said in segmenter.log_end(), f"in the log: {said}")
+            sentence = f"{other} and this node exchange nothing: its DURABILITY does not fit"
+            graph.until(lambda sentence=sentence: sentence in segmenter.log_end(), f"in the log: {sentence}")
     finally:
         graph.node.destroy_publisher(volatile)
         graph.node.destroy_subscription(latched)

@@ -1,4 +1,4 @@
-"""The parity gate for adapters that arrive while an engine serves: its verdicts and its end, and a segmenter whose engine goes wrong."""
+"""The parity gate for adapters that arrive while an engine serves: its results and its end, and a segmenter whose engine goes wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from queue import Queue
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,13 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import torch
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from wesam_ros.msg import Adapter as AdapterMessage
 
+from wesam_ros.data.messages import image_of
 from wesam_ros.engines.engine import Capabilities, Engine
 from wesam_ros.engines.parity import scene
 from wesam_ros.engines.parity_monitor import NICENESS, ParityMonitor
 from wesam_ros.engines.torch_engine import TorchEngine
-from wesam_ros.ros.conversions import image_of
-from wesam_ros.ros.frame_node import FrameNode
 from wesam_ros.ros.objects import mask_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam import Adapter, Masks, Prompts, base_hash
@@ -77,7 +74,8 @@ class Altered(Engine):
 SEGMENTER = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_gate import Altered
+from test_parity_monitor import Altered
+from wesam_ros.engines import serving
 from wesam_ros.engines.selection import Selection
 from wesam_ros.nodes import segmenter
 
@@ -85,7 +83,7 @@ def create_engine(sam, *_, adapter):
     print("an engine is made to begin with adapter", adapter and adapter.version, flush=True)
     return Selection(Altered(sam, concurrent=True))
 
-segmenter.create_engine = create_engine
+serving.create_engine = create_engine
 sys.exit(segmenter.main())
 """
 """The node as it is, with an engine of ours."""
@@ -105,8 +103,8 @@ def adapter(sam: Any) -> Adapter:
     ],
 )
 @pytest.mark.usefixtures("one_object")
-def test_verdicts(sam: Any, adapter: Adapter, concurrent: bool, version: int, sentence: str) -> None:
-    verdicts: Queue[tuple[int, str | None]] = Queue()
+def test_results(sam: Any, adapter: Adapter, concurrent: bool, version: int, sentence: str) -> None:
+    results: Queue[tuple[int, str | None]] = Queue()
     between = []
 
     def between_frames(call: Callable[[], Masks]) -> Masks:
@@ -114,16 +112,16 @@ def test_verdicts(sam: Any, adapter: Adapter, concurrent: bool, version: int, se
         return call()
 
     engine = Altered(sam, concurrent=concurrent)
-    gate = ParityMonitor(engine, between_frames, lambda adapter, refusal: verdicts.put((adapter.version, refusal)), pytest.fail)
+    gate = ParityMonitor(engine, between_frames, lambda adapter, refusal: results.put((adapter.version, refusal)), pytest.fail)
     gate.offer(adapter)
-    assert verdicts.get(timeout=SECONDS) == (1, None)
+    assert results.get(timeout=SECONDS) == (1, None)
     gate.offer(replace(adapter, version=version))
-    found, refusal = verdicts.get(timeout=SECONDS)
+    found, refusal = results.get(timeout=SECONDS)
     assert found == version
     assert refusal.startswith(sentence)
     gate.offer(replace(adapter, version=9))  # after a refusal there is nothing to check
     assert gate.stop(SECONDS)
-    assert verdicts.empty()
+    assert results.empty()
     assert engine.places == [("gate", max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))] * 2
     assert between == ([] if concurrent else ["gate"] * 2)
 
@@ -136,75 +134,33 @@ def one_object(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_object")
-def test_the_end_of_the_thread_that_serves_is_no_verdict(sam: Any, adapter: Adapter) -> None:
+def test_the_end_of_the_thread_that_serves_tells_nothing(sam: Any, adapter: Adapter) -> None:
     failures: Queue[Exception] = Queue()
 
     def between_frames(call: Callable[[], Masks]) -> Masks:
         raise RuntimeError("the node is not active; activate it first")
 
-    gate = ParityMonitor(Altered(sam, concurrent=False), between_frames, lambda *_: pytest.fail("a verdict"), failures.put)
+    gate = ParityMonitor(Altered(sam, concurrent=False), between_frames, lambda *_: pytest.fail("a result"), failures.put)
     gate.offer(adapter)
     assert "not active" in str(failures.get(timeout=SECONDS))
     assert gate.stop(SECONDS)
 
 
 @pytest.mark.usefixtures("one_object")
-def test_after_its_end_a_gate_gives_no_verdict_and_leaves_torch_alone(sam: Any, adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_its_end_a_gate_calls_nobody_and_leaves_torch_alone(sam: Any, adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends while the engine computes, such as where that has failed with a frame."""
-    verdicts: list[Any] = []
+    results: list[Any] = []
     engine = Altered(sam, concurrent=True)
     engine.go_on.clear()
-    gate = ParityMonitor(engine, lambda call: call(), lambda *verdict: verdicts.append(verdict), verdicts.append)
+    gate = ParityMonitor(engine, lambda call: call(), lambda *result: results.append(result), results.append)
     gate.offer(replace(adapter, version=WRONG))
     assert engine.running.wait(SECONDS)
     gate.end()
-    monkeypatch.setattr(TorchEngine, "segment", lambda *_: verdicts.append("torch is used"))
+    monkeypatch.setattr(TorchEngine, "segment", lambda *_: results.append("torch is used"))
     gate.offer(adapter)
     engine.go_on.set()
     assert gate.stop(SECONDS)
-    assert verdicts == []
-
-
-def test_what_nobody_has_thought_of_fails_the_configuration_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    def prepare(sam: Any) -> None:
-        raise AttributeError("no attribute 'execute_async_v3'")
-
-    monkeypatch.setattr("wesam_ros.ros.frame_node.load_sam", lambda *_: None)
-    node: Any = SimpleNamespace(
-        parameters=SimpleNamespace(torch_threads=1, checkpoint="", model="tiny", device="cpu"),
-        prepare=prepare,
-        discard=lambda: said.append("discarded"),
-        get_logger=lambda: SimpleNamespace(error=said.append),
-    )
-    assert FrameNode.on_configure(node, None) == TransitionCallbackReturn.FAILURE
-    assert said == ["cannot configure: AttributeError: no attribute 'execute_async_v3'", "discarded"]
-
-
-def test_what_fails_at_activation_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    class Broken(FrameNode[Any]):
-        def __init__(self) -> None:
-            self._inputs, self.worker = [], None
-
-        def get_name(self) -> str:
-            return "broken"
-
-        def get_logger(self) -> Any:
-            return SimpleNamespace(error=said.append)
-
-        def started(self) -> None:
-            self.thread = self.worker and self.worker._thread
-            raise KeyError("topic")
-
-    monkeypatch.setattr(LifecycleNode, "on_activate", lambda *_: TransitionCallbackReturn.SUCCESS)
-    monkeypatch.setattr(LifecycleNode, "on_deactivate", lambda *_: said.append("deactivated"))
-    node = Broken()
-    assert node.on_activate(None) == TransitionCallbackReturn.FAILURE
-    assert said == ["cannot activate: KeyError: 'topic'", "deactivated"]
-    assert node.worker is None and node.thread is not None and not node.thread.is_alive()
+    assert results == []
 
 
 @pytest.fixture
@@ -243,7 +199,7 @@ def state(graph: Any) -> dict[str, str]:
 
 
 def is_torchs(graph: Any, sam: Any, adapter: Adapter) -> bool:
-    """Whether the segmenter's masks of a frame are those of torch with an adapter."""
+    """True where the segmenter's masks of a frame are those of torch with an adapter."""
     frame = graph.frame(graph.next_header())
     graph.send(**frame)
     result = graph.masks_of(frame["image"].header)

@@ -15,8 +15,7 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 from vision_msgs.msg import Detection2DArray
 
-from wesam_ros.data.recordings.messages import detections_of
-from wesam_ros.ros.conversions import stamp_of
+from wesam_ros.data.messages import detections_of, stamp_of
 from wesam_ros.ros.objects import image_message
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "python_detector.py"

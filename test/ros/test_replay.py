@@ -167,7 +167,7 @@ def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -
 
 
 class Enough(Exception):  # noqa: N818, it is no error
-    """As many frames were sent as were asked for."""
+    """Raised when as many frames were sent as were asked for."""
 
 
 @pytest.mark.usefixtures("graph")

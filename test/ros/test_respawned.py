@@ -13,8 +13,8 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 from std_srvs.srv import SetBool
 
+from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
-from wesam_ros.ros.conversions import stamp_of
 from wesam_ros.sam import Adapter, base_hash
 
 

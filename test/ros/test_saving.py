@@ -1,4 +1,4 @@
-"""The files of an adapter node where they cannot be used: what is put aside, what is gone on from, and what is said."""
+"""The files of an adapter node where they cannot be used: one is put aside, training goes on from the other, and both are told."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def published(sam: Any, version: int) -> Learner:
     image = np.zeros((60, 80, 3), np.uint8)
     learner.observe(Frame(image), Prompts.from_boxes(np.array([[10, 15, 40, 45]], np.float32), (60, 80)))
     for _ in range(version):
-        learner._publish(*learner.candidate)
+        learner.consider(learner.adapter)
     return learner
 
 

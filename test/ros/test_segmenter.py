@@ -27,8 +27,8 @@ from wesam_ros.msg import Mask, ObjectArray, Prompt, Prompts
 from wesam_ros.srv import Segment
 
 from wesam_ros.data.codecs import decode_labels
+from wesam_ros.data.messages import image_of, stamp_of
 from wesam_ros.engines.torch_engine import TorchEngine
-from wesam_ros.ros.conversions import image_of, stamp_of
 from wesam_ros.ros.objects import mask_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam import Adapter, base_hash
@@ -47,7 +47,7 @@ def expected(sam: Any, message: dict[str, Any], objects: ObjectArray, adapter: A
 
 
 def agree(objects: ObjectArray, masks: np.ndarray) -> bool:
-    """Whether the masks of a result are `masks`, but for a few pixels: the number of threads may change the last digits."""
+    """True where the masks of a result are `masks`, but for a few pixels: the number of threads may change the last digits."""
     found = np.stack([mask_of(each.mask, SIZE) for each in objects.objects])
     return found.shape == masks.shape and float((found != masks).mean()) < 1e-3
 
@@ -165,13 +165,13 @@ def adapter_message(adapter: Adapter, version: int | None = None) -> AdapterMess
 
 
 def malformed_adapters(sam: Any) -> dict[str, AdapterMessage]:
-    good = adapter_of(sam, 9)
-    infinite = good.to_bytes().replace(good.b.numpy()[0, 0, 0, :1].tobytes(), np.array([np.inf], np.float32).tobytes())
+    sound = adapter_of(sam, 9)
+    infinite = sound.to_bytes().replace(sound.b.numpy()[0, 0, 0, :1].tobytes(), np.array([np.inf], np.float32).tobytes())
     return {
         "garbage": AdapterMessage(version=9, data=array("B", b"\x08\0\0\0\0\0\0\0 no json")),
-        "base": adapter_message(Adapter(good.a, good.b, "0" * 64, 9)),
-        "shape": adapter_message(Adapter(good.a[:3], good.b[:3], good.base, 9)),
-        "version": adapter_message(good, version=10),
+        "base": adapter_message(Adapter(sound.a, sound.b, "0" * 64, 9)),
+        "shape": adapter_message(Adapter(sound.a[:3], sound.b[:3], sound.base, 9)),
+        "version": adapter_message(sound, version=10),
         "not_finite": AdapterMessage(version=9, data=array("B", infinite)),
     }
 
@@ -321,7 +321,7 @@ def test_a_best_effort_publisher_is_heard(graph: Any) -> None:
 
 
 def test_inputs_that_vanish_and_come_back(graph: Any) -> None:
-    """As where camera driver and detector are started anew: their publishers are others then."""
+    """Camera driver and detector are started anew: their publishers are others then."""
     for name in ("image", "detections"):
         kind = graph.publishers[name].msg_type
         graph.node.destroy_publisher(graph.publishers[name])

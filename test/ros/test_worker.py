@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from wesam_ros.worker import Worker
+from wesam_ros.worker import Worker, WorkerStoppedError
 
 
 def test_a_source_that_offers_often_has_its_turn() -> None:
@@ -18,7 +18,6 @@ def test_a_source_that_offers_often_has_its_turn() -> None:
     def process(job: tuple[str, int]) -> None:
         entered.release()
         gate.acquire()
-        assert worker.source == job[0]
         done.append(job)
 
     dropped: Counter[str] = Counter()
@@ -50,7 +49,7 @@ def test_a_call_goes_before_jobs_and_gives_its_exception() -> None:
     worker = Worker("test", process, lambda error: None, lambda source: None)
     worker.offer("a", 1)
     assert begun.wait(10)
-    assert not worker.offer("a", 2)  # it is awake
+    worker.offer("a", 2)
     called = worker.call(lambda: order.append("call"))
     failed = worker.call(lambda: 1 // 0)
     gate.set()
@@ -61,3 +60,9 @@ def test_a_call_goes_before_jobs_and_gives_its_exception() -> None:
         time.sleep(0.01)
     assert order == [1, "call", 2]
     assert worker.stop(10)
+
+
+def test_a_call_after_the_end_says_so() -> None:
+    worker = Worker("test", lambda job: None, lambda error: None, lambda source: None)
+    assert worker.stop(10)
+    assert isinstance(worker.call(lambda: None).exception(10), WorkerStoppedError)

@@ -51,7 +51,7 @@ def iou_loss(predicted: Tensor, logits: Tensor, target: Tensor) -> Tensor:
 def point_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
     """Points as measurements: focal cross-entropy at the points on the object, plus at those off it, each a mean; 0 without points.
 
-    (1 - p_t)^2 as in Lin et al. (ICCV 2017): a point that is on the right side already says nothing new. With plain cross-entropy masks
+    (1 - p_t)^2 as in Lin et al. (ICCV 2017): a point that is on the right side already adds nothing new. With plain cross-entropy masks
     went on to grow around their points, and lost their edges (docs/method.md).
 
     Args:
@@ -65,8 +65,8 @@ def point_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
     return inside + (functional.softplus(at) * at.sigmoid() ** 2 * off).sum(1) / off.sum(1).clamp_min(1)
 
 
-def witness_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """Cross-entropy of the pixels that something other than the model knows, mean per object and side; 0 where nothing is known.
+def known_pixels_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """Cross-entropy of the pixels that are known without the model, mean per object and side; 0 where none is.
 
     Args:
         logits: (n, h, w).

@@ -1,4 +1,4 @@
-"""What the model, frozen or adapting, predicts of views of one frame, in the precision that it learns in."""
+"""Predictions of the model, frozen or adapting, on views of one frame, in the precision that it learns in."""
 
 from __future__ import annotations
 
@@ -64,7 +64,13 @@ def autocast(sam: Sam, precision: str) -> torch.autocast:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What one view of the frame says, mirrored back: low-resolution logits (n, h, w), predicted IoU (n,), embedding (c, h', w')."""
+    """The prediction of n objects on one view of the frame, mirrored back.
+
+    Attributes:
+        logits: (n, h, w) on the decoder's grid.
+        scores: (n,) predicted IoU.
+        embedding: (c, h', w') of the image.
+    """
 
     logits: Tensor
     scores: Tensor
@@ -80,26 +86,26 @@ def predict_views(
     precision: str,
     decode: Decode = decode_together,
 ) -> list[Prediction]:
-    """What the model, adapted or frozen, says of views (h, w, 3) of one frame: they go through the encoder as one batch.
+    """Predictions on views (h, w, 3) of one frame, which go through the encoder as one batch.
 
     Args:
         sam: the frozen model.
         low_rank: an adapter's tensors, None for the frozen model.
         views: of the frame, at the model's size.
-        is_mirrored: whether they are mirrored; the opinions are not.
+        is_mirrored: True if they are mirrored; the predictions are not.
         prompts: in pixels of the original image, not mirrored.
         precision: as in AdaptationConfig.
         decode: masks and scores of an embedding (1, c, h', w'), as predictor.decode.
     """
     side = sam.image_encoder.img_size
     batch = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
-    seen = mirrored(prompts) if is_mirrored else prompts
+    as_seen = mirrored(prompts) if is_mirrored else prompts
     with autocast(sam, precision):
         embeddings = embed_images(sam, normalize(batch.to(sam.device), side), low_rank)
-        decoded = [decode(sam, embedding[None], seen) for embedding in embeddings]
-    said = []
+        decoded = [decode(sam, embedding[None], as_seen) for embedding in embeddings]
+    predictions = []
     for embedding, (logits, scores) in zip(embeddings.float(), decoded, strict=True):
         if is_mirrored:
             logits, embedding = mirror_logits(logits, prompts.size), mirror_logits(embedding, prompts.size)
-        said.append(Prediction(logits, scores, embedding))
-    return said
+        predictions.append(Prediction(logits, scores, embedding))
+    return predictions

@@ -1,4 +1,4 @@
-"""What there is to learn of a frame's objects: the refined masks of teacher and anchor, where they agree."""
+"""Pseudo-labels of a frame's objects: the refined masks of teacher and anchor, where they agree."""
 
 from __future__ import annotations
 
@@ -14,31 +14,37 @@ from wesam_ros.scene.refine import known_pixels, prompt_fit, refine
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabels:
-    """What there is to learn of m objects: teacher's and anchor's masks (m, h, w) in {0, 1}, as the measurements allow; `agreed` (m,) bool,
-    whose masks teach something, and `measured` (m,) bool, for which the measurements do."""
+    """Pseudo-labels of m objects.
 
-    pseudo: Tensor
+    Attributes:
+        teacher: (m, h, w) in {0, 1}, the teacher's refined masks.
+        anchor: (m, h, w) in {0, 1}, the frozen model's.
+        agreed: (m,) bool, objects whose masks teach something.
+        measured: (m,) bool, objects about which prompts and depth do.
+    """
+
+    teacher: Tensor
     anchor: Tensor
     agreed: Tensor
     measured: Tensor
 
 
 def make_pseudo_labels(teacher: Tensor, frame: BufferedFrame, chosen: Tensor, config: AdaptationConfig) -> PseudoLabels:
-    """Which of a frame's objects can be trusted.
+    """Refines the masks of teacher and anchor, and tells which of them can be trusted.
 
     Args:
         teacher: logits (n, h, w) of all of the frame's objects.
         frame: with the anchor's outputs of all of them.
-        chosen: (m,) which of the objects it is about.
+        chosen: (m,) indices of the objects that it is about.
         config: the limits.
     """
     constraints = frame.constraints[chosen]
     inside, surface = (known[chosen] for known in known_pixels(frame.constraints))
-    anchor, pseudo = (
-        (refine(said, frame.constraints) if config.correct else (said > 0).float())[chosen] for said in (frame.anchor_logits, teacher)
+    anchor_masks, teacher_masks = (
+        (refine(logits, frame.constraints) if config.correct else (logits > 0).float())[chosen] for logits in (frame.anchor_logits, teacher)
     )
     # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be
     # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.
-    fits = prompt_fit(pseudo > 0, constraints) >= config.prompt_fit
-    agreed = fits & (hard_iou(pseudo > 0, anchor > 0) >= config.agreement)
-    return PseudoLabels(pseudo, anchor, agreed, fits | ~(inside | surface).flatten(1).any(1))
+    fits = prompt_fit(teacher_masks > 0, constraints) >= config.prompt_fit
+    agreed = fits & (hard_iou(teacher_masks > 0, anchor_masks > 0) >= config.agreement)
+    return PseudoLabels(teacher_masks, anchor_masks, agreed, fits | ~(inside | surface).flatten(1).any(1))

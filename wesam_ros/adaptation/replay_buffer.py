@@ -1,40 +1,43 @@
-"""Frames kept to learn from: what the frozen model says of each, which never changes, and what the teacher said when it was last asked."""
+"""Frames that are kept: to learn from, and to validate adapters on. With each go the frozen model's outputs, which never change."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from wesam_ros.sam.prompts import Prompts
+from wesam_ros.sam.prompts import Prompt, Prompts
 from wesam_ros.scene.constraints import Constraints
 
 ALARMS = 3
-"""So many frames of a robot must be misplaced, more than are right, before they are held back; and as many right ones end it. A detector
-that boxes only some of what stands there has false alarms."""
+"""Misplaced frames of a robot, less the right ones, from which on they are kept for validation; as many right ones end it. A detector that
+boxes only some of what stands there has false alarms."""
 MISPLACED_EVERY = 2
-"""Every so many-th misplaced frame is held back then: nothing else speaks of what is served meanwhile."""
+"""Every so many-th misplaced frame is kept then: no other frame shows what is served meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
 class BufferedFrame:
-    """One frame in the memory. It has no field for labels.
+    """One frame in the buffer. It has no field for labels.
 
-    Where it is misplaced, its prompts are the boxes as they came, and all else is of these boxes where they belong (evidence.moved).
+    Where a frame is misplaced, its prompts are the boxes as they came. All else is of these boxes where they belong (constraints.moved).
 
     Attributes:
         pixels: (h, w, 3) uint8, the image at the model's size.
         prompts: of the n objects that may be learnt from, in the original image.
-        evidence: what prompts and depth say of the objects, on the low-resolution grid.
+        constraints: what prompts and depth say of the objects, on the low-resolution grid.
         anchor_logits: (n, low_res, low_res) float32, the frozen model's masks.
         anchor_prototypes: (n, c) float32, its prototypes of the objects, L2-normalised.
         background: (1, c) float32, its prototype of everything else.
         stamp_ns: time of the image.
+        scorable: adapters can be scored on it: of some object it is known what its mask should be (validation.scored_objects).
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -44,23 +47,61 @@ class BufferedFrame:
     anchor_prototypes: Tensor
     background: Tensor
     stamp_ns: int
+    scorable: bool = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The frame as tensors, numbers, lists and dictionaries."""
+        prompts = [
+            (
+                None if each.box is None else torch.from_numpy(each.box),
+                torch.from_numpy(each.points),
+                torch.from_numpy(each.point_labels),
+                None if each.mask is None else torch.from_numpy(each.mask),
+            )
+            for each in self.prompts.objects
+        ]
+        return {
+            "pixels": torch.from_numpy(self.pixels),
+            "size": self.prompts.size,
+            "stamp_ns": self.stamp_ns,
+            "scorable": self.scorable,
+            "tensors": {each.name: getattr(self, each.name).cpu() for each in fields(BufferedFrame) if each.type == "Tensor"},
+            "constraints": {each.name: getattr(self.constraints, each.name).cpu() for each in fields(Constraints)},
+            "prompts": prompts,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any], device: torch.device) -> BufferedFrame:
+        """The frame that `state_dict` was called on, with its tensors on `device`."""
+        objects = tuple(
+            Prompt(None if box is None else box.numpy(), points.numpy(), labels.numpy(), None if mask is None else mask.numpy())
+            for box, points, labels, mask in state["prompts"]
+        )
+        return cls(
+            pixels=state["pixels"].numpy(),
+            prompts=Prompts(tuple(state["size"]), objects),
+            constraints=Constraints(**state["constraints"]).to(device),
+            stamp_ns=state["stamp_ns"],
+            scorable=state["scorable"],
+            **{name: tensor.to(device) for name, tensor in state["tensors"].items()},
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherPrediction:
-    """What the teacher said of a frame: logits (n, low_res, low_res) float32 of all its objects, and how many steps there had been."""
+    """The teacher's logits (n, low_res, low_res) float32 of all objects of a frame, and the number of steps before them."""
 
     logits: Tensor
     step: int
 
 
-def _turn(robot: str) -> str:
-    """What a robot's misplaced frames are counted by: no source, which is a topic, has a space in its name."""
+def _misplaced_source(robot: str) -> str:
+    """The key that a robot's misplaced frames are counted by: no source, which is a topic, has a space in its name."""
     return f"misplaced {robot}"
 
 
 class ReplayBuffer:
-    """The newest frame, a reservoir of earlier ones, and the frames held back to judge candidates.
+    """The newest frame, a reservoir of earlier ones, and the validation frames, which are never learnt from.
 
     The reservoir (Vitter, 1985) is a uniform sample of the whole stream, so a scene of an hour ago is still learnt
     from; a share of the steps (`recent`) takes the newest frame, which is what keeps up with a changing table.
@@ -71,9 +112,9 @@ class ReplayBuffer:
 
         Args:
             capacity: frames in the reservoir.
-            validation_every: every so many-th frame of a source is held back; may be changed later.
+            validation_every: every so many-th frame of a source is for validation; may be changed later.
             rng: draws what the reservoir keeps, and what is learnt from.
-            validation_frames: most frames of a robot that are held back at a time, the newest ones; may be changed later.
+            validation_frames: most validation frames of a robot at a time, the newest ones; may be changed later.
         """
         self.capacity, self.validation_every, self.rng, self.validation_frames = capacity, validation_every, rng, validation_frames
         self.frames: list[BufferedFrame] = []
@@ -82,21 +123,24 @@ class ReplayBuffer:
         self.alarms: Counter[str] = Counter()  # of each robot: misplaced frames less right ones, 0 to ALARMS
         self.newest: BufferedFrame | None = None
         self.teacher_predictions: WeakKeyDictionary[BufferedFrame, TeacherPrediction] = WeakKeyDictionary()
-        self.seen: Counter[str] = Counter()  # frames of each source since the last one that was held back
+        self.seen: Counter[str] = Counter()  # frames of each source since its last validation frame
         self.learnable = 0  # frames that were to be learnt from
 
-    def add(self, frame: BufferedFrame, source: str = "", robot: str = "", may_judge: bool = True) -> bool:
-        """Keeps a frame; True if it is to be learnt from, False if it is held back.
+    def add(self, frame: BufferedFrame, source: str = "", robot: str = "", misplaced: bool = False) -> bool:
+        """Keeps a frame; True if it is to be learnt from, False if it is for validation, as each misplaced one is.
 
-        Where it is a frame's turn, but there is nothing in it to judge by, it is the next one's.
+        A frame whose turn it is, but that adapters cannot be scored on, leaves its turn to the next one.
 
         Each source, such as a robot's detections, is counted by itself: where several take turns, every so many-th frame of all may always
-        be of the same one. Each robot has held-back frames of its own: where another sends more, or alone, it is judged on them still.
+        be of the same one. Each robot has validation frames of its own, which stay where another sends more, or alone.
         """
+        if misplaced:
+            self._append(frame, self.misplaced.setdefault(robot, deque()))
+            return False
         self.seen[source] += 1
-        if may_judge and self.seen[source] >= self.validation_every:
+        if frame.scorable and self.seen[source] >= self.validation_every:
             self.seen[source] = 0
-            self._hold(frame, self.validation.setdefault(robot, deque()))
+            self._append(frame, self.validation.setdefault(robot, deque()))
             if robot in self.misplaced:  # they age also where depth no longer says whether boxes are right
                 self.misplaced[robot].popleft()
                 if not self.misplaced[robot]:
@@ -113,33 +157,30 @@ class ReplayBuffer:
         return True
 
     def note_placement(self, robot: str, misplaced: bool) -> bool:
-        """Takes note of whether a frame's boxes belong to its depth; True if the frame is to be held back because they do not.
+        """Takes note of a frame whose boxes belong to its depth, or do not; True if it is to be kept for validation as misplaced.
 
-        Once a robot's boxes are right again, its misplaced frames are forgotten: they speak of boxes as nobody gives them any more.
+        Once a robot's boxes are right again, its misplaced frames are forgotten: boxes no longer come as in them.
         """
         self.alarms[robot] = min(max(self.alarms[robot] + (1 if misplaced else -1), 0), ALARMS)
         if not self.alarms[robot]:
             self._forget_misplaced(robot)
         if not misplaced or (self.alarms[robot] < ALARMS and robot not in self.misplaced):
             return False
-        self.seen[_turn(robot)] += 1
-        return self.seen[_turn(robot)] % MISPLACED_EVERY == 1
-
-    def hold_misplaced(self, frame: BufferedFrame, robot: str) -> None:
-        """Keeps a misplaced frame to judge by; it is never learnt from."""
-        self._hold(frame, self.misplaced.setdefault(robot, deque()))
+        source = _misplaced_source(robot)
+        self.seen[source] += 1
+        return self.seen[source] % MISPLACED_EVERY == 1
 
     def _forget_misplaced(self, robot: str) -> None:
         self.misplaced.pop(robot, None)
-        self.alarms[robot] = self.seen[_turn(robot)] = 0
+        self.alarms[robot] = self.seen[_misplaced_source(robot)] = 0
 
-    def _hold(self, frame: BufferedFrame, held: deque[BufferedFrame]) -> None:
-        held.append(frame)
-        while len(held) > self.validation_frames:
-            held.popleft()
+    def _append(self, frame: BufferedFrame, kept: deque[BufferedFrame]) -> None:
+        kept.append(frame)
+        while len(kept) > self.validation_frames:
+            kept.popleft()
 
     def keep_only(self, robots: Set[str]) -> None:
-        """Lets go of what was held back of all robots but these."""
+        """Forgets the validation frames of all robots but these."""
         for of_each in (self.validation, self.misplaced, self.alarms):
             for gone in of_each.keys() - robots:
                 del of_each[gone]
@@ -152,5 +193,55 @@ class ReplayBuffer:
             return self.newest
         return self.frames[int(self.rng.integers(len(self.frames)))]
 
+    def validation_by_robot(self, most: int) -> dict[str, list[BufferedFrame]]:
+        """The newest validation frames of each robot, at most so many, oldest first; its misplaced ones apart."""
+        placed = {robot or "/": list(each)[-most:] for robot, each in self.validation.items()}
+        return placed | self.misplaced_by_robot(most)
+
+    def misplaced_by_robot(self, most: int) -> dict[str, list[BufferedFrame]]:
+        """The newest misplaced frames of each robot whose boxes are off, at most so many, oldest first."""
+        return {f"{robot or '/'} with misplaced boxes": list(each)[-most:] for robot, each in self.misplaced.items()}
+
+    def other_prototypes(self, frame: BufferedFrame, most: int) -> Tensor:
+        """(k, c) the anchor's prototypes of the objects in the reservoir's other frames, at most so many."""
+        others = [each.anchor_prototypes for each in self.frames if each is not frame]
+        return torch.cat([frame.anchor_prototypes[:0], *others])[-most:]
+
     def __len__(self) -> int:
         return len(self.frames)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All frames once, and of each list the places of its frames among them."""
+        newest = [] if self.newest is None else [self.newest]
+        validation = [frame for of_each in (self.validation, self.misplaced) for each in of_each.values() for frame in each]
+        frames = list(dict.fromkeys([*self.frames, *validation, *newest]))
+        place = {frame: index for index, frame in enumerate(frames)}
+        return {
+            "frames": [frame.state_dict() for frame in frames],
+            "reservoir": [place[frame] for frame in self.frames],
+            "validation": {robot: [place[frame] for frame in each] for robot, each in self.validation.items()},
+            "misplaced": {robot: [place[frame] for frame in each] for robot, each in self.misplaced.items()},
+            "alarms": dict(self.alarms),
+            "newest": None if self.newest is None else place[self.newest],
+            "seen": dict(self.seen),
+            "learnable": self.learnable,
+            "teacher_predictions": [
+                (place[frame], each.logits.cpu(), each.step) for frame, each in self.teacher_predictions.items() if frame in place
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Takes over a buffer's content, with its tensors on `device`. Of more frames than there is room for, a sample is drawn."""
+        frames = [BufferedFrame.from_state_dict(each, device) for each in state["frames"]]
+        reservoir = [frames[index] for index in state["reservoir"]]
+        if len(reservoir) > self.capacity:  # a sample of a sample of the stream is one, too
+            reservoir = [reservoir[index] for index in np.sort(self.rng.choice(len(reservoir), self.capacity, replace=False))]
+        self.frames[:] = reservoir
+        self.validation, self.misplaced = (
+            {robot: deque(frames[index] for index in each) for robot, each in state[kind].items()} for kind in ("validation", "misplaced")
+        )
+        self.alarms = Counter({robot: int(n) for robot, n in state["alarms"].items()})
+        self.newest = None if state["newest"] is None else frames[state["newest"]]
+        self.seen, self.learnable = Counter({source: int(n) for source, n in state["seen"].items()}), int(state["learnable"])
+        for index, logits, step in state["teacher_predictions"]:
+            self.teacher_predictions[frames[index]] = TeacherPrediction(logits.to(device), step)

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
                 stack.enter_context(_training([*model, "--threads", str(max(1, threads // 2))]))
             for count in sorted(args.boxes):
                 label = f"{count} boxes{', training beside' if beside else ''}"
-                times = measure(timed, count, args.repeats, lambda done, label=label: _progress(f"{label}: {done} of {args.repeats}"))
-                _progress("")
+                times = measure(timed, count, args.repeats, partial(_progress, label, args.repeats))
+                _clear()
                 common_to_all = {"device": device, "model": args.model, "threads": threads, "boxes": count, "training_beside": beside}
                 rows += rows_of(times, common_to_all)
                 _write(args.json, rows)
@@ -73,9 +74,14 @@ def _write(path: Path | None, rows: Sequence[dict[str, Any]]) -> None:
         write_atomically(path.expanduser(), ("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n").encode())
 
 
-def _progress(text: str) -> None:
+def _progress(label: str, total: int, done: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{label}: {done} of {total}", end="", file=sys.stderr, flush=True)
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -21,12 +21,15 @@ from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.replay import Compared, Learnt, Served, compare, pictures_of, record_of
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
-from wesam_ros.nodes.player import ROLES, Player, PlayerError, spinning
+from wesam_ros.nodes.player import Player
 from wesam_ros.options import overrides
+from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph
-from wesam_ros.ros.frame_node import PAUSED
 from wesam_ros.ros.objects import mask_of
+from wesam_ros.ros.persisted_flag import PAUSED
+from wesam_ros.ros.process import spinning
 from wesam_ros.ros.recorder import Recorder
+from wesam_ros.ros.recording_output import ROLES
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.masks import Masks
 
@@ -135,7 +138,7 @@ class Replay:
         adapter |= {f"adaptation.{name}": value for name, value in overrides(AdaptationConfig, self.args.set).items()}
         for name, parameters in (("segmenter", segmenter), ("adapter", adapter)):
             self.nodes.append(NodeProcess(name, parameters, self.out / f"{name}.log", {}))
-        self.player.check = self._check_nodes
+        self.player.answers.check = self._check_nodes
 
     def _shared_parameters(self) -> dict[str, Any]:
         return {

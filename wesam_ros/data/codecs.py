@@ -33,7 +33,7 @@ LABEL_ENCODINGS = {"16UC1": "u2", "mono16": "u2", "8UC1": "u1", "mono8": "u1"}
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 PNG_START, PNG_END, PNG_CHUNK = b"\x89PNG\r\n\x1a\n", b"IEND", 12
-"""How a file begins, the kind of its last chunk, and a chunk's bytes beside its data: length, kind and checksum."""
+"""PNG: the first bytes of a file, the kind of its last chunk, and a chunk's bytes beside its data: length, kind and checksum."""
 
 # struct ConfigHeader of compressed_depth_image_transport, compression_common.hpp: enum format (0 = INV_DEPTH), float depthParam[2]
 DEPTH_HEADER = struct.Struct("<iff")
@@ -193,8 +193,10 @@ def encode_image(array: npt.NDArray[Any]) -> RawImage:
 
 
 def png_is_whole(file: BinaryIO) -> bool:
-    """Whether the chunks of a PNG, up to the one that ends it, lie within the file: decoders ask for as much memory as a damaged length
-    says, gigabytes."""
+    """True if the chunks of a PNG, up to the one that ends it, lie within the file.
+
+    Decoders ask for as much memory as a damaged length says, gigabytes.
+    """
     size, place = file.seek(0, io.SEEK_END), len(PNG_START)
     while place + PNG_CHUNK <= size:
         file.seek(place)

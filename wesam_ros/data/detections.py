@@ -1,4 +1,4 @@
-"""What a detector finds in one image, as plain arrays."""
+"""A detector's boxes in one image, as plain arrays."""
 
 from __future__ import annotations
 

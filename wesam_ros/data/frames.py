@@ -1,4 +1,4 @@
-"""What a camera and a detector give at one moment, as plain arrays: the unit that readers, bags and the simulator produce."""
+"""A camera's and a detector's data of one moment, as plain arrays: the unit that readers, bags and the simulator produce."""
 
 from __future__ import annotations
 

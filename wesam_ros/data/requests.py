@@ -1,5 +1,7 @@
-"""What a detector or a person asks for in one image: the objects that can be used, and why the others cannot. The nodes and the offline
-commands both take requests from here, so that a recording asks for the same as the live topics did."""
+"""Requests: the objects that a detector or a person asks for in one image, as far as they can be used, and reasons against the others.
+
+Nodes and offline commands both take requests from here. So a recording asks for the same as the live topics did.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from wesam_ros.sam.prompts import Prompt, PromptError, Prompts
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What to segment in one image: the valid objects of a message, and why the others are not.
+    """The objects to segment in one image: the valid ones of a message, and why the others are not.
 
     Attributes:
         prompts: of n objects.

@@ -54,20 +54,25 @@ class Plot:
         self.parts: list[str] = []
 
     def x(self, value: float) -> float:
+        """The place of a value on the horizontal axis."""
         low, high = self.x_range
         return self.left + (value - low) / ((high - low) or 1) * (self.width - self.left - RIGHT)
 
     def y(self, value: float) -> float:
+        """The place of a value on the vertical axis."""
         low, high = self.y_range
         return self.height - BOTTOM - (value - low) / ((high - low) or 1) * (self.height - TOP - BOTTOM)
 
     def text(self, x: float, y: float, words: str, anchor: str = "middle", extra: str = "") -> None:
+        """Adds words at a place."""
         self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {extra}>{escape(words)}</text>')
 
     def rule(self, x0: float, y0: float, x1: float, y1: float, kind: str) -> None:
+        """Adds a straight line of a CSS class."""
         self.parts.append(f'<line class="{kind}" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>')
 
     def x_axis(self, label: str, ticks: Sequence[float] | None = None) -> None:
+        """Adds the horizontal axis with ticks, round numbers by default."""
         base = self.height - BOTTOM
         ticks = nice_ticks(*self.x_range, count=8 if self.width > 400 else 4) if ticks is None else ticks
         step = ticks[1] - ticks[0] if len(ticks) > 1 else 1
@@ -78,6 +83,7 @@ class Plot:
         self.text((self.left + self.width - RIGHT) / 2, self.height - 6, label, extra='class="label"')
 
     def y_axis(self, label: str) -> None:
+        """Adds a grid with numbers for the vertical axis."""
         ticks = nice_ticks(*self.y_range, count=5 if self.height > 200 else 3)
         step = ticks[1] - ticks[0] if len(ticks) > 1 else 1
         for tick in ticks:
@@ -87,6 +93,7 @@ class Plot:
         self.text(16, middle, label, extra=f'class="label" transform="rotate(-90 16 {middle:.1f})"')
 
     def curve(self, line: Line) -> None:
+        """Adds a line, or its dots where it is faint."""
         points = [(self.x(x), self.y(y)) if math.isfinite(y) else None for x, y in zip(line.x, line.y, strict=True)]
         if line.faint:
             dots = "".join(f'<circle cx="{p[0]:.1f}" cy="{p[1]:.1f}" r="2"/>' for p in points if p)
@@ -105,6 +112,7 @@ class Plot:
         self.parts.append(f'<path class="curve" style="stroke:var(--{line.colour})" d="{path}"/>')
 
     def svg(self, description: str) -> str:
+        """The chart as an SVG element."""
         head = f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(description, quote=True)}">'
         return head + "".join(self.parts) + "</svg>"
 

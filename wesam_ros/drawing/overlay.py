@@ -38,7 +38,7 @@ def draw_overlay(image: UInt8, masks: npt.NDArray[np.bool_], names: Sequence[str
 
 
 def draw_labels(image: UInt8, labels: UInt16, names: Sequence[str] = (), opacity: float = 0.45) -> UInt8:
-    """As `draw_overlay`, of a label image (H, W) uint16: 0 = no object, i = object i - 1; objects beyond `names` get no caption."""
+    """(H, W, 3) overlay of a label image (H, W) uint16: 0 = no object, i = object i - 1; objects beyond `names` get no caption."""
     if labels.shape != image.shape[:2]:
         raise ValueError(f"labels must have the image's size {image.shape[:2]}, but got shape {labels.shape}")
     # One table look-up colours all objects at once: row 0 is no object.

@@ -26,7 +26,7 @@ WARM_UP = 3
 
 
 class CompiledEngine(Engine):
-    """Computes with what torch.compile makes of the encoder, with an adapter's tensors as inputs, and of the decoder.
+    """Computes with encoder and decoder as torch.compile compiles them; an adapter's tensors are inputs of the encoder.
 
     Ranks and numbers of objects and tokens are filled up to powers of two, so that few shapes occur: on a GPU each has a CUDA graph of its
     own, captured when it first comes. The first use compiles, for half a minute to some minutes; torch keeps the result on disk.

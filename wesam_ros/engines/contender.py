@@ -70,7 +70,7 @@ _DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # declarations liv
 
 
 def sam_predictor(sam: Sam) -> Segment:
-    """What SamPredictor's documentation does for the boxes of a detector, all in one call, on the model as it was released."""
+    """SamPredictor as its documentation uses it for the boxes of a detector: all in one call, on the model as it was released."""
     compute_in_pieces(sam, False)
     predictor, (image, _) = import_sam_predictor()(sam), scene()
 

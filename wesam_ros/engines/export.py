@@ -5,7 +5,7 @@
     decoder_with_masks   the same, and masks (n, 1, 4 h, 4 w)                        -> the same
 
 The rank r, the number of objects n and of tokens t are free. Zeros for a and b give the frozen model. Pixels are preprocessed, points are
-in pixels of the model's input, labels as sam/decoder.py has them; logits are upscaled by whoever runs the files. There are two
+in pixels of the model's input, labels as sam/decoder.py has them; the caller upscales the logits. There are two
 decoders since without mask prompts a fifth of the work is the same for all objects.
 """
 

@@ -76,7 +76,7 @@ class _Conversion:
             casts = []
             for index, name in enumerate(node.output):
                 if name not in self.types:
-                    raise EngineError(f"the exported graph says no type for {name}; export the model again with `wesam export --again`")
+                    raise EngineError(f"the exported graph has no type for {name}; export the model again with `wesam export --again`")
                 if self.types[name] != self.float or keep:
                     continue
                 if name in outputs:
@@ -92,7 +92,7 @@ class _Conversion:
             getattr(self.graph, field).extend(items)
 
     def _single(self) -> list[bool]:
-        """Per node, whether it stays in float32: SINGLE, what reads from a part of a norm, and all that a position is computed from."""
+        """For each node, true if it stays in float32: SINGLE, readers of a norm's parts, and everything that leads to a position."""
         parts: set[str] = set()
         positions: set[str] = set()
         nodes = self.graph.node
@@ -110,7 +110,7 @@ class _Conversion:
     def _as(self, name: str, wanted: int) -> str:
         """The name of a value in the wanted type, where it is of floating point: a copy of a weight, or a cast of what is computed."""
         if name not in self.types:
-            raise EngineError(f"the exported graph says no type for {name}; export the model again with `wesam export --again`")
+            raise EngineError(f"the exported graph has no type for {name}; export the model again with `wesam export --again`")
         if name in self.weights:
             return self._weight(name, wanted)
         if self.types[name] != self.float or self.now[name] == wanted:

@@ -35,7 +35,7 @@ class ParityMonitor:
         engine: the one that serves, which is not torch.
         between_frames: runs a function in the thread that serves and returns its result; for engines that take one thread at a time.
         checked: called in the gate's thread with each adapter and None, or with the sentence that says why the engine is refused.
-        failed: called there with an exception that is no verdict, such as the end of the thread that serves.
+        failed: called there with an exception that tells nothing of the engine, such as the end of the thread that serves.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ParityMonitor:
         self._worker.offer("adapter", adapter)
 
     def end(self) -> None:
-        """Has it check no more, and give no verdict. When this returns, it does not compute with the model in torch, and never will.
+        """Has it check no more, and call nobody. When this returns, it does not compute with the model in torch, and never will.
 
         It may be called in the thread that serves: it waits for torch alone, and for no check that itself waits for that thread.
         """

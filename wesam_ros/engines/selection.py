@@ -69,7 +69,7 @@ def create_engine(sam: Sam, choice: str = "auto", say: Callable[[str], object] =
 
     Raises:
         EngineError: the engine asked for by name cannot serve.
-        OSError: what it needs cannot be written, as on a full disk.
+        OSError: its files cannot be written, as on a full disk.
     """
     if choice not in CHOICES:
         raise EngineError(f"engine must be one of {', '.join(CHOICES)}, but got {choice!r}")
@@ -94,7 +94,7 @@ def _taken(selection: Selection, say: Callable[[str], object]) -> Selection:
 
 
 def _checked(name: str, sam: Sam, adapter: Adapter | None, say: Callable[[str], object], *, auto: bool = False) -> Engine:
-    """An engine other than torch, if its masks agree with torch's; with `auto`, of what is there, and on a CPU only if it is faster."""
+    """An engine other than torch that agrees with it. With `auto`, nothing is exported or built, and on a CPU it has to be faster."""
     engine: Engine | None = None
     race = Race(folder_of(sam), name) if auto and sam.device.type == "cpu" else None  # which is faster depends on processor and model
     try:

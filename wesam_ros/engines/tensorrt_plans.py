@@ -57,7 +57,7 @@ class Platform:
         device: the GPU.
         name: the GPU's, such as "Orin".
         capability: its compute capability, such as "8.7".
-        logger: a trt.ILogger that passes on what TensorRT says.
+        logger: a trt.ILogger that passes TensorRT's messages on.
         errors: the last errors that went to the logger; TensorRT gives no other reason for a failure.
     """
 
@@ -242,7 +242,7 @@ def build_plan(platform: Platform, graph: Path, timings: Path) -> bytes:
             reasons = "; ".join(f"{parser.get_error(index).desc()}" for index in range(parser.num_errors))
             raise EngineError(f"TensorRT {platform.version} cannot read {graph.name}: {reasons}; {report}")
         config = platform.make(builder.create_builder_config)
-        # TensorFloat-32 has 10 bits of mantissa, and what is left in float32 needs more: positions of points to a fraction of a pixel.
+        # TensorFloat-32 has 10 bits of mantissa. The values left in float32 need more: positions of points to a fraction of a pixel.
         config.clear_flag(trt.BuilderFlag.TF32)
         _add_profile(platform, builder, network, config)
         _take_timings(config, timings)

@@ -1,4 +1,4 @@
-"""What goes wrong with a robot's camera and detector, as changes to a stream of frames: what adaptation must not be harmed by.
+"""Attacks: faults of a robot's camera and detector, as changes to a stream of frames. Adaptation must not be harmed by them.
 
 Each attack takes a stream and gives one, frame by frame, and changes the frames whose index is in `during`. The same seed gives the same
 stream. Labels, which are for scoring only, follow where pixels move or vanish.
@@ -23,7 +23,7 @@ SHIFT = (0.05, 0.04)
 """By which boxes, or depth, are off: shares of the image's width and height."""
 SKIN = (198, 150, 122)
 STANDING = ("image", "depth", "labels", "void", "detections")
-"""What of a frame is the same when it repeats: all but its stamp."""
+"""The fields of a frame that are the same when it repeats: all but its stamp."""
 
 
 def _each(change: Callable[[Frame, np.random.Generator], Frame]) -> Attack:

@@ -32,7 +32,7 @@ SCORING_SEED = 9
 
 @dataclass(frozen=True)
 class Cell:
-    """What is asked: one row of the result, but for its figures. `fold` counts from 0."""
+    """One row of the result without its figures. `fold` counts from 0."""
 
     dataset: str
     domain: str
@@ -48,7 +48,7 @@ class Row:
     """A cell's figures. mIoU and boundary F from 0 to 1, on the fold's test frames, with clean prompts, after the whole stream.
 
     Attributes:
-        cell: what was asked.
+        cell: the row's key.
         miou: with prompts of the kind that was learnt from.
         boundary_f: likewise, within 2 pixels.
         cross: mIoU with prompts of every kind, by kind.
@@ -74,7 +74,7 @@ class Row:
     picture: str = ""
 
     def flat(self) -> dict[str, object]:
-        """As one dictionary, as JSON and tables have it."""
+        """The row as one dictionary, which JSON and tables have."""
         values = asdict(self)
         return {**values.pop("cell"), **values}
 
@@ -84,7 +84,7 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
 
     Args:
         sam: the frozen model; it is not changed.
-        cell: what is asked.
+        cell: the row to make.
         fold: of its data set.
         source: labelled frames of the source domain.
         budget: training steps over the stream, evenly spread: some after each frame.

@@ -65,7 +65,7 @@ class Setting:
     topics: tuple[tuple[str, str], ...] = ()
 
     def noted(self) -> dict[str, Any]:
-        """As setting.json has it."""
+        """The values that setting.json holds."""
         values: dict[str, Any] = {name: value if isinstance(value, int) else str(value) for name, value in vars(self).items()}
         return values | {"topics": dict(self.topics)}
 

@@ -1,4 +1,4 @@
-"""How good masks are, given the truth: IoU and boundary F-measure per instance, and means as the data sets' papers take them.
+"""The quality of masks, given the truth: IoU and boundary F-measure per instance, and means as the data sets' papers take them.
 
 Pure functions on arrays. Masks are (n, H, W) bool in the original image frame, boxes (n, 4) as x0 y0 x1 y1 with exclusive x1, y1.
 """
@@ -60,7 +60,7 @@ def match_boxes(predicted: Float32, true: Float32, threshold: float = 0.5) -> np
 
 @dataclass(frozen=True)
 class FrameScore:
-    """How the masks of one image compare with the truth.
+    """The masks of one image compared with the truth.
 
     Attributes:
         ids: (k,) uint16 true instances that a detection was found for, ascending.

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.config import STEPS_PER_FRAME, AdaptationConfig
+from wesam_ros.adaptation.earlier_state import renamed_options
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.data.frames import Frame
@@ -62,7 +63,7 @@ class Plan:
     topics: Mapping[str, str] = field(default_factory=dict)
     adapter: Path | None = None
     passes: int = 1
-    steps_per_frame: int = 2
+    steps_per_frame: int = STEPS_PER_FRAME
     save_every: int = 50
     seed: int = 0
     model: str = "tiny"
@@ -221,7 +222,8 @@ class OfflineRun:
         self._say(f"goes on after frame {self._seen}")
 
     def _restore(self, state: Any) -> None:
-        if changed := [name for name, value in self._setting.items() if state["setting"].get(name) != value]:
+        setting = {**state["setting"], "method": renamed_options(state["setting"]["method"])}
+        if changed := [name for name, value in self._setting.items() if setting.get(name) != value]:
             raise ValueError(
                 f"{self.plan.out / STATE_FILE} is of a run with other {' and '.join(changed)}; give the same ones, or another --out"
             )

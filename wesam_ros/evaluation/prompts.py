@@ -95,8 +95,8 @@ def _moved(mask: Bool, rng: np.random.Generator, share: float | None) -> Bool:
     if share is None:
         dx, dy = rng.integers(-xs.min(), width - xs.max()), rng.integers(-ys.min(), height - ys.max())
     else:
-        reach = share * np.array([np.ptp(xs) + 1, np.ptp(ys) + 1])
-        dx, dy = np.round(rng.uniform(-reach, reach)).astype(int)
+        furthest = share * np.array([np.ptp(xs) + 1, np.ptp(ys) + 1])
+        dx, dy = np.round(rng.uniform(-furthest, furthest)).astype(int)
     x, y = xs + dx, ys + dy
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     moved = np.zeros_like(mask)

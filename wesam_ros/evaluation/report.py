@@ -1,4 +1,4 @@
-"""What came out of one run over a stream: a summary for machines, and one HTML file for people that needs nothing from the net."""
+"""The result of one run over a stream: a summary for machines, and one HTML file for people that needs nothing from the net."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from wesam_ros.drawing import charts
 from wesam_ros.drawing.charts import Line
 from wesam_ros.drawing.overlay import draw_labels, draw_outlines
 from wesam_ros.evaluation.metrics import mean_iou
+from wesam_ros.evaluation.page import html_page
 
 LOSS_COLOURS = ("adapted", "frozen", "good", "bad", "third", "fourth")
 
@@ -52,7 +52,7 @@ class FrameRecord:
 
     @property
     def gain(self) -> float:
-        """How much better the adapting model is on this frame, in IoU; NaN where nothing was scored."""
+        """The adapting model's IoU on this frame less the frozen one's; NaN where nothing was scored."""
         return mean_iou([self.iou_adapted]) - mean_iou([self.iou_frozen])
 
 
@@ -114,7 +114,7 @@ def _finite(value: float) -> float | None:
 
 
 def chosen_frames(frames: Sequence[FrameRecord], each: int = 2) -> list[tuple[int, str]]:
-    """Which frames to show and why, each once: the `each` best gains and worst losses, the first and the last scored frame."""
+    """The frames to show, each once and with a caption: the `each` best gains and worst losses, the first and the last scored frame."""
     scored = [i for i, f in enumerate(frames) if math.isfinite(f.gain)]
     by_gain = sorted(scored, key=lambda i: (frames[i].gain, i))
     captions: dict[int, str] = {}
@@ -155,11 +155,7 @@ def report_html(record: RunRecord) -> str:
         "<h2>Pictures</h2>",
         "".join(_figure(picture, record.frames[picture.frame]) for picture in record.pictures) or '<p class="none">no pictures</p>',
     ]
-    style = files("wesam_ros.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(record.title)}</title><style>{style}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return html_page(record.title, sections)
 
 
 def _points(value: float | None) -> str:

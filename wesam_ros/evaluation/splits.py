@@ -19,7 +19,7 @@ from wesam_ros.data.frames import Frame
 STREAM_TABLES, OTHER_TABLES, OBJECTS = 15, 12, 10
 """Of a simulated domain: tables one after another to adapt to, others to score on, and things put on each, one at a time."""
 STREAM_FRAMES, OTHER_FRAMES = (3, 5, 8, 10), (4, 7, 10)
-"""Which frames of a table are taken, counted from 1; there is one after each thing. Few of many tables: those of one table are alike."""
+"""Frames of a table that are taken, counted from 1; there is one after each thing. Few of many tables: those of one table are alike."""
 
 
 @dataclass(frozen=True, eq=False)

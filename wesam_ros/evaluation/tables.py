@@ -7,13 +7,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from wesam_ros.drawing import charts
 from wesam_ros.drawing.charts import Line
+from wesam_ros.evaluation.page import html_page
 from wesam_ros.methods.registry import METHODS
 
 Rows = Sequence[Mapping[str, Any]]
@@ -175,11 +175,7 @@ def as_html(rows: Rows, title: str) -> str:
     sections.extend(_curves(place, methods) for place, methods in places.items())
     sections.append("<h2>Masks</h2><p>On one frame that was never adapted to, first seed. White: outlines of the true masks.</p>")
     sections.extend(_pictures(place, methods) for place, methods in places.items())
-    style = files("wesam_ros.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return html_page(title, sections)
 
 
 def _first_rows(rows: Rows) -> dict[str, dict[str, Mapping[str, Any]]]:

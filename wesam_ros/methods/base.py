@@ -1,7 +1,7 @@
-"""What all baselines share, so that each one's own file is its loss: LoRA tensors, Adam with warm-up, a frame memory, views.
+"""The part that all methods but ours share, so that each one's own file is its loss: LoRA tensors, Adam with warm-up, replay buffer, views.
 
-All train the same parameters on the same stream as ours: rank 4 on q and v of every encoder block, frames of one memory, at most as many
-objects a step. Prompt encoder and mask decoder are frozen. No baseline uses depth: none of their papers does.
+All train the same parameters on the same stream as ours: rank 4 on q and v of every encoder block, frames of one buffer, at most as many
+objects a step. Prompt encoder and mask decoder are frozen. None of them uses depth: none of their papers does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.adaptation.anchor import large_enough, with_anchor
+from wesam_ros.adaptation.admission import large_enough
+from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.predictions import Decode, Prediction, predict_views
 from wesam_ros.adaptation.replay_buffer import BufferedFrame, ReplayBuffer
@@ -28,7 +29,7 @@ from wesam_ros.sam.adapter import Adapter, base_hash
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.preprocessing import resized_size, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.constraints import gather, rough_boxes
+from wesam_ros.scene.constraints import gather_constraints, rough_boxes
 from wesam_ros.scene.regions import box_pixels
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 LowRank = tuple[Tensor, Tensor]
 SHARED = AdaptationConfig()
-"""Rank, weight decay, precision, memory and objects a step: ours, for all. No loss weight of it is used here."""
+"""Rank, weight decay, precision, replay buffer and objects a step: ours, for all. No loss weight of it is used here."""
 NEVER = sys.maxsize
 SURROUNDINGS = 1.25
 """By how much an object's box is enlarged for its surroundings. An object fills some 60 to 80 % of its box, so about half of this."""
@@ -54,7 +55,7 @@ class Views:
     is_mirrored: bool
 
 
-class Baseline(ABC):
+class TrainedMethod(ABC):
     """A method that trains a LoRA adapter on frames with prompts.
 
     Deterministic for a seed, in float32 on one thread of a CPU bit for bit.
@@ -76,7 +77,7 @@ class Baseline(ABC):
         """
         self.sam, self.config = sam, config
         self.rng = np.random.default_rng(seed)
-        self.replay_buffer = ReplayBuffer(config.replay_frames, NEVER, self.rng)  # nothing is held back: no guard judges a baseline
+        self.replay_buffer = ReplayBuffer(config.replay_frames, NEVER, self.rng)  # no validation frames: these methods have no guard
         a, b = (tensor.to(sam.device) for tensor in Adapter.untrained(sam, base_hash(sam), config.rank, seed).low_rank)
         self.low_rank: LowRank = (a.requires_grad_(), b.requires_grad_())
         self.rate = self.lr if lr is None else lr
@@ -84,7 +85,7 @@ class Baseline(ABC):
         self.steps = 0
 
     def observe(self, frame: Frame, prompts: Prompts, masks: npt.NDArray[np.bool_] | None) -> None:
-        """Takes a frame into the memory, if it has an object to learn from.
+        """Takes a frame into the replay buffer, if it has an object to learn from.
 
         Raises:
             ValueError: true masks were given; only Supervised may see them.
@@ -93,19 +94,19 @@ class Baseline(ABC):
             raise ValueError(f"{type(self).__name__} adapts without labels, but got {len(masks)} true masks; give None")
         chosen = self.learnable(prompts)
         if len(chosen):
-            self.replay_buffer.add(self.keep(frame, prompts.select(chosen)))
+            self.replay_buffer.add(self.buffered(frame, prompts.select(chosen)))
 
     def learnable(self, prompts: Prompts) -> npt.NDArray[np.int64]:
         """Indices of the objects that ours would learn from, too."""
-        return np.flatnonzero(large_enough(prompts, self.config.least_side)) if len(prompts) else np.zeros(0, np.int64)
+        return np.flatnonzero(large_enough(prompts, self.config.least_side))
 
-    def keep(self, frame: Frame, prompts: Prompts) -> BufferedFrame:
-        """The frame with n >= 1 objects and the anchor's opinion on them."""
-        constraints = gather(prompts, None, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
-        return with_anchor(self.sam, frame, prompts, constraints, self.config.precision)
+    def buffered(self, frame: Frame, prompts: Prompts) -> BufferedFrame:
+        """The frame with n >= 1 objects and the anchor's prediction of them."""
+        constraints = gather_constraints(prompts, None, self.sam.image_encoder.img_size, self.sam.prompt_encoder.mask_input_size[0])
+        return make_buffered_frame(self.sam, frame, prompts, constraints, self.config.precision)
 
     def step(self) -> float | None:
-        """One training step on a frame of the memory: the loss, or None while there is none to learn from.
+        """One training step on a frame of the buffer: the loss, or None while there is none to learn from.
 
         A loss or gradient that is not finite is reported, and changes nothing.
         """
@@ -135,17 +136,17 @@ class Baseline(ABC):
 
     @abstractmethod
     def loss(self, frame: BufferedFrame, chosen: Tensor) -> Tensor:
-        """The loss, a scalar, on the chosen (n,) objects of a frame of the memory."""
+        """The loss, a scalar, on the chosen (n,) objects of a frame of the buffer."""
 
     def after_step(self) -> None:  # noqa: B027, most methods have nothing to do here
-        """What a method does after the optimizer's step."""
+        """A method's own work after the optimizer's step."""
 
     def views(self, frame: BufferedFrame) -> Views:
         """A weak and a strong view of the frame, as ours and WeSAM have them."""
         weak, is_mirrored = weak_view(frame.pixels, self.rng)
         return Views(weak, strong_view(weak, self.rng), is_mirrored)
 
-    def look(
+    def predict(
         self,
         frame: BufferedFrame,
         chosen: Tensor,
@@ -154,14 +155,16 @@ class Baseline(ABC):
         low_rank: LowRank | None,
         decode: Decode = decode_together,
     ) -> list[Prediction]:
-        """What the model with `low_rank` (None: the frozen one) says of views of a frame, on the part of the grids where the image is."""
+        """Predictions of the model with `low_rank` (None: frozen) on views of a frame, on the part of the grids where the image is."""
         prompts = frame.prompts.select(chosen.numpy())
-        said = predict_views(self.sam, low_rank, pixels, is_mirrored, prompts, self.config.precision, decode)
-        return [Prediction(on_image(each.logits, prompts.size), each.scores, on_image(each.embedding, prompts.size)) for each in said]
+        predictions = predict_views(self.sam, low_rank, pixels, is_mirrored, prompts, self.config.precision, decode)
+        return [
+            Prediction(on_image(each.logits, prompts.size), each.scores, on_image(each.embedding, prompts.size)) for each in predictions
+        ]
 
 
-class WithTeacher(Baseline):
-    """A baseline whose teacher is the exponential moving average of the student's LoRA tensors (mean teacher: Tarvainen, Valpola, 2017).
+class MeanTeacherMethod(TrainedMethod):
+    """A method whose teacher is the exponential moving average of the student's LoRA tensors (mean teacher: Tarvainen, Valpola, 2017).
 
     In the first steps the average is plain, as in the official code of Soft Teacher (MeanTeacher) and WDASS (ema_cls): the momentum is at
     most 1 - 1 / (steps + 1). The student is what is served.
@@ -181,11 +184,11 @@ class WithTeacher(Baseline):
             average.lerp_(tensor, 1 - momentum)
 
     def teacher_and_student(self, frame: BufferedFrame, chosen: Tensor) -> tuple[Prediction, Prediction]:
-        """The average's opinion on the weak view, without gradient, and the student's on the strong one."""
+        """The prediction of the average on the weak view, without gradient, and the student's on the strong one."""
         views = self.views(frame)
         with torch.no_grad():
-            (teacher,) = self.look(frame, chosen, [views.weak], views.is_mirrored, self.teacher)
-        (student,) = self.look(frame, chosen, [views.strong], views.is_mirrored, self.low_rank)
+            (teacher,) = self.predict(frame, chosen, [views.weak], views.is_mirrored, self.teacher)
+        (student,) = self.predict(frame, chosen, [views.strong], views.is_mirrored, self.low_rank)
         return teacher, student
 
 

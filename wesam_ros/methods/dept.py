@@ -28,7 +28,7 @@ from torch.nn import functional
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.predictions import Prediction
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
-from wesam_ros.methods.base import SHARED, WithTeacher, entropy, masked_mean, on_cells, surroundings
+from wesam_ros.methods.base import SHARED, MeanTeacherMethod, entropy, masked_mean, on_cells, surroundings
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -47,7 +47,7 @@ def refined(features: Tensor, bank: Tensor, probabilities: Tensor) -> Tensor:
     return probabilities[nearest].mean(1)
 
 
-class DePT(WithTeacher):
+class DePT(MeanTeacherMethod):
     """Mean teacher with pseudo-labels refined by a memory bank."""
 
     momentum = 0.99

@@ -1,4 +1,4 @@
-"""Ours: the learner that the adapter node runs, as one of the methods to compare. What it does is in docs/method.md."""
+"""Ours: the learner that the adapter node runs, as one of the methods to compare; described in docs/method.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Ours:
-    """Serves what the guard has let through, as on a robot."""
+    """Serves the adapters that the guard admits, as on a robot."""
 
     def __init__(self, sam: Sam, seed: int, lr: float | None = None, config: AdaptationConfig | None = None) -> None:
         """Starts from an untrained adapter; `lr` overrules that of `config`."""
@@ -27,7 +27,7 @@ class Ours:
         self.learner = Learner(sam, config if lr is None else replace(config, lr=lr), seed)
 
     def observe(self, frame: Frame, prompts: Prompts, masks: npt.NDArray[np.bool_] | None) -> None:
-        """Takes a frame into the memory.
+        """Takes a frame into the replay buffer.
 
         Raises:
             ValueError: true masks were given; only Supervised may see them.
@@ -46,5 +46,5 @@ class Ours:
 
     @property
     def adapter(self) -> Adapter | None:
-        """The last good adapter; None before the guard has let one through."""
+        """The adapter that was published last; None before the guard has admitted one."""
         return self.learner.adapter if self.learner.adapter.version else None

@@ -30,7 +30,7 @@ from wesam_ros.adaptation.predictions import Prediction
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.data.boxes import box_of_mask
 from wesam_ros.data.frames import Frame
-from wesam_ros.methods.base import Baseline
+from wesam_ros.methods.base import TrainedMethod
 from wesam_ros.sam.predictor import decode
 from wesam_ros.sam.prompts import Prompt, Prompts
 
@@ -68,29 +68,29 @@ def flat_contrast(prototypes: Tensor, anchors: Tensor) -> Tensor:
     return similarity.flatten().logsumexp(0) - similarity.diagonal().logsumexp(0)
 
 
-def _prototypes(said: Prediction) -> Tensor:
+def _prototypes(prediction: Prediction) -> Tensor:
     """Unit mean embeddings (n, c) under the masks at the embedding's resolution, as in the official code (bilinear)."""
-    size = (said.embedding.shape[1], said.embedding.shape[2])
-    masks = functional.interpolate(said.logits.detach()[:, None], size, mode="bilinear", align_corners=False)[:, 0] > 0
-    return masked_prototypes(said.embedding, masks.float())
+    size = (prediction.embedding.shape[1], prediction.embedding.shape[2])
+    masks = functional.interpolate(prediction.logits.detach()[:, None], size, mode="bilinear", align_corners=False)[:, 0] > 0
+    return masked_prototypes(prediction.embedding, masks.float())
 
 
 def published_loss(teacher: Prediction, student: Prediction, anchor: Prediction) -> Tensor:
-    """The whole loss, a scalar, of three opinions on n objects."""
+    """The whole loss, a scalar, of three predictions of n objects."""
     n = len(student.logits)
-    pseudo, kept = (teacher.logits.detach() > 0).float(), (anchor.logits > 0).float()
-    actual = hard_iou(student.logits.detach() >= 0.5, pseudo > 0)
+    pseudo_label, anchor_mask = (teacher.logits.detach() > 0).float(), (anchor.logits > 0).float()
+    actual = hard_iou(student.logits.detach() >= 0.5, pseudo_label > 0)
     return (
-        FOCAL * flat_focal(student.logits, pseudo, alpha=n)
-        + flat_dice(student.logits, pseudo, smooth=n)
+        FOCAL * flat_focal(student.logits, pseudo_label, alpha=n)
+        + flat_dice(student.logits, pseudo_label, smooth=n)
         + ((student.scores - actual) ** 2).mean()
-        + 0.5 * flat_dice(student.logits, kept, smooth=1)
-        + 0.5 * flat_dice(teacher.logits, kept, smooth=1)
+        + 0.5 * flat_dice(student.logits, anchor_mask, smooth=1)
+        + 0.5 * flat_dice(teacher.logits, anchor_mask, smooth=1)
         + flat_contrast(_prototypes(teacher), _prototypes(anchor))
     )
 
 
-class Published(Baseline):
+class Published(TrainedMethod):
     """WeSAM as published."""
 
     lr = 1e-4
@@ -101,7 +101,7 @@ class Published(Baseline):
 
     def loss(self, frame: BufferedFrame, chosen: Tensor) -> Tensor:
         views = self.views(frame)
-        teacher, student = self.look(frame, chosen, [views.weak, views.strong], views.is_mirrored, self.low_rank, decode)
+        teacher, student = self.predict(frame, chosen, [views.weak, views.strong], views.is_mirrored, self.low_rank, decode)
         with torch.no_grad():
-            (anchor,) = self.look(frame, chosen, [views.weak], views.is_mirrored, None, decode)
+            (anchor,) = self.predict(frame, chosen, [views.weak], views.is_mirrored, None, decode)
         return published_loss(teacher, student, anchor)

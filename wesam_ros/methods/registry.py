@@ -1,4 +1,4 @@
-"""The methods to compare, by name: what a method is, and how to make each, with its own settings or others."""
+"""The methods to compare, by name, and how to make each, with its own settings or others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Method(Protocol):
 
     @property
     def adapter(self) -> Adapter | None:
-        """What is served now; None is the frozen model."""
+        """The adapter that is served now; None is the frozen model."""
 
 
 class Make(Protocol):

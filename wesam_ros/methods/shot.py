@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
-from wesam_ros.methods.base import Baseline, entropy, masked_mean, on_cells, surroundings
+from wesam_ros.methods.base import TrainedMethod, entropy, masked_mean, on_cells, surroundings
 
 PSEUDO_LABELS = 0.3
 """SHOT's beta, its weight of the pseudo-labels (cls_par)."""
@@ -51,17 +51,17 @@ def pseudo_labels(embedding: Tensor, probability: Tensor, region: Tensor) -> Ten
     return label > 0
 
 
-class Shot(Baseline):
+class Shot(TrainedMethod):
     """Information maximisation with centroid pseudo-labels."""
 
     lr = 3e-4
 
     def loss(self, frame: BufferedFrame, chosen: Tensor) -> Tensor:
         views = self.views(frame)
-        (said,) = self.look(frame, chosen, [views.weak], views.is_mirrored, self.low_rank)
+        (prediction,) = self.predict(frame, chosen, [views.weak], views.is_mirrored, self.low_rank)
         region = surroundings(frame, chosen)
-        cells = on_cells(region, said.embedding) > 0.5
-        probability = on_cells(said.logits.sigmoid(), said.embedding).clamp(EPSILON, 1 - EPSILON)
-        labels = pseudo_labels(said.embedding.detach(), probability.detach(), cells)
+        cells = on_cells(region, prediction.embedding) > 0.5
+        probability = on_cells(prediction.logits.sigmoid(), prediction.embedding).clamp(EPSILON, 1 - EPSILON)
+        labels = pseudo_labels(prediction.embedding.detach(), probability.detach(), cells)
         wrong = functional.binary_cross_entropy(probability, labels.float(), reduction="none")
-        return (information_maximisation(said.logits, region) + PSEUDO_LABELS * masked_mean(wrong, cells)).mean()
+        return (information_maximisation(prediction.logits, region) + PSEUDO_LABELS * masked_mean(wrong, cells)).mean()

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
-from wesam_ros.methods.base import WithTeacher, masked_mean
+from wesam_ros.methods.base import MeanTeacherMethod, masked_mean
 
 SURE = 0.9
 """cls_pseudo_threshold."""
@@ -30,7 +30,7 @@ def soft_cross_entropy(logits: Tensor, belief: Tensor) -> Tensor:
     return foreground + background
 
 
-class SoftTeacher(WithTeacher):
+class SoftTeacher(MeanTeacherMethod):
     """Mean teacher with confidence-weighted pseudo-labels."""
 
     lr = 7e-4

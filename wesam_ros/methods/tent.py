@@ -11,14 +11,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
-from wesam_ros.methods.base import Baseline, entropy
+from wesam_ros.methods.base import TrainedMethod, entropy
 
 
-class Tent(Baseline):
+class Tent(TrainedMethod):
     """Entropy minimisation."""
 
     lr = 3e-4
 
     def loss(self, frame: BufferedFrame, chosen: Tensor) -> Tensor:
-        (said,) = self.look(frame, chosen, [frame.pixels], False, self.low_rank)
-        return entropy(said.logits).mean()
+        (prediction,) = self.predict(frame, chosen, [frame.pixels], False, self.low_rank)
+        return entropy(prediction.logits).mean()

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
-from wesam_ros.methods.base import Baseline, entropy, masked_mean, on_image
+from wesam_ros.methods.base import TrainedMethod, entropy, masked_mean, on_image
 
 H0 = 0.4
 ANCHOR = 0.5
@@ -40,12 +40,12 @@ def tri_net_loss(student: Tensor, teacher: Tensor, anchor: Tensor) -> Tensor:
     return balanced_mean(learnt, label, sure) + ANCHOR * balanced_mean(anchored, label, sure)
 
 
-class Tribe(Baseline):
+class Tribe(TrainedMethod):
     """Anchored, balanced self-training."""
 
     lr = 3e-4
 
     def loss(self, frame: BufferedFrame, chosen: Tensor) -> Tensor:
         views = self.views(frame)
-        teacher, student = self.look(frame, chosen, [views.weak, views.strong], views.is_mirrored, self.low_rank)
+        teacher, student = self.predict(frame, chosen, [views.weak, views.strong], views.is_mirrored, self.low_rank)
         return tri_net_loss(student.logits, teacher.logits, on_image(frame.anchor_logits[chosen], frame.prompts.size)).mean()

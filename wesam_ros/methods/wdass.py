@@ -12,9 +12,9 @@ The teacher is a moving average (0.999) on a weak view; the student sees a stron
 
 There are no source images: the terms on them, mixed images and source-to-target alignment go, and what stays is target self-training
 with weak labels, and contrast within the target. Classes are the frame's objects and its background: objects have no classes that frames
-share. Weak labels (evidence.py) are points, the middle of a coarse mask, and that nothing is beyond the box or the enlarged coarse mask.
-Where they put no pixel on the object (boxes), sure pseudo-labels give the first mean, as the code does for image labels. Features are
-the embedding's cells, all of them rather than a sample of hard ones.
+share. Weak labels (scene/constraints.py) are points, the middle of a coarse mask, and that nothing is beyond the box or the enlarged
+coarse mask. Where they put no pixel on the object (boxes), sure pseudo-labels give the first mean, as the code does for image labels.
+Features are the embedding's cells, all of them rather than a sample of hard ones.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.adaptation.losses import point_loss, witness_loss
+from wesam_ros.adaptation.losses import known_pixels_loss, point_loss
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
-from wesam_ros.methods.base import WithTeacher, masked_mean, on_cells, on_image
+from wesam_ros.methods.base import MeanTeacherMethod, masked_mean, on_cells, on_image
 from wesam_ros.scene.constraints import Constraints
 
 SURE = 0.95
@@ -34,9 +34,9 @@ CONTRAST = 0.25
 TEMPERATURE = 0.1
 
 
-def weak_loss(logits: Tensor, constraints: Constraints, core: Tensor, beyond: Tensor) -> Tensor:
-    """L_weak (n,): points, middle (n, h, w) bool of coarse masks, and what is beyond reach (n, h, w) bool, a mean each."""
-    return point_loss(logits, constraints.points, constraints.point_labels) + witness_loss(logits, core, beyond)
+def weak_loss(logits: Tensor, constraints: Constraints, certain: Tensor, beyond: Tensor) -> Tensor:
+    """L_weak (n,): points, middle (n, h, w) bool of coarse masks, and what is beyond the allowed region (n, h, w) bool, a mean each."""
+    return point_loss(logits, constraints.points, constraints.point_labels) + known_pixels_loss(logits, certain, beyond)
 
 
 def pseudo_loss(logits: Tensor, belief: Tensor, unknown: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def contrast_loss(features: Tensor, known: Tensor, labelled: Tensor) -> Tensor:
     return masked_mean(-similarity.log_softmax(0), labelled[there]).mean()
 
 
-class Wdass(WithTeacher):
+class Wdass(MeanTeacherMethod):
     """Self-training with weak labels and prototype contrast."""
 
     momentum = 0.999
@@ -83,13 +83,13 @@ class Wdass(WithTeacher):
     def loss(self, frame: BufferedFrame, chosen: Tensor) -> Tensor:
         teacher, student = self.teacher_and_student(frame, chosen)
         constraints, size = frame.constraints[chosen], frame.prompts.size
-        core, beyond = on_image(constraints.certain, size), on_image(~constraints.allowed, size)
+        certain, beyond = on_image(constraints.certain, size), on_image(~constraints.allowed, size)
         belief = teacher.logits.sigmoid()
-        pixels = weak_loss(student.logits, constraints, core, beyond) + pseudo_loss(student.logits, belief, ~core & ~beyond)
+        pixels = weak_loss(student.logits, constraints, certain, beyond) + pseudo_loss(student.logits, belief, ~certain & ~beyond)
 
-        weak = on_cells(core | _pointed(constraints, core), teacher.embedding)
+        weak = on_cells(certain | _pointed(constraints, certain), teacher.embedding)
         sure = torch.where(beyond, torch.zeros_like(belief), belief) > SURE
-        on = on_cells(sure | core, teacher.embedding) > 0.5
+        on = on_cells(sure | certain, teacher.embedding) > 0.5
         mine = (on | (weak > 0)) & (on.sum(0) <= 1)  # a cell of two objects is no example of either
         none = on_cells(((belief < 1 - SURE) | beyond).all(0)[None], teacher.embedding) > 0.5
         labelled = torch.cat([mine, none & ~mine.any(0)])

@@ -1,1 +1,1 @@
-"""How the shipped `tiny` model was made: scenes of the simulator's source domain, and the training itself."""
+"""The making of the shipped `tiny` model: scenes of the simulator's source domain, and the training itself."""

@@ -36,7 +36,7 @@ FORM_SHARES = (0.6, 0.12, 0.08, 0.1, 0.1)
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How long and how fast. The shipped weights were made in stages, which `weights/tiny.json` lists."""
+    """Length and pace of the training. The shipped weights were made in stages, which `weights/tiny.json` lists."""
 
     seed: int = option(0, "seed of weights, scenes and samples", minimum=0)
     sequences: int = option(200, "simulated source sequences to train on", minimum=1)
@@ -67,6 +67,8 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
+    """Samples of one step with prompts of one form."""
+
     samples: tuple[Sample, ...]
     form: str
     origin: tuple[int, int]

@@ -1,11 +1,11 @@
-"""Whose adapters a segmenter takes where several nodes publish them: those of the first, until it is gone."""
+"""The node that a segmenter takes adapters from where several publish them: the first, until it is gone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 UNKNOWN = "_NODE_NAME_UNKNOWN_"
-"""What rmw reports for a publisher whose node's name has not arrived yet."""
+"""The name that rmw reports for the node of a publisher as long as the real one has not arrived."""
 PROCESS_BYTES = 12
 """The first bytes of a publisher's id in DDS, the same for all publishers of a process (RTPS specification, 9.3.1)."""
 
@@ -33,8 +33,8 @@ class AdapterSource:
                 self._name = name
         return self._name
 
-    def objection(self, publisher: bytes) -> str | None:
-        """Why an adapter of this publisher may not be taken, "" if that is not known yet; None where it may.
+    def rejection(self, publisher: bytes) -> str | None:
+        """The reason for which an adapter of this publisher may not be taken, "" if that is not known yet; None where it may.
 
         It does not make the publisher the served one; `take` does, when its adapter has turned out to be sound.
         """
@@ -53,7 +53,7 @@ class AdapterSource:
         return None
 
     def gone(self) -> bool:
-        """Whether the node whose adapter was taken last has left the graph, and has not come back under its name."""
+        """True where the node whose adapter was taken last has left the graph, and has not come back under its name."""
         name, present = self.name, self._publishers()
         return bool(name) and self._served not in present and name not in present.values()
 

@@ -1,4 +1,4 @@
-"""What a node counts and measures, on /diagnostics once a second and in the log once a minute, which is all if all is well."""
+"""Counts and measurements of a node, on /diagnostics once a second and in the log once a minute; no more is said if all is well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,10 +22,10 @@ import wesam_ros
 WINDOW = 500
 """Latencies are over so many newest values."""
 RATE_SECONDS = 10.0
-"""Rates are over so many seconds, and so long a refusal keeps the status at WARN."""
+"""Rates are over so many seconds, and so long a problem keeps the status at WARN."""
 LOG_SECONDS = 60.0
 REPEAT_SECONDS = 10.0
-"""The same refusal is logged at most so often; it is counted each time."""
+"""Seconds between two lines of the log on the same problem; it is counted each time."""
 
 
 class Diagnostics:
@@ -35,14 +35,14 @@ class Diagnostics:
     missing.<input>, unused.<input>, jumped.<input>, dropped.<input>, failed.<what>, restored.<why>, incompatible_qos.
 
     Args:
-        node: whose.
-        state: called once a second for further values (name to text), such as the adapter's version; an "error" among them makes the
-            status an error, and a "warning" a warning, of whose lines each is logged when it begins and when it ends.
+        node: the owner of the publisher.
+        values: called once a second for the values of the node's parts (name to text), such as the adapter's version; an "error" among
+            them makes the status an error, and a "warning" a warning, of whose lines each is logged when it begins and when it ends.
     """
 
-    def __init__(self, node: Node, state: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, node: Node, values: Callable[[], Sequence[Mapping[str, str]]]) -> None:
         self._node = node
-        self._state = state
+        self._values = values
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._timings: dict[str, deque[float]] = {}
@@ -96,8 +96,8 @@ class Diagnostics:
 
     def _publish(self) -> None:
         now = time.monotonic()
-        state = dict(self._state())
-        error, warnings = state.pop("error", ""), state.pop("warning", "").splitlines()
+        state = combined(self._values())
+        error, warnings = state.pop("error", ""), state.pop("warning").splitlines()
         self._log_changes(warnings)
         with self._lock:
             counts = dict(sorted(self._counts.items()))
@@ -142,6 +142,12 @@ class Diagnostics:
                 self._node.get_logger().info(f"no more: {each}")
 
 
+def combined(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The values of several parts together; "warning" has the lines of all."""
+    warnings = [each["warning"].rstrip("\n") for each in parts if each.get("warning")]
+    return {**{name: text for each in parts for name, text in each.items()}, "warning": "\n".join(warnings)}
+
+
 def _process_values() -> dict[str, str]:
     """This process's memory in RAM in MiB, threads and open files, as far as the system tells (Linux)."""
     try:
@@ -154,12 +160,12 @@ def _process_values() -> dict[str, str]:
 
 def _versions() -> dict[str, str]:
     """Versions of what the results depend on."""
-    found = {"version.wesam_ros": wesam_ros.__version__, "version.rmw": get_rmw_implementation_identifier()}
+    versions = {"version.wesam_ros": wesam_ros.__version__, "version.rmw": get_rmw_implementation_identifier()}
     if "ROS_DISTRO" in os.environ:
-        found["version.ros"] = os.environ["ROS_DISTRO"]
+        versions["version.ros"] = os.environ["ROS_DISTRO"]
     for package in ("torch", "numpy", "segment-anything", "onnxruntime", "onnxruntime-gpu", "tensorrt"):
         try:
-            found[f"version.{package}"] = version(package)
+            versions[f"version.{package}"] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""What was found, as messages: objects, images and clouds."""
+"""Segmented objects as messages: objects, images and clouds."""
 
 from __future__ import annotations
 

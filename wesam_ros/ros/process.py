@@ -1,21 +1,40 @@
-"""A node's process: start, spin, end."""
+"""The process of a node: start, spin, end."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 
-from wesam_ros.ros.frame_node import FrameNode
+from wesam_ros.ros.diagnostics import Diagnostics
+from wesam_ros.ros.lifecycle import Lifecycle
+
+PATIENCE = 5.0
+"""Seconds that the end of a process waits for the middleware."""
 
 
-def run_node(make: Callable[[], FrameNode[Any]], args: list[str] | None) -> int:
+class FrameNode(Protocol):
+    """A lifecycle node with the parts that `run_node` needs."""
+
+    declared: Any
+    diagnostics: Diagnostics
+    lifecycle: Lifecycle
+
+    def trigger_configure(self) -> TransitionCallbackReturn: ...
+
+    def trigger_activate(self) -> TransitionCallbackReturn: ...
+
+
+def run_node(make: Callable[[], FrameNode], args: list[str] | None) -> int:
     """Runs a node in this process until SIGINT or SIGTERM. Where its lifecycle is shut down it stays, finalized, as rclcpp's nodes do.
 
     Returns:
@@ -30,27 +49,27 @@ def run_node(make: Callable[[], FrameNode[Any]], args: list[str] | None) -> int:
         rclpy.try_shutdown()
         return 2
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    executor.add_node(cast(Node, node))
     try:
-        if node.parameters.autostart and not _started(node):
-            return 1 if node.may_pass else 2
+        if node.declared.value.autostart and not _started(node):
+            return 1 if node.lifecycle.may_pass else 2
         _spin(node, executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # how a node is asked to end
     finally:
         # A second Ctrl-C must not keep the node from saving what it has learnt; SIGKILL still ends it at once.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.close()
+        node.lifecycle.close()
         executor.shutdown(0)
         rclpy.try_shutdown()
     return 0
 
 
-def _started(node: FrameNode[Any]) -> bool:
+def _started(node: FrameNode) -> bool:
     return TransitionCallbackReturn.SUCCESS == node.trigger_configure() == node.trigger_activate()
 
 
-def _spin(node: FrameNode[Any], executor: SingleThreadedExecutor) -> None:
+def _spin(node: FrameNode, executor: SingleThreadedExecutor) -> None:
     """Spins; an exception in a callback is counted and logged, and the node lives on."""
     while rclpy.ok():
         try:
@@ -60,3 +79,22 @@ def _spin(node: FrameNode[Any], executor: SingleThreadedExecutor) -> None:
         except Exception as error:
             traceback.print_exc()
             node.diagnostics.problem("failed.callback", f"{type(error).__name__}: {error}; the message is lost, the node goes on")
+
+
+@contextmanager
+def spinning(executor: SingleThreadedExecutor) -> Iterator[None]:
+    """Spins in a thread that has ended when this ends: a process that exits while a thread still waits in the middleware may crash."""
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        executor.shutdown(0)
+        thread.join(PATIENCE)

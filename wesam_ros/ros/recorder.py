@@ -21,7 +21,7 @@ class Recorder:
         self.objects: dict[int, list[ObjectArray]] = {}
         self.statuses: dict[int, list[AdaptationStatus]] = {}
         self.newest = 0.0
-        """When the last one came, in seconds of time.monotonic."""
+        """Monotonic seconds at which the last one came."""
         node.create_subscription(ObjectArray, "segmenter/objects", lambda message: self._keep(self.objects, message), QUEUE)
         node.create_subscription(AdaptationStatus, "adapter/status", lambda message: self._keep(self.statuses, message), QUEUE)
 

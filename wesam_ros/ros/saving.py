@@ -31,11 +31,11 @@ class LearnerFiles:
     Args:
         adapter: file of the adapter; None keeps nothing.
         diagnostics: counts "failed.save", "failed.resume" and "refused.adapter_file".
-        log: where it says what it goes on from.
+        log: tells what it goes on from.
 
     Attributes:
         saved_version: of the adapter in the file.
-        refused: where an adapter file was put that could not be used; None if there was none.
+        refused: the new name of an adapter file that could not be used; None if there was none.
     """
 
     def __init__(self, adapter: Path | None, diagnostics: Diagnostics, log: RcutilsLogger) -> None:
@@ -52,8 +52,8 @@ class LearnerFiles:
     def learner(self, sam: Sam, config: AdaptationConfig, seed: int, *, resume: bool) -> Learner:
         """A learner that goes on from the files, as far as there are any.
 
-        An adapter file that is damaged, or of another model, is put aside, and the newest good adapter of the saved state taken: a process
-        that ended with an error would be started again and again.
+        An adapter file that is damaged, or of another model, is put aside, and the last published adapter of the saved state is taken. A
+        process that ended with an error would be started again and again.
 
         Raises:
             AdapterError: the adapter's path is that of a folder or a device.

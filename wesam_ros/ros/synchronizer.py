@@ -1,4 +1,4 @@
-"""Joining the messages of one moment by their exact stamp, from short ring buffers. Pure Python; one thread."""
+"""Synchronises the messages of one moment by their exact stamp, from short ring buffers. Pure Python; one thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 SENSORS = ("image", "depth", "camera_info")
 REQUESTS = ("detections", "prompts")
-"""What asks for a frame to be segmented: a message of one of these kinds, joined to the image of its stamp."""
+"""The kinds of message that ask for the image of their stamp to be segmented."""
 
 IMAGE_WAIT = 4.0
 """Seconds that a request waits for its image: Fast DDS sends a lost piece of a large image again only after 3 s (its heartbeat period)."""
@@ -19,12 +19,12 @@ JUMP_NS = 10**9
 
 @dataclass(frozen=True)
 class SynchronizedFrame:
-    """What belongs to one stamp. Messages are kept as they came.
+    """The messages of one stamp, as they came.
 
     Attributes:
-        stamp: nanoseconds of the image and everything joined to it.
+        stamp: nanoseconds, of the image and of all that belongs to it.
         source: "detections" or "prompts", the kind of `request`.
-        request: the message that says what to segment.
+        request: the message with the prompts.
         image: the image message.
         depth: the depth message; None where there was none in time.
         camera_info: the camera_info of this stamp, else the newest one there was before (intrinsics seldom change), else None.
@@ -41,7 +41,7 @@ class SynchronizedFrame:
 
 
 class Synchronizer:
-    """Joins each request to the image of its stamp, and to that image's depth and camera_info where these are expected.
+    """Puts each request together with the image of its stamp, and with that image's depth and camera_info where these are expected.
 
     A request may arrive before its image, or up to `length` images after it. Requests whose image does not come within IMAGE_WAIT are
     given up and counted: "late.<kind>" where the image has been and gone, else "unmatched.<kind>". A frame whose depth or
@@ -51,26 +51,28 @@ class Synchronizer:
 
     Args:
         length: messages kept of each kind.
+        complete: called with each frame that is complete, oldest first.
         count: called with the name of what is to be counted.
     """
 
-    def __init__(self, length: int, count: Callable[[str], None]) -> None:
+    def __init__(self, length: int, complete: Callable[[SynchronizedFrame], None], count: Callable[[str], None]) -> None:
         self._length = length
+        self._complete = complete
         self._count = count
         self._rings: dict[str, OrderedDict[int, Any]] = {kind: OrderedDict() for kind in SENSORS}
         self._waiting: OrderedDict[tuple[str, int], tuple[Any, float]] = OrderedDict()
         self._last: dict[str, int] = {}
-        self._joined: set[int] = set()
+        self._used: set[int] = set()
 
-    def add(self, kind: str, stamp: int, message: Any, now: float, expected: frozenset[str]) -> list[SynchronizedFrame]:
-        """Takes a message of a kind in SENSORS or REQUESTS and returns the frames that are complete with it, oldest first.
+    def add(self, kind: str, stamp: int, message: Any, now: float, expected: frozenset[str]) -> None:
+        """Takes a message of a kind in SENSORS or REQUESTS, and hands on the frames that are complete with it.
 
         Args:
-            kind: what the message is.
+            kind: of the message.
             stamp: its header's stamp, nanoseconds.
             message: the message.
             now: monotonic seconds.
-            expected: which of "depth" and "camera_info" a frame waits for.
+            expected: those of "depth" and "camera_info" that a frame waits for.
         """
         if kind in REQUESTS:
             self._waiting[kind, stamp] = (message, now)
@@ -88,40 +90,39 @@ class Synchronizer:
                 if kind == "image":
                     self._forget(evicted)
         candidates = [key for key in self._waiting if key[1] <= stamp]  # an older one as well: this message may end its wait for a lost one
-        return [self._join(key, now, expected) for key in candidates if self._complete(key[1], expected)]
+        for key in [each for each in candidates if self._is_complete(each[1], expected)]:
+            self._hand_on(key, now, expected)
 
-    def expire(self, now: float, wait: float, expected: frozenset[str]) -> list[SynchronizedFrame]:
-        """Returns the frames that have waited for `wait` seconds and go on without their depth or camera_info, and gives up requests whose
-        image does not come. Call it regularly."""
-        ready = []
+    def expire(self, now: float, wait: float, expected: frozenset[str]) -> None:
+        """Hands on the frames that have waited for `wait` seconds, without their depth or camera_info, and gives up requests whose image
+        does not come. Call it regularly."""
         for key, (_, since) in list(self._waiting.items()):
             if key[1] in self._rings["image"]:
                 if now - since >= wait:
-                    ready.append(self._join(key, now, expected))
+                    self._hand_on(key, now, expected)
             elif now - since >= max(wait, IMAGE_WAIT):
                 del self._waiting[key]
                 self._give_up(*key)
-        return ready
 
-    def _complete(self, stamp: int, expected: frozenset[str]) -> bool:
+    def _is_complete(self, stamp: int, expected: frozenset[str]) -> bool:
         if stamp not in self._rings["image"]:
             return False
         return all(stamp in self._rings[kind] or self._last.get(kind, stamp) > stamp for kind in expected)
 
-    def _join(self, key: tuple[str, int], now: float, expected: frozenset[str]) -> SynchronizedFrame:
+    def _hand_on(self, key: tuple[str, int], now: float, expected: frozenset[str]) -> None:
         source, stamp = key
         request, _ = self._waiting.pop(key)
-        self._joined.add(stamp)
+        self._used.add(stamp)
         infos = self._rings["camera_info"]
         info = infos.get(stamp) or (next(reversed(infos.values())) if infos else None)
         depth = self._rings["depth"].get(stamp)
         for kind, message in (("depth", depth), ("camera_info", info)):
             if kind in expected and message is None:
                 self._count(f"missing.{kind}")
-        return SynchronizedFrame(stamp, source, request, self._rings["image"][stamp], depth, info, now)
+        self._complete(SynchronizedFrame(stamp, source, request, self._rings["image"][stamp], depth, info, now))
 
     def _went_back(self, kind: str, stamp: int) -> None:
-        """Forgets what is later than `stamp`: what comes with these stamps from now on is something else."""
+        """Forgets the messages later than `stamp`: those that come with these stamps from now on are others."""
         ring = self._rings[kind]
         for later in [each for each in ring if each > stamp]:
             del ring[later]
@@ -138,7 +139,7 @@ class Synchronizer:
         self._count(f"{'late' if stamp < oldest else 'unmatched'}.{source}")
 
     def _forget(self, stamp: int) -> None:
-        if stamp in self._joined:
-            self._joined.discard(stamp)
+        if stamp in self._used:
+            self._used.discard(stamp)
         else:
             self._count("unused.image")

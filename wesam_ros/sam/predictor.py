@@ -27,7 +27,7 @@ def embed_images(sam: Sam, images: Tensor, low_rank: LowRank | None = None) -> T
 
 
 class Encoder(nn.Module):
-    """`embed_images` with an adapter's tensors as inputs, for what traces modules: export and compilation."""
+    """`embed_images` with an adapter's tensors as inputs, a module for export and compilation."""
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()

@@ -87,7 +87,7 @@ class _Axis:
 
 @lru_cache(maxsize=64)
 def _axis(low: int, side: int, resized: int, size: int) -> _Axis:
-    """Weights of both interpolations, low to side and the first `resized` of these to size: what they make of the unit vectors."""
+    """Weights of both interpolations, low to side and the first `resized` of these to size: the unit vectors, interpolated."""
     padded = functional.interpolate(torch.eye(low)[None], side, mode="linear", align_corners=False)
     weights = functional.interpolate(padded[..., :resized], size, mode="linear", align_corners=False)[0].T.contiguous()
     share = weights.numpy() > 0

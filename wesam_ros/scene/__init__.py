@@ -1,1 +1,1 @@
-"""What a frame says without the model, and what follows from it."""
+"""The scene of a frame without the model: support surface, constraints on masks, refined masks, and places in space."""

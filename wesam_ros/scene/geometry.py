@@ -1,4 +1,4 @@
-"""Where segmented objects are in space, from a label image and a registered depth image. Pure numpy."""
+"""Places of segmented objects in space, from a label image and a registered depth image. Pure numpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Float = npt.NDArray[np.float64]
 MIN_POINTS = 10
 """With fewer depth pixels under its mask an object has no 3D output."""
 POINTS = 512
-"""So many of an object's pixels are looked at, evenly spread: their centroid is as good as that of all."""
+"""Pixels of an object that are used, evenly spread: their centroid is as exact as that of all."""
 _EVENLY = np.arange(POINTS)
 TRIM = 3.0
 """Pixels whose depth is more than this many robust standard deviations (1.4826 MAD) from the object's median are left out: flying pixels

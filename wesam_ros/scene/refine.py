@@ -1,4 +1,4 @@
-"""Masks as prompts and depth allow, and how well masks fit their prompts."""
+"""Refined masks: the model's masks as prompts and depth allow. Also the fit of masks to their prompts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from wesam_ros.scene.regions import box_fit, logits_at
 
 
 def known_pixels(constraints: Constraints) -> tuple[Tensor, Tensor]:
-    """What depth knows within the reach of all of a frame's objects, (n, h, w) bool: pixels on the object, and of the support surface."""
-    claimed = constraints.candidate & constraints.allowed
-    alone = claimed.sum(0) == 1
-    return claimed & alone, constraints.surface & constraints.allowed
+    """Pixels that depth knows within the allowed regions of all of a frame's objects, (n, h, w) bool: on the object, and of the surface."""
+    candidate = constraints.candidate & constraints.allowed
+    alone = candidate.sum(0) == 1
+    return candidate & alone, constraints.surface & constraints.allowed
 
 
 def refine(logits: Tensor, constraints: Constraints) -> Tensor:
-    """Masks (n, h, w) in {0, 1} of all of a frame's objects, from their logits, as the measurements allow.
+    """Refined masks (n, h, w) in {0, 1} of all of a frame's objects, from their logits.
 
-    No mask leaves its reach, covers the support surface, or shares a pixel with another: where reaches overlap, the highest logit has it.
-    What rises from the surface belongs to one of those that claim it.
+    No mask leaves its allowed region, covers the support surface, or shares a pixel with another: where allowed regions overlap, the
+    highest logit has it. What rises from the surface belongs to one of those that are candidates for it.
     """
     within = logits.masked_fill(~constraints.allowed, -torch.inf)
     highest = within == within.amax(0)
@@ -29,10 +29,10 @@ def refine(logits: Tensor, constraints: Constraints) -> Tensor:
 
 
 def prompt_fit(masks: Tensor, constraints: Constraints) -> Tensor:
-    """How well masks (n, h, w) bool of all objects fit their prompts, (n,) in [0, 1], the least of what each prompt has.
+    """Fit (n,) in [0, 1] of masks (n, h, w) bool of all objects to their prompts, the least of what each prompt has.
 
     Of a box: IoU with the mask's own tight box. Of a coarse mask: the share of its middle that is covered, times the share of the mask
-    that is in reach. Of points: the share on the right side.
+    that is allowed. Of points: the share on the right side.
     """
     fit = torch.where(constraints.boxed, box_fit(masks, constraints.boxes), 1.0)
     middle = constraints.certain.sum((1, 2))

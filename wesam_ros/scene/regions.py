@@ -1,4 +1,4 @@
-"""Boxes on the decoder's grid: which pixels they cover, and how well a mask fits one."""
+"""Boxes and points on the decoder's grid: the pixels that boxes cover, the boxes of masks, and logits at points."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ def _touched(first: Tensor, last: Tensor, length: int) -> Tensor:
     return (start + 1 > first[:, None]) & (start < last[:, None])
 
 
-def box_fit(masks: Tensor, boxes: Tensor) -> Tensor:
-    """IoU (n,) of the tight boxes of masks (n, h, w) bool with boxes (n, 4), both in pixels of the grid; 0 for an empty mask."""
-    tight = boxes.new_zeros(len(masks), 4)
+def tight_boxes(masks: Tensor) -> Tensor:
+    """(n, 4) x0 y0 x1 y1 of the smallest boxes that hold masks (n, h, w) bool, with exclusive x1, y1; zeros for an empty mask."""
+    boxes = torch.zeros(len(masks), 4, device=masks.device)
     for column, axis in ((0, 1), (1, 2)):
         covered = masks.any(axis)
         length = covered.shape[1]
-        tight[:, column] = covered.float().argmax(1)
-        tight[:, column + 2] = length - covered.flip(1).float().argmax(1)
-    tight[~masks.flatten(1).any(1)] = 0
+        boxes[:, column] = covered.float().argmax(1)
+        boxes[:, column + 2] = length - covered.flip(1).float().argmax(1)
+    boxes[~masks.flatten(1).any(1)] = 0
+    return boxes
+
+
+def box_fit(masks: Tensor, boxes: Tensor) -> Tensor:
+    """IoU (n,) of the tight boxes of masks (n, h, w) bool with boxes (n, 4), both in pixels of the grid; 0 for an empty mask."""
+    tight = tight_boxes(masks)
     overlap = (torch.minimum(tight[:, 2:], boxes[:, 2:]) - torch.maximum(tight[:, :2], boxes[:, :2])).clamp_min(0).prod(1)
     areas = (tight[:, 2:] - tight[:, :2]).prod(1) + (boxes[:, 2:] - boxes[:, :2]).prod(1)
     return overlap / (areas - overlap).clamp_min(1e-6)

@@ -1,8 +1,8 @@
-"""Depth as a witness: which pixels are the surface that things stand on, and which rise from it.
+"""The support surface in a depth image: pixels that things stand on, and pixels that rise from it.
 
-A pixel of the support surface belongs to no object, whatever its colour says; one that rises from it, inside one box only, belongs to that
-box's object. Neither comes from the model, so they correct it where it is wrong in the same way every day. Depth is blind just where it
-matters most, at the objects' edges, so what it knows is spread from there to the next edge of the colour image.
+A pixel of the surface belongs to no object, whatever its colour. One that rises from it, inside one box only, belongs to that box's object.
+Neither comes from the model, so both correct it where it is always wrong in the same way. Depth has holes at the objects' edges: there
+the two kinds are spread to the next edge of the colour image.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SPREAD = 20
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """What depth says on the decoder's grid.
+    """The support surface on the decoder's grid.
 
     Attributes:
         surface: (h, w) bool, pixels of the surface that things stand on.
-        raised: (h, w) bool, pixels that rise from it; False in both where depth says nothing.
+        raised: (h, w) bool, pixels that rise from it; False in both where depth does not tell.
         height: (h, w) float32 metres above the surface; where there is no depth, that of the nearest pixel with some.
     """
 
@@ -52,7 +52,7 @@ def find_support(
     low_res_side: int,
     rng: np.random.Generator,
 ) -> Support | None:
-    """The plane that the boxed objects stand on (RANSAC, Fischler and Bolles, 1981), and what rises from it towards the camera.
+    """Finds the plane that the boxed objects stand on (RANSAC, Fischler and Bolles, 1981), and what rises from it towards the camera.
 
     Pixels without depth, or too near to the plane to tell, go to the kind that reaches them first over the image's flat places
     (watershed, Meyer, 1992).

@@ -80,7 +80,7 @@ def read_cod10k(folder: Path, split: str = "test") -> Frames[Pair]:
 
 
 def read_cod10k_instances(folder: Path, split: str = "test") -> Frames[Pair]:
-    """As `read_cod10k`, but with the objects told apart, from GT_Instance: each colour, or grey, but black is an instance."""
+    """The images of `read_cod10k` with the objects told apart, from GT_Instance: each colour or grey but black is an instance."""
     return Frames(_cod10k(folder, split, "GT_Instance"), _read_instances)
 
 

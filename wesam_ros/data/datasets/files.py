@@ -1,4 +1,4 @@
-"""What the readers of data sets share: finding files in a folder, reading them, and frames that are read only when asked for."""
+"""Parts that the readers of data sets share: finding files in a folder, reading them, and frames that are read only when asked for."""
 
 from __future__ import annotations
 

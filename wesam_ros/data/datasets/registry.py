@@ -13,7 +13,7 @@ from wesam_ros.data.datasets.files import Frames
 
 @dataclass(frozen=True)
 class Dataset:
-    """How to read a data set.
+    """A data set that can be read.
 
     Attributes:
         read: frames of a folder's split, labelled; the reader's own documentation says what the layout is, and what its options are.

@@ -143,46 +143,69 @@ def read_frame_messages(
     roles = _roles(path, topics, {"image", "labels"}, wanted)
     if detections_required and not any(role in REQUESTS for role in roles.values()):
         raise missing_topic(path, bag_info(path), *REQUESTS)
-    expected = set(roles.values())
-    joined: set[str] = set()
-    early: dict[int, dict[str, BagMessage]] = {}  # partners that came before their image
-    waiting: dict[int, dict[str, BagMessage]] = {}  # images in order, with the partners so far
-    last_info: BagMessage | None = None
-
-    def finished(stamp: int) -> FrameMessages:
-        parts = waiting.pop(stamp)
-        joined.update(parts)
-        if "camera_info" not in parts and last_info is not None:
-            parts["camera_info"] = last_info
-        return FrameMessages(stamp, parts)
-
     account = report or ReadingReport()
+    joiner = _Joiner(roles.values())
     for message in read_messages(path, roles, account):
-        role = roles[message.topic]
         try:
-            stamp = message.stamp_ns
+            joiner.add(roles[message.topic], message)
         except BagError as error:
-            account.leave_out(role, "no_header", str(error))
+            account.leave_out(roles[message.topic], "no_header", str(error))
             continue
-        if role == "camera_info":
-            last_info = message
-        if role == "image":
-            waiting[stamp] = {**early.pop(stamp, {}), "image": message}
-        elif stamp in waiting:
-            waiting[stamp][role] = message
-        else:
-            early.setdefault(stamp, {})[role] = message
-            if len(early) > JOIN_WINDOW:  # partners of images that were never recorded
-                del early[next(iter(early))]
-        while waiting and (len(waiting) > JOIN_WINDOW or expected <= next(iter(waiting.values())).keys()):
-            yield finished(next(iter(waiting)))
-    while waiting:
-        yield finished(next(iter(waiting)))
+        yield from joiner.finished()
+    yield from joiner.rest()
     for topic, role in roles.items():
-        if role not in joined:
+        if role not in joiner.joined:
             log.warning("bag %s: no message on %s has the stamp of an image; is the %s synchronised with the camera?", path, topic, role)
     if report is None:
         tell(account)
+
+
+class _Joiner:
+    """Joins messages to images by exact stamp.
+
+    Attributes:
+        joined: roles of which a message has found its image.
+    """
+
+    def __init__(self, expected: Iterable[str]) -> None:
+        """An image is finished when it has a message of each `expected` role, or when JOIN_WINDOW newer ones wait."""
+        self.joined: set[str] = set()
+        self._expected = set(expected)
+        self._early: dict[int, dict[str, BagMessage]] = {}  # partners that came before their image
+        self._waiting: dict[int, dict[str, BagMessage]] = {}  # images in order, with the partners so far
+        self._last_info: BagMessage | None = None
+
+    def add(self, role: str, message: BagMessage) -> None:
+        """Takes the next message of the recording."""
+        stamp = message.stamp_ns
+        if role == "camera_info":
+            self._last_info = message
+        if role == "image":
+            self._waiting[stamp] = {**self._early.pop(stamp, {}), "image": message}
+        elif stamp in self._waiting:
+            self._waiting[stamp][role] = message
+        else:
+            self._early.setdefault(stamp, {})[role] = message
+            if len(self._early) > JOIN_WINDOW:  # partners of images that were never recorded
+                del self._early[next(iter(self._early))]
+
+    def finished(self) -> Iterator[FrameMessages]:
+        """Yields the images that need not wait any longer."""
+        while self._waiting and (len(self._waiting) > JOIN_WINDOW or self._expected <= next(iter(self._waiting.values())).keys()):
+            yield self._take_first()
+
+    def rest(self) -> Iterator[FrameMessages]:
+        """Yields the images that still wait."""
+        while self._waiting:
+            yield self._take_first()
+
+    def _take_first(self) -> FrameMessages:
+        stamp = next(iter(self._waiting))
+        parts = self._waiting.pop(stamp)
+        self.joined.update(parts)
+        if "camera_info" not in parts and self._last_info is not None:
+            parts["camera_info"] = self._last_info
+        return FrameMessages(stamp, parts)
 
 
 def read_bag(

@@ -9,7 +9,7 @@ from wesam_ros.data.requests import Request, request_of_detections
 
 
 def requests_of(frame: Frame) -> Iterator[tuple[str, Request]]:
-    """What is asked for in a frame, by the input that it came on. Where there are both, each is a request of its own, as in the nodes."""
+    """Yields the requests of a frame, each with the input that it came on. Detections and prompts are two requests, as in the nodes."""
     if frame.detections is not None:
         yield "detections", request_of_detections(frame.detections, frame.size)
     if frame.prompted is not None:

@@ -1,4 +1,4 @@
-"""Which topic of a recording is what: named, usual, or the only one that may be meant."""
+"""The topics of a recording by role: named, usual, or the only one that may be meant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BagError(ValueError):
 
 @dataclass(frozen=True)
 class BagTopics:
-    """Where a recording has what a frame needs; "" = do not look for it."""
+    """A recording's topics, by what a frame needs; "" = do not look for it."""
 
     image: str = "/camera/color/image_raw/compressed"
     depth: str = "/camera/depth/image_raw/compressedDepth"
@@ -55,7 +55,7 @@ def _option(role: str) -> str:
 
 
 def choose_topics(path: Path, there: Mapping[str, tuple[str, int]], named: Mapping[str, str], *, detections_required: bool) -> BagTopics:
-    """What `bags.find_topics` returns for a bag with these topics (type and number of messages of each), with the same errors."""
+    """The result of `bags.find_topics` for a bag with these topics (type and number of messages of each), with the same errors."""
     found: dict[str, str] = {}
     for role in TYPES_OF_ROLE:  # the image first: depth and camera info are those of its camera
         found[role] = _find(path, there, role, named, found.get("image", ""))

@@ -96,6 +96,7 @@ def tone(picture: Picture, gamma: float, contrast: float) -> Picture:
 
 
 def blurred(picture: Picture, sigma: float) -> Picture:
+    """The picture after a Gaussian blur of `sigma` pixels; below 0.2 as it was."""
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32) if sigma > 0.2 else picture
 
 
@@ -111,8 +112,8 @@ def motion(picture: Picture, rng: Rng, low: float, high: float) -> Picture:
     length, angle = rng.uniform(low, high) * picture.shape[1] / 640, rng.uniform(0, np.pi)
     side = int(np.ceil(length)) | 1
     kernel = np.zeros((side + 2, side + 2), np.float32)
-    middle, reach = (side + 1) / 2, length / 2
-    ends = [(round((middle + s * reach * np.cos(angle)) * 16), round((middle + s * reach * np.sin(angle)) * 16)) for s in (-1, 1)]
+    middle, half = (side + 1) / 2, length / 2
+    ends = [(round((middle + s * half * np.cos(angle)) * 16), round((middle + s * half * np.sin(angle)) * 16)) for s in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
     return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum()), np.float32)
 

@@ -147,12 +147,12 @@ def rounded_box(half: tuple[float, float, float], radius: float) -> Mesh:
         points[..., right] = a[None, :] * (-1 if cell in mirrored else 1)
         points[..., up] = b[:, None]
         points[..., out] = sign * size[out]
-        core = np.clip(points, -inner, inner)
-        normal = _unit(points - core)
+        inside = np.clip(points, -inner, inner)
+        normal = _unit(points - inside)
         u = (np.linspace(0, 1, len(a)) if size[right] == 0 else (a + size[right]) / (2 * size[right])) * 0.98 + 0.01
         v = (b + size[up]) / (2 * size[up]) * 0.98 + 0.01
         uv = np.stack(np.meshgrid((cell % 3 + u) / 3, (cell // 3 + v) / 2), -1)
-        meshes.append(grid(core + normal * radius, normal, uv))
+        meshes.append(grid(inside + normal * radius, normal, uv))
     return merge(meshes)
 
 

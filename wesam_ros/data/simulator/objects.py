@@ -15,6 +15,7 @@ from wesam_ros.data.simulator.tools import hammer, scissors, screwdriver, spoon
 
 
 def box(rng: Rng) -> Item:
+    """A carton, or a cube."""
     y, x, z = sorted(float(v) for v in rng.uniform([0.012, 0.03, 0.045], [0.035, 0.065, 0.125]))
     if rng.random() < 0.25:
         x = y = z = float(rng.uniform(0.025, 0.05))
@@ -28,6 +29,7 @@ def box(rng: Rng) -> Item:
 
 
 def can(rng: Rng) -> Item:
+    """A can with a wrapper."""
     r, h = rng.uniform(0.025, 0.05), rng.uniform(0.035, 0.15)
     rim = 0.004
     neck = r * rng.uniform(0.8, 0.97)
@@ -53,6 +55,7 @@ def can(rng: Rng) -> Item:
 
 
 def bottle(rng: Rng) -> Item:
+    """A bottle with a shoulder, a neck and a cap."""
     r, h = rng.uniform(0.022, 0.045), rng.uniform(0.12, 0.25)
     neck = r * rng.uniform(0.25, 0.6)
     body, shoulder = h * rng.uniform(0.4, 0.65), h * rng.uniform(0.72, 0.85)
@@ -96,6 +99,7 @@ def _pottery(rng: Rng) -> Image:
 
 
 def mug(rng: Rng) -> Item:
+    """A mug with a handle."""
     r, h = float(rng.uniform(0.032, 0.048)), float(rng.uniform(0.06, 0.115))
     belly = rng.uniform(-0.1, 0.15)
     s = np.linspace(0, 1, 7)
@@ -105,8 +109,8 @@ def mug(rng: Rng) -> Item:
     mesh, colliders = _vessel(rng, outer, 0.003)
     texture = _pottery(rng)
     a = np.linspace(-np.pi / 2, np.pi / 2, 12)
-    reach, tall = rng.uniform(0.02, 0.032), h * rng.uniform(0.25, 0.36)
-    path = np.stack([r * 0.97 + reach * np.cos(a), np.zeros(12), h * 0.52 + tall * np.sin(a)], 1)
+    depth, tall = rng.uniform(0.02, 0.032), h * rng.uniform(0.25, 0.36)
+    path = np.stack([r * 0.97 + depth * np.cos(a), np.zeros(12), h * 0.52 + tall * np.sin(a)], 1)
     handle = meshes.sweep(path, np.full(12, rng.uniform(0.0045, 0.0075)))
     tone = textures.rgb255(textures.colour(rng)) if rng.random() < 0.3 else tuple(int(v) for v in texture[400, 10])
     gloss = any_gloss(rng, 0.15, 0.7)
@@ -114,6 +118,7 @@ def mug(rng: Rng) -> Item:
 
 
 def bowl(rng: Rng) -> Item:
+    """A bowl."""
     r, h = float(rng.uniform(0.05, 0.095)), float(rng.uniform(0.035, 0.075))
     s = np.linspace(0, 1, 9)
     foot = r * rng.uniform(0.35, 0.6)
@@ -124,6 +129,7 @@ def bowl(rng: Rng) -> Item:
 
 
 def plate(rng: Rng) -> Item:
+    """A plate."""
     r, h = float(rng.uniform(0.07, 0.11)), float(rng.uniform(0.012, 0.022))
     outer = np.array([[0, 0], [r * 0.6, 0], [r * 0.66, 0.003], [r * 0.8, h * 0.5], [r, h]])
     inner = np.array([[r * 0.985, h + 0.001], [r * 0.78, h * 0.5 + 0.003], [r * 0.62, 0.006], [0, 0.005]])
@@ -146,6 +152,7 @@ FRUIT: dict[str, list[Colour]] = {
 
 
 def fruit(rng: Rng) -> Item:
+    """An apple, orange, lemon, pear or potato."""
     t = np.linspace(-np.pi / 2, np.pi / 2, 22)
     r = float(rng.uniform(0.026, 0.048))
     kind = str(rng.choice(["apple", "orange", "lemon", "pear", "potato"]))
@@ -194,6 +201,7 @@ def _lumpy(rng: Rng, mesh: Mesh, amount: float) -> Mesh:
 
 
 def banana(rng: Rng) -> Item:
+    """A banana."""
     s = np.linspace(0, 1, 18)
     bend, length = rng.uniform(0.6, 1.5), rng.uniform(0.13, 0.2)
     a = (s - 0.5) * bend
@@ -205,6 +213,7 @@ def banana(rng: Rng) -> Item:
 
 
 def ball(rng: Rng) -> Item:
+    """A ball."""
     r = float(rng.uniform(0.02, 0.05))
     t = np.linspace(-np.pi / 2, np.pi / 2, 20)
     profile = np.stack([r * np.cos(t), r + r * np.sin(t)], 1)
@@ -213,6 +222,7 @@ def ball(rng: Rng) -> Item:
 
 
 def book(rng: Rng) -> Item:
+    """A book with a cover."""
     w, h, t = (float(v) for v in rng.uniform([0.045, 0.07, 0.004], [0.085, 0.115, 0.02]))
     half = (w, t, h)
     atlas = packaging.carton(rng, half)
@@ -226,6 +236,7 @@ def book(rng: Rng) -> Item:
 
 
 def tube(rng: Rng) -> Item:
+    """A tube of paste, or a roll."""
     r, length = float(rng.uniform(0.012, 0.028)), float(rng.uniform(0.1, 0.19))
     if rng.random() < 0.5:  # a tube of paste: round at the cap, pressed flat at the end
         rows, u = np.linspace(0, 1, 14), np.linspace(0, 2 * np.pi, 25)
@@ -251,10 +262,10 @@ def block(rng: Rng) -> Item:
     """A prism of a random outline: toy blocks, cutters, soap, nuts, tiles, lids."""
     n = int(rng.choice([3, 4, 5, 6, 8, 40]))
     a = np.linspace(0, 2 * np.pi, n, endpoint=False) if n < 40 else np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    reach = np.ones(len(a))
+    radii = np.ones(len(a))
     if n == 40:
-        reach = 1 + rng.uniform(0.1, 0.4) * np.cos(a * int(rng.integers(2, 8)) + rng.uniform(0, 6))
-    outline = np.stack([np.cos(a), np.sin(a) * rng.uniform(0.5, 1)], 1) * reach[:, None] * rng.uniform(0.025, 0.06)
+        radii = 1 + rng.uniform(0.1, 0.4) * np.cos(a * int(rng.integers(2, 8)) + rng.uniform(0, 6))
+    outline = np.stack([np.cos(a), np.sin(a) * rng.uniform(0.5, 1)], 1) * radii[:, None] * rng.uniform(0.025, 0.06)
     height = float(rng.choice([rng.uniform(0.008, 0.03), rng.uniform(0.03, 0.1)]))
     return Item("block", (Part(meshes.prism(outline, height), any_skin(rng, 512), any_gloss(rng)),))
 

@@ -25,7 +25,7 @@ FONTS = (
 
 @dataclass(frozen=True)
 class Brand:
-    """What the panels of one product have in common: paper colours, a name, a font, an emblem's number of corners, and a picture."""
+    """Features that the panels of one product share: paper colours, a name, a font, an emblem's number of corners, and a picture."""
 
     tones: tuple[Colour, Colour, Colour, Colour]
     name: str
@@ -36,6 +36,7 @@ class Brand:
 
 
 def brand(rng: Rng) -> Brand:
+    """Draws the features of a product."""
     base = colour(rng)
     ink: Colour = (0.97, 0.97, 0.95) if sum(base) < 1.5 else (0.05, 0.05, 0.08)
     tones = (base, colour(rng), colour(rng), ink)
@@ -103,11 +104,11 @@ def panel(rng: Rng, design: Brand, height: int = 192, width: int = 192) -> Image
         image[a:b, c:d] = cv2.resize(design.picture, (d - c, b - a), interpolation=cv2.INTER_AREA)
     elif rng.random() < 0.8:
         angle = np.arange(design.corners * 2) * np.pi / design.corners
-        reach = np.where(np.arange(design.corners * 2) % 2, rng.uniform(0.4, 1.0), 1.0) * min(height, width) * rng.uniform(0.15, 0.35)
+        radii = np.where(np.arange(design.corners * 2) % 2, rng.uniform(0.4, 1.0), 1.0) * min(height, width) * rng.uniform(0.15, 0.35)
         centre = rng.uniform(0.3, 0.7, 2) * (width, height)
         cv2.fillPoly(
             image,
-            [np.stack([centre[0] + reach * np.cos(angle), centre[1] + reach * np.sin(angle)], 1).astype(np.int32)],
+            [np.stack([centre[0] + radii * np.cos(angle), centre[1] + radii * np.sin(angle)], 1).astype(np.int32)],
             rgb255(third),
             cv2.LINE_AA,
         )

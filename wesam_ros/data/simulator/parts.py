@@ -1,4 +1,4 @@
-"""What simulated things are made of: parts with a texture and a gloss, and what many of them share. Lengths in metres."""
+"""Parts of simulated things, with a texture and a gloss, and features that many of them share. Lengths in metres."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Item:
 
     @property
     def gloss(self) -> float:
+        """The gloss of the shiniest part."""
         return max(p.gloss for p in self.parts)
 
     @property

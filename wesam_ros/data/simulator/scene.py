@@ -67,8 +67,8 @@ class Scene:
         radius = self.items[item].radius
         if self.on_table and rng.random() < 0.55:  # beside or on top of another
             partner = self.data.xpos[self.body_of[int(rng.choice(self.on_table))]]
-            reach, angle = rng.uniform(0, radius + 0.06), rng.uniform(0, 2 * np.pi)
-            x, y = partner[0] + reach * np.cos(angle), partner[1] + reach * np.sin(angle)
+            distance, angle = rng.uniform(0, radius + 0.06), rng.uniform(0, 2 * np.pi)
+            x, y = partner[0] + distance * np.cos(angle), partner[1] + distance * np.sin(angle)
         else:
             x, y = rng.normal(0, self.spread, 2)
         x, y = np.clip(x, -_REACH[0], _REACH[0]), np.clip(y, -_REACH[1], _REACH[1])

@@ -19,10 +19,10 @@ def contact_shading(depth: Plane, focal: float, radius: float = 0.02, strength: 
     """
     h, w = depth.shape
     small = cv2.resize(depth, (w // 2, h // 2), interpolation=cv2.INTER_NEAREST)
-    reach = float(np.clip(radius * focal / 2 / max(float(np.median(small)), 0.2), 3, 20))
+    width = float(np.clip(radius * focal / 2 / max(float(np.median(small)), 0.2), 3, 20))
     occluded = np.zeros_like(small)
     for k in range(6):
-        angle, part = k * np.pi / 3, reach * (0.5 if k % 2 else 1.0)
+        angle, part = k * np.pi / 3, width * (0.5 if k % 2 else 1.0)
         dx, dy = round(part * np.cos(angle)), round(part * np.sin(angle))
         forth, back = (
             cv2.warpAffine(small, np.array([[1, 0, s * dx], [0, 1, s * dy]], np.float32), (w // 2, h // 2), borderMode=cv2.BORDER_REPLICATE)
@@ -36,7 +36,7 @@ def contact_shading(depth: Plane, focal: float, radius: float = 0.02, strength: 
 
 
 def measure(depth: Plane, focal: float, shine: Plane, rng: np.random.Generator) -> Plane:
-    """What a structured-light camera measures of the true depth.
+    """The depth that a structured-light camera measures, given the true one.
 
     Noise along the axis follows Nguyen, Izadi and Lovell (2012): sigma = 1.2 mm + 1.9 mm (z - 0.4 m)^2 with z in metres; steps of disparity
     (1/8 px) and whole millimetres; edges displaced by about a pixel; nothing in the projector's shadow beside near things, at depth edges,

@@ -61,6 +61,7 @@ def ramp(plane: Plane, tones: list[Colour]) -> Image:
 
 
 def rgb255(tone: Colour) -> tuple[int, int, int]:
+    """A colour with values from 0 to 255."""
     return int(tone[0] * 255), int(tone[1] * 255), int(tone[2] * 255)
 
 
@@ -96,6 +97,7 @@ def reflecting(image: Image, room: Image, amount: float, rng: Rng) -> Image:
 
 
 def wood(rng: Rng, size: int) -> Image:
+    """Wood with rings and grain."""
     x, y = np.meshgrid(np.linspace(0, 1, size, dtype=np.float32), np.linspace(0, 1, size, dtype=np.float32))
     rings = y * rng.uniform(4, 14) + noise(rng, size, 4, 3, stretch=4) * rng.uniform(1, 5) + 0.3 * x
     grain = 0.5 + 0.5 * np.sin(rings * 2 * np.pi)
@@ -114,11 +116,13 @@ def wood(rng: Rng, size: int) -> Image:
 
 
 def plain(rng: Rng, size: int) -> Image:
+    """One tone with faint noise."""
     tone = colour(rng)
     return shaded(np.full((size, size, 3), rgb255(tone), np.uint8), noise(rng, size, 6, 7, 0.8), float(rng.uniform(0.02, 0.12)))
 
 
 def weave(rng: Rng, size: int) -> Image:
+    """A woven cloth."""
     period = int(rng.integers(3, 8))
     y, x = np.mgrid[:size, :size]
     warp = 0.5 + 0.5 * np.sin(x * 2 * np.pi / period) * np.sin(y * 2 * np.pi / period)
@@ -129,6 +133,7 @@ def weave(rng: Rng, size: int) -> Image:
 
 
 def plaid(rng: Rng, size: int) -> Image:
+    """Bands that cross, as on a tablecloth."""
     cells = int(rng.integers(4, 16))
     bands = [colour(rng) for _ in range(3)]
     widths = rng.random(3) + 0.2
@@ -140,6 +145,7 @@ def plaid(rng: Rng, size: int) -> Image:
 
 
 def stripes(rng: Rng, size: int) -> Image:
+    """Stripes of two to four tones, straight or wavy."""
     tones = [colour(rng) for _ in range(int(rng.integers(2, 5)))]
     angle = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)])
     y, x = np.mgrid[:size, :size] / size
@@ -183,12 +189,14 @@ def stamped(rng: Rng, size: int) -> Image:
 
 
 def marble(rng: Rng, size: int) -> Image:
+    """Marble with veins."""
     veins = np.abs(noise(rng, size, 3, 6) - 0.5) * 2
     tone = colour(rng)
     return ramp(veins ** float(rng.uniform(0.3, 0.8)), [near(rng, tone, 0.3), tone, near(rng, tone, 0.08)])
 
 
 def speckle(rng: Rng, size: int) -> Image:
+    """Fine speckles of three tones."""
     tones = [near(rng, colour(rng), 0.1) for _ in range(3)]
     return ramp(noise(rng, size, int(rng.choice([32, 64, 128])), 3, 0.9), tones)
 
@@ -202,6 +210,7 @@ def patches(rng: Rng, size: int) -> Image:
 
 
 def tiles(rng: Rng, size: int) -> Image:
+    """Square tiles with joints."""
     count = int(rng.integers(2, 10))
     pitch = size // count
     base = plain(rng, size) if rng.random() < 0.5 else marble(rng, size)

@@ -22,6 +22,7 @@ STEEL: Colour = (0.62, 0.63, 0.65)
 
 
 def hammer(rng: Rng) -> Item:
+    """A hammer."""
     length, r = float(rng.uniform(0.16, 0.26)), float(rng.uniform(0.008, 0.013))
     handle = _rod(rng, 0, length, r, r * 0.8, textures.colour(rng), 0.2, int(rng.integers(0, 4)), 1.3)
     head = float(rng.uniform(0.03, 0.05))
@@ -32,6 +33,7 @@ def hammer(rng: Rng) -> Item:
 
 
 def screwdriver(rng: Rng) -> Item:
+    """A screwdriver."""
     grip, blade = float(rng.uniform(0.06, 0.1)), float(rng.uniform(0.05, 0.13))
     r = float(rng.uniform(0.01, 0.017))
     return Item(
@@ -44,6 +46,7 @@ def screwdriver(rng: Rng) -> Item:
 
 
 def scissors(rng: Rng) -> Item:
+    """A pair of scissors, more or less open."""
     length, spread = float(rng.uniform(0.07, 0.11)), float(rng.uniform(0.08, 0.45))
     tone, gloss = textures.colour(rng), any_gloss(rng)
     parts: list[Part] = []
@@ -58,6 +61,7 @@ def scissors(rng: Rng) -> Item:
 
 
 def spoon(rng: Rng) -> Item:
+    """A spoon."""
     length, r = float(rng.uniform(0.1, 0.18)), float(rng.uniform(0.016, 0.028))
     tone = STEEL if rng.random() < 0.4 else textures.colour(rng)
     gloss = any_gloss(rng, 0.1, 0.8)

@@ -1,0 +1,96 @@
+"""A frame to segment, as values: made of the messages of one moment, or of a request of ~/segment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from std_msgs.msg import Header
+
+from wesam_ros.data.codecs import CodecError
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.messages import checked_camera_of, depth_of, image_of, stamp_of
+from wesam_ros.data.requests import Request, request_of
+from wesam_ros.ros.synchronizer import SynchronizedFrame
+from wesam_ros.srv import Segment
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRequest:
+    """One image and the objects to segment in it.
+
+    Attributes:
+        header: of the image's message.
+        frame: image, depth and camera.
+        objects: the valid prompts, with ids, classes and scores, and the rejected ones.
+        robot: the namespace that it came from; "" for the node's own.
+        source: the input that asked for it, such as "detections" or "/robot1/prompts".
+        arrived: monotonic seconds at which its last message was there.
+        began: monotonic seconds at which its conversion began.
+    """
+
+    header: Header
+    frame: Frame
+    objects: Request
+    robot: str
+    source: str
+    arrived: float
+    began: float
+
+
+def from_messages(messages: SynchronizedFrame, prefix: str, max_boxes: int, reject: Callable[[str, str, int], None]) -> FrameRequest:
+    """The request of synchronised messages; a bad depth or camera_info costs the 3D output, a bad object itself, and not the frame.
+
+    Args:
+        messages: of one stamp.
+        prefix: of its topics: a robot's namespace and a slash, or nothing for the node's own.
+        max_boxes: objects that are taken, the best scored ones.
+        reject: called with "<input>.<reason>", a sentence, and how many were rejected so.
+
+    Raises:
+        CodecError: the image cannot be used.
+    """
+    began = time.monotonic()
+    image = image_of(messages.image)
+    size = (image.shape[0], image.shape[1])
+
+    def optional(kind: str, message: Any, convert: Callable[[Any, tuple[int, int]], Any]) -> Any:
+        if message is None:
+            return None
+        try:
+            return convert(message, size)
+        except CodecError as error:
+            reject(f"{kind}.{error.reason}", str(error), 1)
+            return None
+
+    depth = optional("depth", messages.depth, depth_of)
+    camera = optional("camera_info", messages.camera_info, checked_camera_of)
+    objects = request_of(messages.request, size, max_boxes)
+    for reason in dict.fromkeys(reason for reason, _ in objects.rejected):
+        sentences = [sentence for other, sentence in objects.rejected if other == reason]
+        reject(f"{messages.source}.{reason}", sentences[0], len(sentences))
+    frame = Frame(image, depth, camera, objects.detections, stamp_ns=messages.stamp)
+    robot, source = prefix.rstrip("/"), prefix + messages.source
+    return FrameRequest(messages.image.header, frame, objects, robot, source, messages.arrived, began)
+
+
+def from_service(request: Segment.Request, max_boxes: int) -> FrameRequest:
+    """The request of ~/segment; `arrived` is now.
+
+    Raises:
+        CodecError: anything in it cannot be used, or it has no object.
+    """
+    began = time.monotonic()
+    image = image_of(request.image)
+    size = (image.shape[0], image.shape[1])
+    depth = depth_of(request.depth, size) if len(request.depth.data) else None
+    objects = request_of(request.prompts, size, max_boxes)
+    if objects.rejected:
+        raise CodecError("prompt", objects.rejected[0][1])
+    if not len(objects.prompts):
+        raise CodecError("prompt", "prompts must have at least one object, but have none")
+    camera = checked_camera_of(request.camera_info, size) if depth is not None else None
+    frame = Frame(image, depth, camera, objects.detections, stamp_ns=stamp_of(request.image.header))
+    return FrameRequest(request.image.header, frame, objects, "", "segment", began, began)

@@ -1,0 +1,88 @@
+"""The inputs of one robot: its subscriptions, their synchronizer and their health, wired together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from vision_msgs.msg import Detection2DArray
+
+from wesam_ros.data.messages import stamp_of
+from wesam_ros.msg import Prompts
+from wesam_ros.ros.diagnostics import Diagnostics
+from wesam_ros.ros.input_health import InputHealth
+from wesam_ros.ros.parameters import Declared
+from wesam_ros.ros.subscriptions import AdaptiveSubscription
+from wesam_ros.ros.synchronizer import SynchronizedFrame, Synchronizer
+from wesam_ros.settings import InputParameters
+
+LOCK_STEP_WAIT = 10.0
+"""Seconds that a frame waits for its parts in lock step: the player sends all of them."""
+EXPIRE_PERIOD = 0.05
+"""Seconds between two looks for frames that have waited long enough."""
+
+
+class Inputs:
+    """Subscribes to image, depth, camera_info, detections and prompts, and hands on each frame that is complete.
+
+    Args:
+        node: the owner of the subscriptions.
+        declared: its parameters.
+        diagnostics: its counters.
+        complete: called with each synchronised frame, in the executor's thread.
+        prefix: of the topics' names: a robot's namespace and a slash, or nothing for the node's own.
+    """
+
+    def __init__(
+        self, node: Node, declared: Declared[Any], diagnostics: Diagnostics, complete: Callable[[SynchronizedFrame], None], prefix: str = ""
+    ) -> None:
+        self._node, self._declared = node, declared
+        parameters: InputParameters = declared.value
+        self.subscriptions: dict[str, AdaptiveSubscription] = {}
+        self.health = InputHealth(diagnostics, prefix, self.subscriptions)
+        self._synchronizer = Synchronizer(parameters.ring_length, complete, self.health.unsynchronized)
+        # The requests come last: a publisher that sees them matched knows that the others are there.
+        for kind, message_type, suffix in input_types(parameters):
+            topic = node.resolve_topic_name(prefix + kind) + suffix
+            self.subscriptions[kind] = AdaptiveSubscription(
+                node, diagnostics, message_type, topic, prefix + kind, partial(self._synchronize, kind)
+            )
+        # Waits are in real time, also where ROS time stands still or goes back.
+        self._timer = node.create_timer(EXPIRE_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """Ends the subscriptions."""
+        self._node.destroy_timer(self._timer)
+        for each in self.subscriptions.values():
+            each.close()
+
+    def _synchronize(self, kind: str, message: Any) -> None:
+        self._synchronizer.add(kind, stamp_of(message.header), message, time.monotonic(), self._expected())
+
+    def _expected(self) -> frozenset[str]:
+        """The kinds that a frame waits for: depth and camera_info, where someone publishes them."""
+        return frozenset(kind for kind in ("depth", "camera_info") if kind in self.subscriptions and self.subscriptions[kind].publishers())
+
+    def _follow(self) -> None:
+        for each in self.subscriptions.values():
+            each.follow()
+        parameters: InputParameters = self._declared.value
+        wait = LOCK_STEP_WAIT if parameters.lock_step else parameters.join_wait
+        self._synchronizer.expire(time.monotonic(), wait, self._expected())
+
+
+def input_types(parameters: InputParameters) -> list[tuple[str, Any, str]]:
+    """Kind, message type and the suffix of its topic for each input, requests last."""
+    compressed = parameters.image_transport == "compressed"
+    kinds: list[tuple[str, Any, str]] = [("image", CompressedImage, "/compressed") if compressed else ("image", Image, "")]
+    if parameters.use_depth:
+        compressed = parameters.depth_transport == "compressedDepth"
+        kinds.append(("depth", CompressedImage, "/compressedDepth") if compressed else ("depth", Image, ""))
+        kinds.append(("camera_info", CameraInfo, ""))
+    return [*kinds, ("detections", Detection2DArray, ""), ("prompts", Prompts, "")]

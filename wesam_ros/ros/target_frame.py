@@ -1,0 +1,58 @@
+"""The frame of the 3D output, and the transform to it from TF."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
+
+from wesam_ros.data.messages import stamp_of
+from wesam_ros.ros.diagnostics import Diagnostics
+from wesam_ros.ros.parameters import Declared
+from wesam_ros.ros.transforms import TransformBuffer, TransformError
+from wesam_ros.settings import SegmenterParameters
+
+QUEUE = 100
+"""Messages kept of /tf and /tf_static, as tf2 does."""
+
+
+class TargetFrame:
+    """Listens to TF where the parameter target_frame is set.
+
+    Args:
+        node: the owner of the subscriptions.
+        declared: its parameters.
+        diagnostics: counts "missing.transform".
+    """
+
+    def __init__(self, node: Node, declared: Declared[SegmenterParameters], diagnostics: Diagnostics) -> None:
+        self._declared, self._diagnostics = declared, diagnostics
+        self._transforms = self._listen(node) if declared.value.target_frame else None
+
+    def of(self, header: Header) -> tuple[str, npt.NDArray[np.float64] | None]:
+        """The frame of the 3D output of an image, and the (4, 4) transform to it in metres; None where that is the camera's own frame,
+        also because TF does not have the one that is asked for."""
+        target = self._declared.value.target_frame
+        if not target or target == header.frame_id or self._transforms is None:
+            return header.frame_id, None
+        try:
+            return target, self._transforms.lookup(target, header.frame_id, stamp_of(header), self._declared.value.tf_wait)
+        except TransformError as error:
+            self._diagnostics.problem("missing.transform", f"3D output stays in {header.frame_id}: {error}")
+            return header.frame_id, None
+
+    def _listen(self, node: Node) -> TransformBuffer | None:
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError:
+            self._diagnostics.problem(
+                "missing.transform", "tf2_msgs is not installed, so target_frame cannot be used; 3D output stays in the camera's frame"
+            )
+            return None
+        buffer = TransformBuffer()
+        static = QoSProfile(depth=QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(TFMessage, "/tf", lambda message: buffer.add(message.transforms, static=False), QUEUE)
+        node.create_subscription(TFMessage, "/tf_static", lambda message: buffer.add(message.transforms, static=True), static)
+        return buffer
