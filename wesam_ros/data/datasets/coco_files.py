@@ -27,7 +27,7 @@ LAYOUT = (
 MANY = 5
 """So many objects are no rectangles by chance."""
 CROWD_SHARE = 0.2
-"""Where more of the annotations are crowds, they are objects: CVAT marks every brushed mask so."""
+"""Share of crowds among the annotations above which they are objects: CVAT marks every brushed mask so."""
 
 
 def read_coco_file(folder: Path, split: str = "all") -> Frames[Picture]:

@@ -62,7 +62,7 @@ class Picture(NamedTuple):
 
 @dataclass
 class Account:
-    """What a reader left out of a data set or took otherwise than it stands there, by reason, with the first example of each."""
+    """The account of a data set: what was left out or taken otherwise than it stands there, by reason, with the first example of each."""
 
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)

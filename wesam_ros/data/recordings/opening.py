@@ -117,7 +117,7 @@ class LibraryPart:
         ]
 
     def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
-        """As of `Part`."""
+        """Messages like those of `Part`."""
         wanted = [self._connections[key] for key in keys]
         places = {(c.topic, c.msgtype, c.id): key for key, c in self._connections.items()}
         last = -(2**63)
@@ -144,7 +144,7 @@ class Parts:
         self.channels = [replace(channel, key=key) for key, channel in enumerate(found)]
 
     def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
-        """As of `Part`, in order of time."""
+        """Messages like those of `Part`, in order of time."""
         return heapq.merge(*(self._of(part, keys) for part in dict.fromkeys(part for part, _ in self._places)), key=lambda row: row[1])
 
     def _of(self, part: Part, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:

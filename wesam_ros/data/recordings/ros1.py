@@ -62,7 +62,7 @@ class Ros1Scan:
         self.channels = [Channel(key, *parts, ROS1, counts[key]) for key, parts in self._found.items()]
 
     def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
-        """As those of Ros1Bag, chunk by chunk, in order within each."""
+        """Messages like those of Ros1Bag, chunk by chunk, in order within each."""
         return self._messages(frozenset(keys))
 
     def _messages(self, keys: frozenset[int] | None) -> Iterator[tuple[int, int, bytes]]:
