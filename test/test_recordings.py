@@ -76,7 +76,8 @@ def without_message_indexes(folder: Path) -> Path:
             data[start : start + 9 + 36 + length + len(rest)] = record + struct.pack("<BQ", 0x7F, gap) + bytes(gap)
             break
     file.write_bytes(bytes(data))
-    return bare(folder)
+    bare(folder)
+    return folder
 
 
 READ: dict[str, Callable[[Path], Path]] = {
