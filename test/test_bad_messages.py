@@ -73,4 +73,4 @@ def test_a_message_without_a_header_costs_itself_only(tmp_path: Path) -> None:
 def test_without_a_report_what_is_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "bag", sent=changed(3, "/rgb", an_image(encoding="odd")))
     assert len(list(read_bag(path, topics=TOPICS))) == 5
-    assert "1 of image left out (unknown_encoding)" in caplog.text
+    assert "messages left out: 1 image.unknown_encoding" in caplog.text

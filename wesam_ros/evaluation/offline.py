@@ -23,7 +23,7 @@ from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import FrameMessages, find_topics, read_frame_messages
-from wesam_ros.data.recordings.decoding import UnusableMessageError, decode_frame
+from wesam_ros.data.recordings.decoding import usable_frame
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
 from wesam_ros.data.recordings.topics import BagError
@@ -100,8 +100,7 @@ class OfflineRun:
         self._engine = TorchEngine(sam)
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
-        self._reading = ReadingReport()
-        self._left_out: Counter[str] = Counter()
+        self._reading, self._decoding = ReadingReport(), ReadingReport()
         self._records: list[FrameRecord] = []
         self._shown: dict[int, tuple[Tensor, ...]] = {}
         self._setting = {
@@ -149,26 +148,11 @@ class OfflineRun:
                     yield from ((each, bag) for each in read_frame_messages(bag, topics=topics, labels=labels, report=self._reading))
 
         for parts, bag in islice(messages(), self._seen, None):
-            frame = self._decoded(parts, bag)
+            frame = usable_frame(parts, bag.stem, self._decoding)
             if frame is None:
                 self._seen += 1
             else:
                 yield frame
-
-    def _decoded(self, parts: FrameMessages, bag: Path) -> Frame | None:
-        """The frame of joined messages; None where its image cannot be used. What is left out is counted, the first of a kind logged."""
-        report = ReadingReport()
-        try:
-            return decode_frame(parts, bag.stem, report)
-        except UnusableMessageError as error:
-            report.leave_out("image", error.reason, str(error))
-            return None
-        finally:
-            for (role, reason), sentence in report.first.items():
-                name = f"{role}.{reason}"
-                if name not in self._left_out:
-                    log.warning("%s: %s; more of the kind are counted only", bag.name, sentence)
-                self._left_out[name] += 1
 
     def _take(self, frame: Frame) -> None:
         """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
@@ -226,7 +210,7 @@ class OfflineRun:
             "records": [asdict(record) for record in self._records],
             "shown": self._shown,
             "refused": dict(self._rejected),
-            "left out": dict(self._left_out),
+            "left out": dict(self._decoding.left_out),
         }
         write(state, self.plan.out / STATE_FILE)
         self.learner.adapter.save(self.plan.out / ADAPTER_FILE)
@@ -255,7 +239,7 @@ class OfflineRun:
         self._seen, self._seconds, self._shown = state["seen"], state["seconds"], state["shown"]
         self._records = [FrameRecord(**record) for record in state["records"]]
         self._rejected = Counter(state["refused"])
-        self._left_out = Counter(state.get("left out", {}))
+        self._decoding.left_out.update(state.get("left out", {}))
 
     def report(self, facts: Mapping[str, str]) -> dict[str, Any]:
         """Writes the report of all frames; returns its summary.
@@ -270,8 +254,8 @@ class OfflineRun:
             raise ValueError("no image has detections or prompts of its stamp, so nothing was learnt; the detector must copy the stamp")
         captions = dict(chosen_frames(self._records))
         pictures = [Picture(index, captions[index], *(each.numpy() for each in shown)) for index, shown in sorted(self._shown.items())]
-        left_out = self._left_out + Counter({f"{role}.{reason}": count for (role, reason), count in self._reading.left_out.items()})
-        rejected, missing = (", ".join(f"{n} {name}" for name, n in sorted(each.items())) or "none" for each in (self._rejected, left_out))
+        rejected = ", ".join(f"{count} {name}" for name, count in sorted(self._rejected.items())) or "none"
+        left_out = ReadingReport(left_out=self._reading.left_out + self._decoding.left_out)
         rows = {
             "Recordings": ", ".join(bag.name for bag in self.plan.bags),
             "Model": self.plan.model,
@@ -279,7 +263,7 @@ class OfflineRun:
             "Training steps per frame": str(self.plan.steps_per_frame),
             **facts,
             "Objects rejected": rejected,
-            "Messages left out": missing,
+            "Messages left out": left_out.counted() or "none",
             "Took": f"{self._seconds:.0f} s",
         }
         record = RunRecord(", ".join(bag.stem for bag in self.plan.bags), self.plan.seed, self._records, pictures, rows)

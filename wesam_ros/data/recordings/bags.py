@@ -25,7 +25,6 @@ from wesam_ros.data.recordings.decoding import BagMessage as BagMessage
 from wesam_ros.data.recordings.decoding import FrameMessages as FrameMessages
 from wesam_ros.data.recordings.decoding import decode_frame as decode_frame
 from wesam_ros.data.recordings.decoding import decode_frames as decode_frames
-from wesam_ros.data.recordings.decoding import tell
 from wesam_ros.data.recordings.definitions import Channel
 from wesam_ros.data.recordings.opening import fingerprint, opened
 from wesam_ros.data.recordings.reports import ReadingReport
@@ -157,7 +156,7 @@ def read_frame_messages(
         if role not in joiner.joined:
             log.warning("bag %s: no message on %s has the stamp of an image; is the %s synchronised with the camera?", path, topic, role)
     if report is None:
-        tell(account)
+        account.tell(path.name)
 
 
 class _Joiner:
@@ -229,7 +228,7 @@ def read_bag(
     rows = read_frame_messages(path, topics=topics, labels=labels, detections_required=detections_required, report=account)
     yield from decode_frames(rows, path.stem, account)
     if report is None:
-        tell(account)
+        account.tell(path.name)
 
 
 @contextmanager

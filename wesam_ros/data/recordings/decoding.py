@@ -54,22 +54,20 @@ class FrameMessages:
     by_role: Mapping[str, BagMessage]
 
 
-def tell(report: ReadingReport) -> None:
-    """Logs what a report counted; its notes were logged when the recording was opened."""
-    for sentence in report.counted():
-        log.warning("%s", sentence)
-
-
 def decode_frames(rows: Iterable[FrameMessages], sequence: str, report: ReadingReport) -> Iterator[Frame]:
-    """Frames of joined messages; those whose image cannot be used are counted, and passed over."""
-    for parts in rows:
-        try:
-            frame = decode_frame(parts, sequence, report)
-        except UnusableMessageError as error:
-            report.leave_out("image", error.reason, str(error))
-            continue
-        report.frames += 1
-        yield frame
+    """Frames of joined messages, those that can be used; what is left out is counted in `report`."""
+    return (frame for parts in rows if (frame := usable_frame(parts, sequence, report)) is not None)
+
+
+def usable_frame(parts: FrameMessages, sequence: str, report: ReadingReport) -> Frame | None:
+    """The frame of the joined messages of one stamp, None where its image cannot be used; what is left out is counted in `report`."""
+    try:
+        frame = decode_frame(parts, sequence, report)
+    except UnusableMessageError as error:
+        report.leave_out("image", error.reason, str(error))
+        return None
+    report.frames += 1
+    return frame
 
 
 class UnusableMessageError(BagError):
@@ -82,7 +80,7 @@ class UnusableMessageError(BagError):
 
 def decode_frame(parts: FrameMessages, sequence: str = "", report: ReadingReport | None = None) -> Frame:
     """Frame of the joined messages of one stamp. Depth, camera info, detections, prompts and labels that cannot be used are None in it,
-    and counted in `report`; with None they are logged.
+    logged, and counted in `report`.
 
     Raises:
         UnusableMessageError: the image cannot be decoded; it names the topic and the stamp.
@@ -103,8 +101,6 @@ def decode_frame(parts: FrameMessages, sequence: str = "", report: ReadingReport
             values[role] = _decoded(parts, role, readers[role])
         except UnusableMessageError as error:
             account.leave_out(role, error.reason, str(error))
-    if report is None:
-        tell(account)
     return Frame(
         image=image,
         depth=values.get("depth"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -23,22 +26,27 @@ class ReadingReport:
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, role: str, reason: str, sentence: str) -> None:
-        """Counts one message."""
+        """Counts one message, and logs the first of its role and reason."""
         self.left_out[role, reason] += 1
-        self.first.setdefault((role, reason), sentence)
+        if (role, reason) not in self.first:
+            self.first[role, reason] = sentence
+            log.warning("%s; more of the kind are counted only", sentence)
 
     def note(self, sentence: str) -> None:
         """Keeps a sentence, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def counted(self) -> list[str]:
-        """A sentence for each reason: how many messages, and the first of them."""
-        return [
-            f"{count} of {role} left out ({reason}); the first: {self.first[role, reason]}"
-            for (role, reason), count in sorted(self.left_out.items())
-        ]
+    def counted(self) -> str:
+        """The numbers of messages by role and reason, as "2 depth.wrong_size"; "" where nothing was left out."""
+        return ", ".join(f"{count} {role}.{reason}" for (role, reason), count in sorted(self.left_out.items()))
 
     def sentences(self) -> list[str]:
-        """The notes, and what was counted."""
-        return [*self.notes, *self.counted()]
+        """The notes, and a sentence for each reason: how many messages, and the first of them."""
+        counted = sorted(self.left_out.items())
+        return [*self.notes, *(f"{n} of {role} left out ({reason}); {self.first.get((role, reason), '')}" for (role, reason), n in counted)]
+
+    def tell(self, name: str) -> None:
+        """Logs the numbers of messages left out of the recording `name`."""
+        if self.left_out:
+            log.warning("%s: messages left out: %s", name, self.counted())
