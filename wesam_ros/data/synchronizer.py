@@ -64,9 +64,7 @@ class Synchronizer:
         slop: nanoseconds that a depth may be off its image; 0 = none.
     """
 
-    def __init__(
-        self, length: int, complete: Callable[[SynchronizedFrame], None], count: Callable[[str], None], slop: int = 0
-    ) -> None:
+    def __init__(self, length: int, complete: Callable[[SynchronizedFrame], None], count: Callable[[str], None], slop: int = 0) -> None:
         self._length = length
         self._complete = complete
         self._count = count
@@ -101,6 +99,8 @@ class Synchronizer:
 
     def nothing(self, kind: str, stamp: int, now: float, expected: frozenset[str]) -> None:
         """Notes that no depth or camera_info comes any more for an image of this stamp, as a player in lock step knows."""
+        if self._rings[kind].goes_back(stamp):
+            self._went_back(kind, stamp)
         self._rings[kind].passed(stamp)
         self._hand_on_complete(now, expected)
 

@@ -14,12 +14,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
 from wesam_ros.data.messages import stamp_of
+from wesam_ros.data.stamps import nanoseconds
+from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.msg import Prompts
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.input_health import InputHealth
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.subscriptions import AdaptiveSubscription
-from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.settings import InputParameters
 
 LOCK_STEP_WAIT = 10.0
@@ -42,11 +43,14 @@ class Inputs:
     def __init__(
         self, node: Node, declared: Declared[Any], diagnostics: Diagnostics, complete: Callable[[SynchronizedFrame], None], prefix: str = ""
     ) -> None:
-        self._node, self._declared = node, declared
+        self._node, self._declared, self._diagnostics = node, declared, diagnostics
         parameters: InputParameters = declared.value
         self.subscriptions: dict[str, AdaptiveSubscription] = {}
         self.health = InputHealth(diagnostics, prefix, self.subscriptions)
-        self._synchronizer = Synchronizer(parameters.ring_length, complete, self.health.unsynchronized)
+        self._complete = complete
+        self._depth_offset = f"{prefix}depth_offset_ms"
+        slop = nanoseconds(parameters.sync_slop)
+        self._synchronizer = Synchronizer(parameters.ring_length, self._hand_on, self.health.unsynchronized, slop)
         # The requests come last: a publisher that sees them matched knows that the others are there.
         for kind, message_type, suffix in input_types(parameters):
             topic = node.resolve_topic_name(prefix + kind) + suffix
@@ -63,7 +67,17 @@ class Inputs:
             each.close()
 
     def _synchronize(self, kind: str, message: Any) -> None:
-        self._synchronizer.add(kind, stamp_of(message.header), message, time.monotonic(), self._expected())
+        parameters: InputParameters = self._declared.value
+        stamp, now = stamp_of(message.header), time.monotonic()
+        if parameters.lock_step and says_nothing(kind, message):
+            self._synchronizer.nothing(kind, stamp, now, self._expected())
+        else:
+            self._synchronizer.add(kind, stamp, message, now, self._expected())
+
+    def _hand_on(self, frame: SynchronizedFrame) -> None:
+        if frame.depth_offset is not None:
+            self._diagnostics.timing(self._depth_offset, abs(frame.depth_offset) / 1e6)
+        self._complete(frame)
 
     def _expected(self) -> frozenset[str]:
         """The kinds that a frame waits for: depth and camera_info, where someone publishes them."""
@@ -75,6 +89,11 @@ class Inputs:
         parameters: InputParameters = self._declared.value
         wait = LOCK_STEP_WAIT if parameters.lock_step else parameters.join_wait
         self._synchronizer.expire(time.monotonic(), wait, self._expected())
+
+
+def says_nothing(kind: str, message: Any) -> bool:
+    """True for an empty depth or camera_info. With it, a player in lock step says that it has none for the image of this stamp."""
+    return (kind == "depth" and not len(message.data)) or (kind == "camera_info" and not message.width and not any(message.k))
 
 
 def input_types(parameters: InputParameters) -> list[tuple[str, Any, str]]:
