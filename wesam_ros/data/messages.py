@@ -20,7 +20,7 @@ REGISTER = (
     "register it to the colour camera (the driver's align_depth or depth_registration, or depth_image_proc's RegisterNode), or leave it "
     "out (--depth-topic none; of a node: use_depth:=false)"
 )
-"""What to do about a depth that is not of the colour image's pixels."""
+"""The remedy for a depth that is not of the colour image's pixels."""
 
 
 def stamp_of(header: Any) -> int:

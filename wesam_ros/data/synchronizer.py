@@ -117,10 +117,10 @@ class Synchronizer:
 
     def _ask(self, kind: str, stamp: int, message: Any, now: float) -> None:
         held = stamp in self._images.messages
-        if stamp == self._shared or (stamp == 0 and not held and self._images.messages):
-            self._count(f"unstamped.{kind}")
-        elif stamp in self._gone and not held:
+        if stamp in self._gone and not held:
             self._count(f"late.{kind}")
+        elif stamp == self._shared or (stamp == 0 and not held and self._images.messages):
+            self._count(f"unstamped.{kind}")
         else:
             self._waiting[kind, stamp] = (message, now)
             if len(self._waiting) > self._length:

@@ -53,7 +53,7 @@ class Compared:
 
 @dataclass
 class ReplayAccount:
-    """What a recording could not give, and what was not answered.
+    """The account of a replay: messages and objects that were no use, and requests that were not answered.
 
     Attributes:
         sync_slop: seconds that the stamp of a depth may be off its image's.
