@@ -217,6 +217,16 @@ def test_a_camera_info_that_is_held_is_never_waited_for(counted: list[str], info
     assert max(wait for wait, _ in waited) < 1e-6
 
 
+def test_a_camera_info_that_has_come_with_each_image_is_waited_for(synchronizer: Collected) -> None:
+    for stamp in (1, 2):
+        synchronizer.add("camera_info", stamp, f"info {stamp}", 0.0, ALL)
+        synchronizer.add("image", stamp, f"image {stamp}", 0.0, ALL)
+    expected = frozenset({"camera_info"})
+    synchronizer.add("image", 3, "image 3", 0.0, expected)
+    assert synchronizer.add("detections", 3, "boxes", 0.0, expected) == []  # messages of different topics overtake each other
+    assert synchronizer.add("camera_info", 3, "info 3", 0.0, expected)[0].camera_info == "info 3"
+
+
 def test_a_first_camera_info_is_waited_for_in_vain_for_the_wait_only(counted: list[str]) -> None:
     waited = stream(Collected(30, counted), rate=10, count=3, depth=lambda i: 0.0, info=lambda i, stamp: None)
     assert [round(wait, 1) for wait, _ in waited] == [0.5] * 3
