@@ -92,6 +92,9 @@ class Recording:
             return
         for key, time, data in part.messages(list(chosen)):
             channel, translated = chosen[key]
+            if not isinstance(time, int) or not isinstance(data, bytes | memoryview):  # of a damaged table
+                continue
+            data = bytes(data)
             if data.startswith(ZSTD):  # packed by message, without the metadata that says so
                 data = zstd.decompress(data)
             if translated is not None:
@@ -111,6 +114,8 @@ class LibraryPart:
         self._reader, self._rest, self._note = reader, rest, note
         self.storage, self.connections = reader.storage, list(reader.connections)
         self._connections = dict(enumerate(reader.connections))
+        if not all(isinstance(c.topic, str) and isinstance(c.msgtype, str) for c in reader.connections):
+            raise ValueError("its table of topics is damaged")
         self.channels = [
             Channel(key, c.topic, c.msgtype, c.msgdef, getattr(c.ext, "serialization_format", "") or CDR, c.msgcount)
             for key, c in self._connections.items()
