@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from wesam_ros.scene.projection import Float, Float32, Projection
 
@@ -82,13 +83,13 @@ def hidden_below(lowest: Float, normal: Float, depth: Float32, camera: Projectio
     return bool(2 * (np.count_nonzero(hidden) + np.count_nonzero(~inside)) > len(lowest))
 
 
-def _pixels(points: Float, camera: Projection, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows (n,) of points (n, 3); of a distorted image, those of the pinhole camera that is most like it."""
+def _pixels(points: Float, camera: Projection, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Columns and rows (2, n) of points (n, 3); of a distorted image, those of the pinhole camera that is most like it."""
     if camera.ndim == 3:
         x, y = camera[size[0] // 2, :, 0], camera[:, size[1] // 2, 1]
         fx, fy = 1 / np.nanmedian(np.diff(x)), 1 / np.nanmedian(np.diff(y))
         cx, cy = np.nanmedian(np.arange(size[1]) - x * fx), np.nanmedian(np.arange(size[0]) - y * fy)
     else:
         fx, fy, cx, cy = camera[0, 0], camera[1, 1], camera[0, 2], camera[1, 2]
-    z = np.maximum(points[:, 2], 1e-6)
-    return tuple(np.clip(np.rint(f * points[:, k] / z + c), -1, 1e6).astype(int) for k, (f, c) in enumerate(((fx, cx), (fy, cy))))  # type: ignore[return-value]
+    places = points[:, :2].T * (np.array([[fx], [fy]]) / np.maximum(points[:, 2], 1e-6)) + np.array([[cx + 0.5], [cy + 0.5]])
+    return np.floor(np.minimum(np.maximum(places, -1), 1e6)).astype(np.int64)

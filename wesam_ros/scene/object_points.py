@@ -67,4 +67,4 @@ def _together(mask: Bool, depth: Float32, inner: npt.NDArray[np.uint8], pieces: 
             part = mask & (inner == number)
             if low - BESIDE <= np.median(depth[part]) <= high + BESIDE:
                 kept |= part
-    return kept
+    return np.asarray(kept)

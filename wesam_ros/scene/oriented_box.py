@@ -35,9 +35,18 @@ STANDS = 0.03
 """Metres above the plane up to which the lowest point seen may be: the object stands on it. Above, it lies on something, unless what is
 below is hidden."""
 TAIL = 0.002
-"""Share of the points left out at either end of a direction."""
+"""Share of the points left out at either end of the height; where it is a point, one is left out at either end of DIRECTIONS too."""
 DIRECTIONS = np.stack([np.cos(np.arange(8) * np.pi / 8), np.sin(np.arange(8) * np.pi / 8)])
-"""(2, 8) unit vectors along which stray points are looked for."""
+"""(2, 8) unit vectors in the plane."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """A plane: unit normal (3,), offset in metres, and two axes (3, 2) in it."""
+
+    normal: Float
+    offset: float
+    base: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +103,8 @@ def oriented_boxes(
         For each object its box, None where it has fewer than MIN_BOX_POINTS depth pixels.
     """
     depth = measured(depth, camera)
-    plane = support_plane(labels, depth, camera, crops)
+    fitted = support_plane(labels, depth, camera, crops)
+    plane = None if fitted is None else _Plane(*fitted, _level(fitted[0]))
     found: list[OrientedBox | None] = []
     for index, crop in enumerate(crops):
         mask = (labels[crop] == index + 1) & (depth[crop] > 0)
@@ -122,7 +132,7 @@ def support_plane(labels: Labels, depth: Float32, camera: Projection, crops: Seq
     return fit_plane(points, np.random.default_rng(0), TRIALS, VOTES)  # the same draws for each frame: equal frames give equal boxes
 
 
-def _box_of(mask: npt.NDArray[np.bool_], depth: Float32, camera: Projection, crop: Crop, plane: tuple[Float, float] | None) -> OrientedBox:
+def _box_of(mask: npt.NDArray[np.bool_], depth: Float32, camera: Projection, crop: Crop, plane: _Plane | None) -> OrientedBox:
     """The box, in the optical frame, of an object's pixels `mask` in the rows and columns `crop`."""
     total = np.count_nonzero(mask)
     step = max(1, int(np.sqrt(total / PIXELS)))
@@ -134,7 +144,7 @@ def _box_of(mask: npt.NDArray[np.bool_], depth: Float32, camera: Projection, cro
     points = back_project(v * step + crop[0].start, u * step + crop[1].start, depth, camera).T.astype(np.float64)
     share = total / len(points)
     if plane is not None:
-        height = along(points, plane[0]) - plane[1]
+        height = along(points, plane.normal) - plane.offset
         raised = height > ON_PLANE * np.maximum(points[:, 2], NEAREST) ** 2
         if not raised.all() and np.sort(height)[len(height) * 19 // 20] > FLAT and np.count_nonzero(raised) >= MIN_BOX_POINTS:
             points, mask = points[raised], mask.copy()
@@ -143,23 +153,23 @@ def _box_of(mask: npt.NDArray[np.bool_], depth: Float32, camera: Projection, cro
     points = points[kept] if np.count_nonzero(kept) >= MIN_BOX_POINTS else points
     count = round(len(points) * share)
     points = points[np.arange(BOX_POINTS) * len(points) // BOX_POINTS] if len(points) > BOX_POINTS else points
-    return _on_plane(points, count, depth, camera, *plane) if plane is not None else _principal(points, count)
+    return _on_plane(points, count, depth, camera, plane) if plane is not None else _principal(points, count)
 
 
-def _on_plane(points: Float, count: int, depth: Float32, camera: Projection, normal: Float, offset: float) -> OrientedBox:
+def _on_plane(points: Float, count: int, depth: Float32, camera: Projection, plane: _Plane) -> OrientedBox:
     """The smallest rectangle about the normal; from the plane up, where the object stands on it."""
-    height = along(points, normal) - offset
+    normal, base = plane.normal, plane.base
+    height = along(points, normal) - plane.offset
     ranked = np.sort(height)
-    tail = int(len(height) * TAIL)
+    tail = int(len(ranked) * TAIL)
     low, high = float(ranked[tail]), float(ranked[-1 - tail])
-    if low < STANDS or hidden_below(points[height <= low + (high - low) / 10], normal, depth, camera):
-        low = 0.0
-    base = _level(normal)
     flat = np.einsum("ni,ij->nj", points, base)
     middle, turn, size = _rectangle(flat, far_side(points, flat, height, base, depth, camera))
-    x = np.einsum("ij,j->i", base, turn)
-    center = np.einsum("ij,j->i", base, middle) + normal * (offset + (low + high) / 2)
-    return OrientedBox(center, _right_handed(x, normal), np.array([*size, max(high - low, 0.0)]), count, True)
+    if low < STANDS or hidden_below(points[height <= low + (high - low) / 10], normal, depth, camera):
+        low = 0.0
+    center = np.einsum("ij,j->i", base, middle) + normal * (plane.offset + (low + high) / 2)
+    axes = _right_handed(np.einsum("ij,j->i", base, turn), normal)
+    return OrientedBox(center, axes, np.array([*size, max(high - low, 0.0)]), count, True)
 
 
 def _principal(points: Float, count: int) -> OrientedBox:
@@ -193,13 +203,13 @@ def _level(normal: Float) -> Float:
 
 
 def _rectangle(flat: Float, hidden: Float) -> tuple[Float, Float, Float]:
-    """Centre (2,), unit vector (2,) of the longer side, and the two sides of the smallest rectangle that holds (n, 2) points, stray ones
-    left out."""
-    along_each = np.einsum("ni,ij->jn", flat, DIRECTIONS)
-    tail = int(len(flat) * TAIL)
-    ranked = np.partition(along_each, (tail, len(flat) - 1 - tail), axis=1)
-    inside = ((along_each >= ranked[:, tail, None]) & (along_each <= ranked[:, -1 - tail, None])).all(0)
-    flat = flat[inside if inside.any() else slice(None)]
+    """Centre (2,), unit vector (2,) of the longer side, and the two sides of the smallest rectangle of (n, 2) points, which `hidden`
+    (m, 2) may make larger. Its yaw is that of the points seen."""
+    if len(flat) * TAIL >= 1:
+        each = np.einsum("ni,ij->jn", flat, DIRECTIONS)
+        inner = np.ones(len(flat), bool)
+        inner[each.argmax(1)] = inner[each.argmin(1)] = False
+        flat = flat[inner]
     start = flat.mean(0)
     _, _, degrees = cv2.minAreaRect((flat - start).astype(np.float32))
     angle = np.radians(degrees)
