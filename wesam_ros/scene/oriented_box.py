@@ -23,6 +23,7 @@ PIXELS = 1000
 """An object with four times as many pixels is looked at in every second row and column, and so on."""
 BOX_POINTS = 512
 """Points of an object from which its box is made, evenly spread."""
+_EVENLY = np.arange(BOX_POINTS)
 TRIALS, VOTES = 80, 300
 """Planes tried for a frame, and points that vote: half of the points around the objects lie on the plane, so few are enough."""
 ON_PLANE = 0.006
@@ -35,9 +36,29 @@ STANDS = 0.03
 """Metres above the plane up to which the lowest point seen may be: the object stands on it. Above, it lies on something, unless what is
 below is hidden."""
 TAIL = 0.002
-"""Share of the points left out at either end of the height; where it is a point, one is left out at either end of DIRECTIONS too."""
+"""Share of the points left out at either end of a height."""
 DIRECTIONS = np.stack([np.cos(np.arange(8) * np.pi / 8), np.sin(np.arange(8) * np.pi / 8)])
-"""(2, 8) unit vectors in the plane."""
+"""(2, 8) unit vectors in the plane: the last point at either end of each is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Pixels of an object, taken at every `step` of its rows and columns.
+
+    Attributes:
+        index: of the object.
+        mask, depth: (h, w), its crop.
+        share: how many of its pixels one of these stands for.
+        v, u: (k,) rows and columns in the image.
+    """
+
+    index: int
+    mask: npt.NDArray[np.bool_]
+    depth: Float32
+    step: int
+    share: float
+    v: npt.NDArray[np.int64]
+    u: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,15 +126,53 @@ def oriented_boxes(
     depth = measured(depth, camera)
     fitted = support_plane(labels, depth, camera, crops)
     plane = None if fitted is None else _Plane(*fitted, _level(fitted[0]))
-    found: list[OrientedBox | None] = []
-    for index, crop in enumerate(crops):
-        mask = (labels[crop] == index + 1) & (depth[crop] > 0)
-        if np.count_nonzero(mask) < MIN_BOX_POINTS:
-            found.append(None)
-            continue
-        box = _box_of(mask, depth, camera, crop, plane)
-        found.append(box if transform is None else box.moved(transform))
+    found: list[OrientedBox | None] = [None] * len(crops)
+    seen = [each for index, crop in enumerate(crops) if (each := _pixels_of(index, labels, depth, crop)) is not None]
+    if not seen:
+        return found
+    points, counts = _points_of(seen, depth, camera, plane)
+    boxes = _on_plane(points, counts, depth, camera, plane) if plane is not None else [*map(_principal, points, counts)]
+    for each, box in zip(seen, boxes, strict=True):
+        found[each.index] = box if transform is None else box.moved(transform)
     return found
+
+
+def _pixels_of(index: int, labels: Labels, depth: Float32, crop: Crop) -> _Pixels | None:
+    """The pixels of an object that are looked at; None where it has too few."""
+    near = depth[crop]
+    mask = (labels[crop] == index + 1) & (near > 0)
+    total = int(np.count_nonzero(mask))
+    if total < MIN_BOX_POINTS:
+        return None
+    step = max(1, int(np.sqrt(total / PIXELS)))
+    coarse = mask[::step, ::step]
+    if np.count_nonzero(coarse) < MIN_BOX_POINTS:
+        step, coarse = 1, mask
+    v, u = np.nonzero(coarse)
+    return _Pixels(index, coarse, near[::step, ::step], step, total / len(v), v * step + crop[0].start, u * step + crop[1].start)
+
+
+def _points_of(seen: list[_Pixels], depth: Float32, camera: Projection, plane: _Plane | None) -> tuple[Float, list[int]]:
+    """(n, BOX_POINTS, 3) metres in the optical frame from which the boxes of n objects are made, and how many pixels they stand for."""
+    points = back_project(np.concatenate([each.v for each in seen]), np.concatenate([each.u for each in seen]), depth, camera).T
+    points = points.astype(np.float64)
+    starts = np.cumsum([0, *(len(each.v) for each in seen)])
+    raised = tall = np.ones(len(points), bool)
+    if plane is not None:
+        height = along(points, plane.normal) - plane.offset
+        raised, tall = height > ON_PLANE * np.maximum(points[:, 2], NEAREST) ** 2, height > FLAT
+    chosen, counts = [], []
+    for each, start, end in zip(seen, starts, starts[1:], strict=False):
+        mask, inside = each.mask, np.arange(start, end)
+        kept, most = raised[start:end], 0.05 * (end - start)
+        if MIN_BOX_POINTS <= np.count_nonzero(kept) < end - start and np.count_nonzero(tall[start:end]) > most:
+            mask, inside = mask.copy(), inside[kept]
+            mask[each.mask] = kept
+        piece = one_piece(mask, each.depth, each.step)[mask]
+        inside = inside[piece] if np.count_nonzero(piece) >= MIN_BOX_POINTS else inside
+        counts.append(round(len(inside) * each.share))
+        chosen.append(inside[_EVENLY * len(inside) // BOX_POINTS])  # of an object with fewer pixels, each comes several times
+    return points[np.stack(chosen)], counts
 
 
 def support_plane(labels: Labels, depth: Float32, camera: Projection, crops: Sequence[Crop]) -> tuple[Float, float] | None:
@@ -132,44 +191,24 @@ def support_plane(labels: Labels, depth: Float32, camera: Projection, crops: Seq
     return fit_plane(points, np.random.default_rng(0), TRIALS, VOTES)  # the same draws for each frame: equal frames give equal boxes
 
 
-def _box_of(mask: npt.NDArray[np.bool_], depth: Float32, camera: Projection, crop: Crop, plane: _Plane | None) -> OrientedBox:
-    """The box, in the optical frame, of an object's pixels `mask` in the rows and columns `crop`."""
-    total = np.count_nonzero(mask)
-    step = max(1, int(np.sqrt(total / PIXELS)))
-    if step > 1 and np.count_nonzero(mask[::step, ::step]) >= MIN_BOX_POINTS:
-        mask, near = mask[::step, ::step], depth[crop][::step, ::step]
-    else:
-        step, near = 1, depth[crop]
-    v, u = np.nonzero(mask)
-    points = back_project(v * step + crop[0].start, u * step + crop[1].start, depth, camera).T.astype(np.float64)
-    share = total / len(points)
-    if plane is not None:
-        height = along(points, plane.normal) - plane.offset
-        raised = height > ON_PLANE * np.maximum(points[:, 2], NEAREST) ** 2
-        if not raised.all() and np.sort(height)[len(height) * 19 // 20] > FLAT and np.count_nonzero(raised) >= MIN_BOX_POINTS:
-            points, mask = points[raised], mask.copy()
-            mask[v[~raised], u[~raised]] = False
-    kept = one_piece(mask, near, step)[mask]
-    points = points[kept] if np.count_nonzero(kept) >= MIN_BOX_POINTS else points
-    count = round(len(points) * share)
-    points = points[np.arange(BOX_POINTS) * len(points) // BOX_POINTS] if len(points) > BOX_POINTS else points
-    return _on_plane(points, count, depth, camera, plane) if plane is not None else _principal(points, count)
-
-
-def _on_plane(points: Float, count: int, depth: Float32, camera: Projection, plane: _Plane) -> OrientedBox:
-    """The smallest rectangle about the normal; from the plane up, where the object stands on it."""
-    normal, base = plane.normal, plane.base
-    height = along(points, normal) - plane.offset
-    ranked = np.sort(height)
-    tail = int(len(ranked) * TAIL)
-    low, high = float(ranked[tail]), float(ranked[-1 - tail])
-    flat = np.einsum("ni,ij->nj", points, base)
-    middle, turn, size = _rectangle(flat, far_side(points, flat, height, base, depth, camera))
-    if low < STANDS or hidden_below(points[height <= low + (high - low) / 10], normal, depth, camera):
-        low = 0.0
-    center = np.einsum("ij,j->i", base, middle) + normal * (plane.offset + (low + high) / 2)
-    axes = _right_handed(np.einsum("ij,j->i", base, turn), normal)
-    return OrientedBox(center, axes, np.array([*size, max(high - low, 0.0)]), count, True)
+def _on_plane(points: Float, counts: list[int], depth: Float32, camera: Projection, plane: _Plane) -> list[OrientedBox]:
+    """The smallest rectangles about the normal of points (n, k, 3); from the plane up, where an object stands on it."""
+    height = along(points, plane.normal) - plane.offset
+    ranked = np.sort(height, 1)
+    tail = int(ranked.shape[1] * TAIL)
+    lows, highs = ranked[:, tail].tolist(), ranked[:, -1 - tail].tolist()
+    flat = np.einsum("nki,ij->nkj", points, plane.base)
+    middles, turns, sizes = _rectangles(flat, *far_side(points, flat, height, plane.base, depth, camera))
+    across = np.einsum("ij,nj->ni", plane.base, turns)
+    centers = np.einsum("ij,nj->ni", plane.base, middles)
+    boxes = []
+    for i, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        if low < STANDS or hidden_below(points[i][height[i] <= low + (high - low) / 10], plane.normal, depth, camera):
+            low = 0.0
+        center = centers[i] + plane.normal * (plane.offset + (low + high) / 2)
+        size = np.array([*sizes[i], max(high - low, 0.0)])
+        boxes.append(OrientedBox(center, _right_handed(across[i], plane.normal), size, counts[i], True))
+    return boxes
 
 
 def _principal(points: Float, count: int) -> OrientedBox:
@@ -202,23 +241,26 @@ def _level(normal: Float) -> Float:
     return np.stack([first, _cross(normal, first)], 1)
 
 
-def _rectangle(flat: Float, hidden: Float) -> tuple[Float, Float, Float]:
-    """Centre (2,), unit vector (2,) of the longer side, and the two sides of the smallest rectangle of (n, 2) points, which `hidden`
-    (m, 2) may make larger. Its yaw is that of the points seen."""
-    if len(flat) * TAIL >= 1:
-        each = np.einsum("ni,ij->jn", flat, DIRECTIONS)
-        inner = np.ones(len(flat), bool)
-        inner[each.argmax(1)] = inner[each.argmin(1)] = False
-        flat = flat[inner]
-    start = flat.mean(0)
-    _, _, degrees = cv2.minAreaRect((flat - start).astype(np.float32))
-    angle = np.radians(degrees)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    sides = np.einsum("ni,ki->nk", np.concatenate([flat, hidden]) - start, turn)
-    low, high = sides.min(0), sides.max(0)
-    size, middle = high - low, np.einsum("k,ki->i", (low + high) / 2, turn) + start
-    longer = int(size.argmax())
-    return middle, turn[longer], np.array([size[longer], size[1 - longer]])
+def _rectangles(flat: Float, hidden: Float, counts: npt.NDArray[np.bool_]) -> tuple[Float, Float, Float]:
+    """The smallest rectangles of points (n, k, 2), which those of `hidden` (n, k, 2) that count (n, k) may make larger.
+
+    Returns:
+        Centres (n, 2), unit vectors (n, 2) of the longer sides, and the two sides (n, 2). The yaw is that of the points seen.
+    """
+    rows = np.arange(len(flat))[:, None]
+    inner = np.ones(flat.shape[:2], bool)
+    each = np.einsum("nki,ij->njk", flat, DIRECTIONS)
+    inner[rows, each.argmax(2)] = inner[rows, each.argmin(2)] = False
+    start = flat.mean(1)
+    near = (flat - start[:, None]).astype(np.float32)
+    angles = np.radians([cv2.minAreaRect(points[kept])[2] for points, kept in zip(near, inner, strict=True)])
+    turns = np.stack([np.stack([np.cos(angles), np.sin(angles)], 1), np.stack([-np.sin(angles), np.cos(angles)], 1)], 1)
+    sides = np.einsum("nki,nji->njk", np.concatenate([flat, hidden], 1) - start[:, None], turns)
+    used = np.concatenate([inner, counts], 1)[:, None]
+    low, high = np.where(used, sides, np.inf).min(2), np.where(used, sides, -np.inf).max(2)
+    middles = np.einsum("nj,nji->ni", (low + high) / 2, turns) + start
+    longer = (high - low).argmax(1)
+    return middles, turns[rows[:, 0], longer], -np.sort(low - high, 1)
 
 
 def _right_handed(x: Float, z: Float) -> Float:
