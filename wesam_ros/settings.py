@@ -98,7 +98,7 @@ class SegmenterParameters(InputParameters):
         read_only=True,
     )
     target_frame: str = option(
-        "", "frame of centroid, extent and points, where TF has it; empty for the camera's optical frame", read_only=True
+        "", "frame of centroid, extent, boxes and points, where TF has it; empty for the camera's optical frame", read_only=True
     )
     tf_wait: float = option(0.1, "seconds to wait for the transform at the image's stamp", minimum=0.0, maximum=10.0)
 

@@ -1,4 +1,4 @@
-"""The way of a segmented frame out: 3D, objects, label image, overlay and cloud."""
+"""The way of a segmented frame out: 3D, objects, standard messages, label image, overlay and cloud."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, UInt64
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from wesam_ros.drawing.overlay import draw_labels
 from wesam_ros.msg import ObjectArray
@@ -18,6 +19,7 @@ from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import FrameRequest
 from wesam_ros.ros.objects import cloud_message, image_message, object_messages
 from wesam_ros.ros.parameters import Declared
+from wesam_ros.ros.standard_messages import detections_2d, detections_3d, label_info
 from wesam_ros.ros.subscriptions import LATCHED, create_output
 from wesam_ros.ros.target_frame import TargetFrame
 from wesam_ros.sam.masks import Masks
@@ -52,7 +54,7 @@ class SegmentedFrame:
 
 
 class ObjectOutput:
-    """Publishes segmented frames, pixels only if someone listens.
+    """Publishes segmented frames; all but the objects only if someone listens.
 
     Args:
         node: the owner of the publishers.
@@ -64,7 +66,10 @@ class ObjectOutput:
         self._declared, self._diagnostics = declared, diagnostics
         self._target = TargetFrame(node, declared, diagnostics)
         self._objects = create_output(node, diagnostics, ObjectArray, "~/objects", QoSProfile(depth=10))
+        self._detections_2d = create_output(node, diagnostics, Detection2DArray, "~/detections_2d", QoSProfile(depth=10))
+        self._detections_3d = create_output(node, diagnostics, Detection3DArray, "~/detections_3d", QoSProfile(depth=10))
         self._labels = create_output(node, diagnostics, Image, "~/labels", QoSProfile(depth=2))
+        self._label_info = create_output(node, diagnostics, LabelInfo, "~/label_info", QoSProfile(depth=2))
         self._overlay = create_output(node, diagnostics, Image, "~/overlay", QoSProfile(depth=2))
         self._points = create_output(node, diagnostics, PointCloud2, "~/points", QoSProfile(depth=2))
         self._version = create_output(node, diagnostics, UInt64, "~/adapter_version", LATCHED)
@@ -79,9 +84,10 @@ class ObjectOutput:
         return SegmentedFrame(request, masks, labels, located, frame_id, transform, adapter_version, model_seconds)
 
     def publish(self, segmented: SegmentedFrame) -> None:
-        """Publishes a frame's objects, and before them its pixels."""
+        """Publishes a frame's objects, and before them its pixels and its standard messages."""
         message = self._message(segmented)
         self._publish_pixels(segmented)
+        self._publish_detections(segmented)
         self._objects.publish(_timed(message, segmented))
         done, request, model = time.monotonic(), segmented.request, segmented.model_seconds
         self._diagnostics.timing("latency_ms", (done - request.arrived) * 1e3)
@@ -109,11 +115,21 @@ class ObjectOutput:
         model = self._declared.value.model
         return ObjectArray(header=segmented.request.header, objects=objects, adapter_version=segmented.adapter_version, model=model)
 
+    def _publish_detections(self, segmented: SegmentedFrame) -> None:
+        header, masks, found = segmented.request.header, segmented.masks, segmented.request.objects.detections
+        if self._detections_2d.get_subscription_count():
+            self._detections_2d.publish(detections_2d(header, masks, found))
+        if self._detections_3d.get_subscription_count():
+            placed = Header(stamp=header.stamp, frame_id=segmented.frame_id)
+            self._detections_3d.publish(detections_3d(placed, segmented.located, found))
+
     def _publish_pixels(self, segmented: SegmentedFrame) -> None:
         request, labels = segmented.request, segmented.labels
         header, frame = request.header, request.frame
         if self._labels.get_subscription_count():
             self._labels.publish(image_message(header, labels))
+        if self._label_info.get_subscription_count():
+            self._label_info.publish(label_info(header, request.objects.detections))
         if self._overlay.get_subscription_count():
             drawn = draw_labels(frame.image, labels, request.objects.detections.ids)
             self._overlay.publish(image_message(header, drawn))

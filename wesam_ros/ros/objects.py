@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from geometry_msgs.msg import Point, Vector3
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from wesam_ros.data.codecs import encode_image
 from wesam_ros.data.detections import Detections
 from wesam_ros.msg import Mask, Object
+from wesam_ros.ros.transforms import quaternion_of
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import Located
+from wesam_ros.scene.oriented_box import OrientedBox
 
 CLOUD_TYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance", "<u4")])
 
@@ -53,11 +56,31 @@ def object_messages(masks: Masks, detections: Detections, located: Sequence[Loca
         if place is not None:
             message.has_3d = True
             message.frame_id = frame_id
-            message.centroid = Point(**dict(zip("xyz", place.centroid.tolist(), strict=True)))
-            message.extent = Vector3(**dict(zip("xyz", place.extent.tolist(), strict=True)))
+            message.centroid = _xyz(Point, place.centroid)
+            message.extent = _xyz(Vector3, place.extent)
             message.depth_points = place.points
+            if place.box is not None:
+                _set_box(message, place.box)
         objects.append(message)
     return objects
+
+
+def pose_message(box: OrientedBox) -> Pose:
+    """Centre and orientation of a box."""
+    rotation = Quaternion(**dict(zip("xyzw", quaternion_of(box.axes).tolist(), strict=True)))
+    return Pose(position=_xyz(Point, box.center), orientation=rotation)
+
+
+def _set_box(message: Object, box: OrientedBox) -> None:
+    """Fills the fields of an object's oriented box."""
+    message.box_pose, message.box_size = pose_message(box), _xyz(Vector3, box.size)
+    message.box_points, message.on_plane = box.points, box.on_plane
+    message.grasp_width, message.approach_axis = box.grasp_width, _xyz(Vector3, box.approach)
+
+
+def _xyz(kind: Any, values: npt.NDArray[np.float64]) -> Any:
+    """A Point or a Vector3."""
+    return kind(**dict(zip("xyz", values.tolist(), strict=True)))
 
 
 def image_message(header: Header, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Image:

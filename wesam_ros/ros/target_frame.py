@@ -34,8 +34,8 @@ class TargetFrame:
     def of(self, header: Header) -> tuple[str, npt.NDArray[np.float64] | None]:
         """The frame of the 3D output of an image, and the (4, 4) transform to it in metres; None where that is the camera's own frame,
         also because TF does not have the one that is asked for."""
-        target = self._declared.value.target_frame
-        if not target or target == header.frame_id or self._transforms is None:
+        target = self._declared.value.target_frame.lstrip("/")  # TF knows no leading slash since ROS 2
+        if not target or target == header.frame_id.lstrip("/") or self._transforms is None:
             return header.frame_id, None
         try:
             return target, self._transforms.lookup(target, header.frame_id, stamp_of(header), self._declared.value.tf_wait)

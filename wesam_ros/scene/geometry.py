@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Float = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
-Projection = Float | Float32
-"""A (3, 3) intrinsic matrix K without skew, or, where the image is distorted, (H, W, 2): x and y at z = 1 m of each pixel's ray, NaN where
-there is none."""
+from wesam_ros.scene.oriented_box import OrientedBox, oriented_boxes
+from wesam_ros.scene.projection import Float, Float32, Projection, back_project, measured
 
 MIN_POINTS = 10
 """With fewer depth pixels under its mask an object has no 3D output."""
@@ -30,39 +27,19 @@ TAIL = 0.01
 
 @dataclass(frozen=True)
 class Located:
-    """An object's place: mean of its depth points and the size of their axis-aligned box, in metres, and how many depth pixels it has."""
+    """An object's place, in metres.
+
+    Attributes:
+        centroid: (3,), mean of its depth points.
+        extent: (3,), size of their box along the axes of the frame.
+        points: how many depth pixels it has.
+        box: its oriented box.
+    """
 
     centroid: Float
     extent: Float
     points: int
-
-
-def back_project(v: npt.NDArray[np.int64], u: npt.NDArray[np.int64], depth: Float32, camera: Projection) -> Float32:
-    """(3, ...) points in metres in the camera's optical frame (x right, y down, z forward) of pixels in rows v and columns u (...)."""
-    z = depth[v, u]
-    x, y = (camera[v, u, 0], camera[v, u, 1]) if camera.ndim == 3 else _slopes(v, u, camera)
-    return np.stack([x * z, y * z, z]).astype(np.float32)
-
-
-def slopes(camera: Projection, size: tuple[int, int]) -> tuple[Projection, Projection]:
-    """x and y at z = 1 m of the rays of an image of `size` (H, W), 0 where there is none; of shapes that broadcast to it."""
-    if camera.ndim == 3:
-        filled = np.nan_to_num(camera).astype(np.float32, copy=False)
-        return filled[..., 0], filled[..., 1]
-    return _slopes(np.arange(size[0])[:, None], np.arange(size[1])[None], camera)
-
-
-def _slopes(v: npt.NDArray[np.int64], u: npt.NDArray[np.int64], camera: Projection) -> tuple[Projection, Projection]:
-    return (u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1]
-
-
-def measured(depth: Float32, camera: Projection) -> Float32:
-    """(H, W) metres, 0 also where a pixel has no ray."""
-    if camera.ndim != 3:
-        return depth
-    if camera.shape[:2] != depth.shape:
-        raise ValueError(f"rays must have the depth's size {depth.shape}, but got {camera.shape}")
-    return np.where(np.isfinite(camera[..., 0]), depth, np.float32(0))
+    box: OrientedBox | None = None
 
 
 def locate(
@@ -72,7 +49,7 @@ def locate(
     crops: Sequence[tuple[slice, slice]],
     transform: Float | None = None,
 ) -> list[Located | None]:
-    """Centroid and extent of the objects of a label image, all at once.
+    """Centroid, extent and oriented box of the objects of a label image, all at once.
 
     Args:
         labels: (H, W), 0 = background, 1..n the objects.
@@ -109,8 +86,9 @@ def locate(
     ranked, objects = np.sort(np.where(kept, axes, np.inf), axis=2), np.arange(len(counts))  # what was left out is last
     tail = (left * TAIL).astype(int)
     extents = ranked[:, objects, left - 1 - tail] - ranked[:, objects, tail]
+    boxes = oriented_boxes(labels, depth, camera, crops, transform)
     for index, centroid, extent in zip(counts, centroids.T, extents.T, strict=True):
-        found[index] = Located(centroid, extent.astype(np.float64), counts[index])
+        found[index] = Located(centroid, extent.astype(np.float64), counts[index], boxes[index])
     return found
 
 

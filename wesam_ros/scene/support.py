@@ -14,16 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.sam.preprocessing import resized_size
-from wesam_ros.scene.geometry import Projection, measured, slopes
+from wesam_ros.scene.plane import NEAR, STEP, fit_plane
+from wesam_ros.scene.projection import Projection, measured, slopes
 
-Float = npt.NDArray[np.float64]
-
-STEP = 4
-"""The plane is fitted to every fourth pixel of every fourth row."""
-TRIALS = 200
-LEAST_POINTS = 200
-NEAR = 0.006
-"""Metres at a distance of one metre within which a point is on the plane: about three times a structured-light camera's noise there."""
 RAISED = 0.012
 """Metres above the plane at one metre from which on a point is surely not on it."""
 SPREAD = 20
@@ -75,7 +68,7 @@ def find_support(
     x, y = slopes(camera, (depth.shape[0], depth.shape[1]))  # a pixel's ray is (x, y, 1)
     near = (np.broadcast_to(each, depth.shape)[::STEP, ::STEP][rows, columns] for each in (x, y))
     rays = np.stack([*near, np.ones(len(rows))], 1)
-    plane = _fit_plane(rays * depth[::STEP, ::STEP][rows, columns, None], rng)
+    plane = fit_plane(rays * depth[::STEP, ::STEP][rows, columns, None], rng)
     if plane is None:
         return None
     normal, offset = plane
@@ -100,40 +93,6 @@ def _around(boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArra
         dx, dy = (x1 - x0) / 2, (y1 - y0) / 2
         near[max(0, int(y0 - dy)) : int(y1 + dy) + 1, max(0, int(x0 - dx)) : int(x1 + dx) + 1] = True
     return near
-
-
-def _fit_plane(points: Float, rng: np.random.Generator) -> tuple[Float, float] | None:
-    """Unit normal towards the camera and offset of the plane with the most of (n, 3) points near it; None below a third of them."""
-    if len(points) < LEAST_POINTS:
-        return None
-    corners = points[rng.integers(len(points), size=(TRIALS, 3))]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    lengths = np.linalg.norm(normals, axis=1)
-    normals = normals[lengths > 1e-9] / lengths[lengths > 1e-9, None]
-    offsets = _along(normals, corners[lengths > 1e-9, 0])
-    if not len(normals):
-        return None
-    tolerance = NEAR * points[:, 2] ** 2
-    sample = points[rng.integers(len(points), size=min(1000, len(points)))]
-    votes = (np.abs(_along(sample[:, None], normals) - offsets) < NEAR * sample[:, 2:] ** 2).sum(0)
-    best = int(votes.argmax())
-    inside = np.abs(_along(points, normals[best]) - offsets[best]) < tolerance
-    if inside.mean() < 1 / 3:
-        return None
-    center = points[inside].mean(0)
-    spread = points[inside] - center
-    normal = np.linalg.eigh(np.einsum("ni,nj->ij", spread, spread))[1][:, 0]
-    offset = float(_along(normal, center))
-    return (-normal, -offset) if offset > 0 else (normal, offset)  # the camera is at the origin
-
-
-def _along(points: Float, direction: Float) -> Float:
-    """Scalar products (...) of points (..., 3) with a direction (..., 3).
-
-    Not by `@`: numpy's BLAS has threads of its own, which go on spinning after a product and hold up torch's. On two cores that cost 60 ms
-    a frame.
-    """
-    return np.asarray(np.einsum("...i,...i->...", points, direction))
 
 
 def _on_grid(mask: npt.NDArray[np.bool_], grid: tuple[int, int], side: int) -> npt.NDArray[np.bool_]:

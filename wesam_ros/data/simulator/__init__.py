@@ -17,7 +17,7 @@ from wesam_ros.data.simulator import backend, scene, sensor
 from wesam_ros.data.simulator.backend import SimulatorError
 from wesam_ros.data.simulator.domains import DOMAINS, Domain
 
-__all__ = ["DOMAINS", "MIN_VISIBLE", "Domain", "SimulatorError", "simulate"]
+__all__ = ["DOMAINS", "MIN_VISIBLE", "Domain", "SimulatorError", "simulate", "simulate_scenes"]
 
 MIN_VISIBLE = 80
 """An object of which fewer pixels are seen, in an image of 480 x 640, is background in the labels of that frame."""
@@ -44,6 +44,13 @@ def simulate(domain: str, seed: int, *, objects: int = 12, views: int = 1, size:
         ValueError: unknown domain, or numbers under 1.
         SimulatorError: mujoco or an offscreen OpenGL is missing.
     """
+    return (frame for frame, _ in simulate_scenes(domain, seed, objects=objects, views=views, size=size))
+
+
+def simulate_scenes(
+    domain: str, seed: int, *, objects: int = 12, views: int = 1, size: tuple[int, int] = (480, 640)
+) -> Iterator[tuple[Frame, scene.Scene]]:
+    """The frames of `simulate`, each with the world as it is in it: true places of its things and of the camera."""
     if domain not in DOMAINS:
         raise ValueError(f"domain must be one of {', '.join(DOMAINS)}, but got {domain!r}")
     for name, value in (("objects", objects), ("views", views), ("size", min(size))):
@@ -52,7 +59,7 @@ def simulate(domain: str, seed: int, *, objects: int = 12, views: int = 1, size:
     return _sequence(domain, seed, objects, views, size)
 
 
-def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int]) -> Iterator[Frame]:
+def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int]) -> Iterator[tuple[Frame, scene.Scene]]:
     domain = DOMAINS[name]
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     world = scene.build(domain, count, size, rng)
@@ -72,7 +79,7 @@ def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int
                 target, near = rng.normal([0, 0, 0.03], 0.015), distance * np.exp(rng.normal(0, 0.02))
                 world.look(target, near, elevation + rng.normal(0, 1.5), azimuth + rng.normal(0, 2.5), roll, focal, height)
                 stamp += _INTERVAL_NS
-                yield _photograph(world, renderer, domain, camera, rng, style, stamp, f"{name}-{seed}")
+                yield _photograph(world, renderer, domain, camera, rng, style, stamp, f"{name}-{seed}"), world
 
 
 def _photograph(

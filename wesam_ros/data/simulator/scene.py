@@ -126,6 +126,19 @@ class Scene:
         self.model.cam_fovy[0] = np.degrees(2 * np.arctan(height / 2 / focal))
         backend.mujoco().mj_forward(self.model, self.data)
 
+    def vertices(self, item: int) -> npt.NDArray[np.float64]:
+        """(n, 3) metres in the world frame: the corners of an item's meshes where it lies now."""
+        corners = np.concatenate([part.mesh.vert for part in self.items[item].parts])
+        body = self.body_of[item]
+        return np.asarray(corners @ self.data.xmat[body].reshape(3, 3).T + self.data.xpos[body])
+
+    def camera_pose(self) -> npt.NDArray[np.float64]:
+        """(4, 4) from the camera's optical frame (x right, y down, z forward) to the world, metres."""
+        pose = np.eye(4)
+        pose[:3, :3] = self.data.cam_xmat[0].reshape(3, 3) * [1, -1, -1]  # MuJoCo's cameras look along -z, y up
+        pose[:3, 3] = self.data.cam_xpos[0]
+        return pose
+
 
 def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng) -> Scene:
     """Furnish a room and draw count items, for images of size (H, W); all are compiled in, parked far below until they are added."""
