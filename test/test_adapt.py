@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ from wesam_ros.data import codecs
 from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.recordings.bags import write_bag
-from wesam_ros.data.recordings.topics import BagTopics
+from wesam_ros.data.recordings.bags import read_frame_messages, write_bag
+from wesam_ros.data.recordings.topics import BagError, BagTopics
 from wesam_ros.data.requests import Request
 from wesam_ros.evaluation import offline
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -136,6 +138,20 @@ def test_what_took_long_is_saved_before_the_next_save_is_due(
 def test_a_recording_that_is_damaged_further_on_costs_nothing_that_was_learnt(
     files: tuple[Path, Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def breaks_off(*args: Any, **named: Any) -> Iterator[Any]:
+        yield from islice(read_frame_messages(*args, **named), 3)
+        raise BagError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(offline, "read_frame_messages", breaks_off)
+        assert _adapt(files, tmp_path, "--save-every", "50") == 2
+    assert "what was learnt from the 3 frames before is saved" in capsys.readouterr().err
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["seen"] == 3
+    assert _adapt(files, tmp_path) == 0
+    assert (tmp_path / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+
+
+def test_an_image_that_was_cut_short_costs_itself_only(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encode, count = codecs.encode_jpeg, 0
 
     def cut(*args: Any) -> bytes:
@@ -147,25 +163,24 @@ def test_a_recording_that_is_damaged_further_on_costs_nothing_that_was_learnt(
     with monkeypatch.context() as patch:
         patch.setattr(codecs, "encode_jpeg", cut)
         write_bag(bag, recording())
-    assert _adapt((bag, files[1]), tmp_path, "--save-every", "50") == 2
-    assert "what was learnt from the 3 frames before is saved" in capsys.readouterr().err
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["seen"] == 3
-    write_bag(bag, recording())
-    assert _adapt((bag, files[1]), tmp_path) == 0
-    assert (tmp_path / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+    for _ in range(2):  # the second call goes on after the end, and reports the same
+        assert _adapt((bag, files[1]), tmp_path) == 0
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        assert (state["seen"], len(state["records"])) == (FRAMES, FRAMES - 1)
+        assert "<td>1 image.truncated</td>" in (tmp_path / "report.html").read_text()
 
 
 def test_topics_by_other_names(files: tuple[Path, Path], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag = tmp_path / "bag.mcap"
-    write_bag(bag, recording(), topics=BagTopics(image="/rgb/compressed", detections="/boxes", labels="/truth"))
+    write_bag(bag, recording(), topics=BagTopics(image="/view/compressed", detections="/boxes", labels="/truth"))
     assert _adapt((bag, files[1]), tmp_path / "a", "--labels-topic", "/truth") == 0
     for name in ("adapter.safetensors", "summary.json"):
         assert (tmp_path / "a" / name).read_bytes() == (whole / name).read_bytes()
     assert _adapt((bag, files[1]), tmp_path / "a") == 2
-    assert "several topics for image: /rgb/compressed, /truth; name one with --image-topic" in capsys.readouterr().err
+    assert "several topics for image: /truth, /view/compressed; name one with --image-topic" in capsys.readouterr().err
     assert _adapt((bag, files[1]), tmp_path / "a", "--labels-topic", "/truth", "--depth-topic", "none") == 2
     assert "of a run with other topics" in capsys.readouterr().err
-    assert _adapt((bag, files[1]), tmp_path / "b", "--image-topic", "/rgb/compressed", "--detections-topic", "none") == 2
+    assert _adapt((bag, files[1]), tmp_path / "b", "--image-topic", "/view/compressed", "--detections-topic", "none") == 2
     assert "no topic for detections or prompts" in capsys.readouterr().err
 
 

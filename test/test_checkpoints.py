@@ -45,27 +45,29 @@ def test_parameter_counts_are_the_published_ones() -> None:
     assert counts == {"tiny": 4_862_976, "vit_t": 10_130_092, "vit_b": 93_735_472, "vit_l": 312_342_832, "vit_h": 641_090_608}
 
 
-def _pickled(path: Path) -> None:
-    torch.save({"model": torch.nn.Linear(1, 1)}, path)
+def save_in_parts(path: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, path)
+    path.write_bytes(path.read_bytes()[:-40])
 
 
-WRONG: list[tuple[str, str, str, Callable[[Path], object]]] = [
-    ("tiny", "a.pth", "there is no checkpoint", lambda _: None),
-    ("vit_b", "a.pth", "sam_vit_b_01ec64.pth", lambda _: None),
-    ("vit_b", "a.pth", "not a readable checkpoint.*375042383", lambda path: path.write_bytes(b"<html>404</html>")),
-    ("vit_b", "a.pth", "not a readable checkpoint", lambda path: path.write_bytes(b"")),
-    ("tiny", "a.pth", "not a readable checkpoint", _pickled),
-    ("tiny", "a.safetensors", "not a readable checkpoint", lambda path: path.write_bytes(b"1234567890")),
-    ("tiny", "a.pth", "expected a dictionary of tensors", lambda path: torch.save([1, 2], path)),
-    ("tiny", "a.pth", "does not fit tiny", lambda path: torch.save({"weight": torch.zeros(2)}, path)),
+WRONG: list[tuple[str, str, str, str, Callable[[Path], object]]] = [
+    ("tiny", "a.pth", "missing", "there is no checkpoint", lambda _: None),
+    ("vit_b", "a.pth", "missing", "sam_vit_b_01ec64.pth", lambda _: None),
+    ("vit_b", "a.pth", "cut_short", "sam_vit_b_01ec64.pth of Segment Anything has 375042383", save_in_parts),
+    ("vit_b", "a.pth", "cut_short", "has only 0 bytes", lambda path: path.write_bytes(b"")),
+    ("tiny", "a.safetensors", "other_kind", "no known format", lambda path: path.write_bytes(b"1234567890")),
+    ("tiny", "a.safetensors", "damaged", "safetensors says", lambda path: path.write_bytes(b"\x02\0\0\0\0\0\0\0{]")),
+    ("tiny", "a.pth", "no_tensors", "expected a dictionary of tensors", lambda path: torch.save([1, 2], path)),
+    ("tiny", "a.pth", "misfit", "does not fit tiny", lambda path: torch.save({"weight": torch.zeros(2)}, path)),
 ]
 
 
-@pytest.mark.parametrize(("model", "name", "message", "make"), WRONG)
-def test_wrong_files_are_explained(model: str, name: str, message: str, make: Callable[[Path], object], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "name", "reason", "words", "make"), WRONG)
+def test_wrong_files_are_explained(model: str, name: str, reason: str, words: str, make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / name)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=words) as caught:
         load_sam(model, tmp_path / name)
+    assert caught.value.reason == reason
 
 
 def test_checkpoint_of_another_model_is_named(random_tiny: Path) -> None:

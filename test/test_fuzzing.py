@@ -5,6 +5,7 @@ WESAM_FUZZ=5000 tries as many inputs of each kind; the number that was tried is 
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import zlib
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from backports import zstd
 from fuzz_inputs import CAMERA, JSON, METRES, NUMBERS, PLANE, RGB, SIZE, SIZES, Attempt, damaged
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from recorded_before import noetic
 from rosbags.rosbag2 import StoragePlugin, Writer
 from safetensors.torch import save as safetensors_save
 
@@ -111,7 +114,7 @@ def serialised() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A short valid recording in both storages, by the suffix of its file."""
+    """A short valid recording of each kind, by the suffix of its file."""
     folder = tmp_path_factory.mktemp("recordings")
     found = Detections(np.array([[1, 2, 9, 9]], np.float32))
     frames = [Frame(RGB, METRES, CAMERA, found, (PLANE // 10000).astype(np.uint16), stamp_ns=10**9 * (i + 1)) for i in range(3)]
@@ -119,10 +122,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     with Writer(folder / "b", version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
         for msgtype, data in serialised().items():
             writer.write(writer.add_connection("/" + msgtype.split("/")[-1], msgtype, typestore=messages.typestore()), 5, data)
-    return {".mcap": (folder / "a.mcap").read_bytes(), ".db3": (folder / "b" / "b.db3").read_bytes()}
+    files = {".mcap": folder / "a.mcap", ".db3": folder / "b" / "b.db3", ".bag": noetic(folder / "c.bag")}
+    whole = {suffix: path.read_bytes() for suffix, path in files.items()}
+    return {**whole, ".mcap.zst": zstd.compress(whole[".mcap"]), ".bag.gz": gzip.compress(whole[".bag"])}
 
 
-@pytest.mark.parametrize("suffix", [".mcap", ".db3"])
+@pytest.mark.parametrize("suffix", [".mcap", ".db3", ".bag", ".mcap.zst", ".bag.gz"])
 @given(data=st.data())
 def test_recordings(
     attempt: Attempt, recordings: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from wesam_ros.data import codecs
 from wesam_ros.data.datasets.coco import read_coco
+from wesam_ros.data.datasets.coco_files import read_coco_file
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Frame
@@ -31,6 +32,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     polygon = {"image_id": 1, "segmentation": [[1, 1, 20, 1, 20, 20]]}
     runs = {"image_id": 1, "segmentation": {"size": list(SIZE), "counts": [5, SIZE[0] * SIZE[1] - 5]}}
     instances = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [polygon, runs]}
+    xml = b"<annotation><filename>a.jpg</filename><object><bndbox><xmin>1</xmin></bndbox></object></annotation>"
     files = {
         "ocid": ocid,
         "osd": {"image_color/a.png": png, "disparity/a.png": png16, "annotation/a.png": grey},
@@ -39,6 +41,9 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "isic2016": {f"{part}_Data/a.jpg": jpeg, f"{part}_GroundTruth/a_Segmentation.png": grey},
         "folder": {"images/a.jpg": jpeg, "masks/a.png": grey},
         "coco": {"val2017/a.jpg": jpeg, "annotations/instances_val2017.json": json.dumps(instances).encode()},
+        "coco-file": {"images/a.jpg": jpeg, "result.json": json.dumps(instances).encode()},
+        "yolo-seg": {"images/a.jpg": jpeg, "labels/a.txt": b"0 0.1 0.1 0.5 0.1 0.5 0.5\n", "data.yaml": b"train: images\nnames: [a]\n"},
+        "voc-xml": {"JPEGImages/a.jpg": jpeg, "SegmentationObject/a.png": grey, "Annotations/a.xml": xml},
     }
     for name, content in files.items():
         for path, data in content.items():
@@ -47,7 +52,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["ocid", "osd", "voc2012", "kvasir-seg", "isic2016", "folder", "coco"])
+@pytest.mark.parametrize("name", ["ocid", "osd", "voc2012", "kvasir-seg", "isic2016", "folder", "coco", "coco-file", "yolo-seg", "voc-xml"])
 @given(data=st.data())
 def test_data_sets(attempt: Attempt, datasets: Path, name: str, data: st.DataObject) -> None:
     folder, entry = datasets / name, DATASETS[name]
@@ -82,7 +87,10 @@ def test_annotations_of_coco(attempt: Attempt, datasets: Path, content: Any) -> 
     try:
         path.write_text(json.dumps({**json.loads(whole), **content} if isinstance(content, dict) else content))
         attempt(lambda: list(read_coco(datasets / "coco")), refusal=DatasetError)
+        (datasets / "coco-file" / "result.json").write_text(path.read_text())
+        attempt(lambda: list(read_coco_file(datasets / "coco-file")), refusal=DatasetError)
         path.write_text("[" * 200_000)
         assert attempt(read_coco, datasets / "coco", refusal=DatasetError) is None
     finally:
         path.write_bytes(whole)
+        (datasets / "coco-file" / "result.json").write_bytes(whole)

@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import os
 import platform
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -27,13 +28,57 @@ def processor() -> str:
     return f"{name}, {cores()} cores"
 
 
+class DeviceError(ValueError):
+    """A device that torch cannot compute on here; the sentence says which ones there are, and how to get the other."""
+
+
 def resolve_device(device: str) -> str:
-    """The torch device that a setting names; "auto" is cuda where torch finds a GPU, else cpu."""
-    if device != "auto":
+    """The torch device that a setting names, proved to be here; "auto" is cuda where torch finds a GPU, else cpu.
+
+    Raises:
+        DeviceError: no name of a device, or one that is not here.
+    """
+    there = devices()
+    if device in ("", "auto"):
+        return "cuda" if "cuda" in there else "cpu"
+    if device in there:
         return device
+    if re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device) is None:
+        raise DeviceError(f"device must be auto, cpu, cuda, cuda:N or mps, but got {device!r}; here there is {', '.join(there)}")
+    raise DeviceError(f"device {device} is not here, only {', '.join(there)}: {_why_not(device, there)}")
+
+
+def devices() -> list[str]:
+    """Names of the torch devices of this machine, such as ["cpu", "cuda", "cuda:0"]; the CPU first."""
+    import torch  # whoever only asks for cores does without it
+
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return found
+
+
+def _why_not(device: str, there: list[str]) -> str:
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not device.startswith("cuda"):
+        return f"torch {torch.__version__} finds none by this name"
+    if "cuda" in there:
+        return "GPUs are counted from cuda:0; CUDA_VISIBLE_DEVICES may hide some"
+    if torch.version.cuda is None and torch.version.hip is None:
+        return (
+            f"torch {torch.__version__} is built without CUDA; where there is an NVIDIA GPU, install a build with CUDA "
+            "(pytorch.org/get-started; on a Jetson, NVIDIA's own build), else set device to cpu"
+        )
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return f"CUDA_VISIBLE_DEVICES is {hidden!r}, which hides every GPU; unset it, or set device to cpu"
+    return (
+        f"torch {torch.__version__} is built for CUDA {torch.version.cuda}, but finds no GPU, or no driver that fits; "
+        "nvidia-smi must list the GPU (start a container with --gpus all), else set device to cpu"
+    )
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8

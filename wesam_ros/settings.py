@@ -124,7 +124,7 @@ class AdapterParameters(InputParameters):
 class PlayerParameters:
     """Parameters of the player."""
 
-    bag: str = option("", "the recording: an MCAP file, or a folder of a rosbag2 recording", read_only=True)
+    bag: str = option("", "the recording: an MCAP, sqlite3 or ROS 1 file, or a folder of a rosbag2 recording", read_only=True)
     rate: float = option(0.0, "frames per second; 0 as recorded", minimum=0.0, maximum=1000.0, read_only=True)
     loop: bool = option(False, "start again at the end", read_only=True)
     lock_step: bool = option(False, "wait for the segmenter's and the adapter's answer to each frame", read_only=True)

@@ -22,7 +22,9 @@ from wesam_ros.adaptation.earlier_state import renamed_options
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.recordings.bags import FrameMessages, decode_frame, find_topics, read_frame_messages
+from wesam_ros.data.recordings.bags import FrameMessages, find_topics, read_frame_messages
+from wesam_ros.data.recordings.decoding import usable_frame
+from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
 from wesam_ros.data.recordings.topics import BagError
 from wesam_ros.data.requests import Request
@@ -98,6 +100,7 @@ class OfflineRun:
         self._engine = TorchEngine(sam)
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
+        self._reading, self._decoding = ReadingReport(), ReadingReport()
         self._records: list[FrameRecord] = []
         self._shown: dict[int, tuple[Tensor, ...]] = {}
         self._setting = {
@@ -141,11 +144,15 @@ class OfflineRun:
         def messages() -> Iterator[tuple[FrameMessages, Path]]:
             for _ in range(self.plan.passes):
                 for bag in self.plan.bags:
-                    topics = self._topics[bag]
-                    yield from ((each, bag) for each in read_frame_messages(bag, topics=topics, labels=bool(topics.labels)))
+                    topics, labels = self._topics[bag], bool(self._topics[bag].labels)
+                    yield from ((each, bag) for each in read_frame_messages(bag, topics=topics, labels=labels, report=self._reading))
 
         for parts, bag in islice(messages(), self._seen, None):
-            yield decode_frame(parts, bag.stem)
+            frame = usable_frame(parts, bag.stem, self._decoding)
+            if frame is None:
+                self._seen += 1
+            else:
+                yield frame
 
     def _take(self, frame: Frame) -> None:
         """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
@@ -203,6 +210,7 @@ class OfflineRun:
             "records": [asdict(record) for record in self._records],
             "shown": self._shown,
             "refused": dict(self._rejected),
+            "left out": dict(self._decoding.left_out),
         }
         write(state, self.plan.out / STATE_FILE)
         self.learner.adapter.save(self.plan.out / ADAPTER_FILE)
@@ -231,6 +239,7 @@ class OfflineRun:
         self._seen, self._seconds, self._shown = state["seen"], state["seconds"], state["shown"]
         self._records = [FrameRecord(**record) for record in state["records"]]
         self._rejected = Counter(state["refused"])
+        self._decoding.left_out.update(state.get("left out", {}))
 
     def report(self, facts: Mapping[str, str]) -> dict[str, Any]:
         """Writes the report of all frames; returns its summary.
@@ -246,6 +255,7 @@ class OfflineRun:
         captions = dict(chosen_frames(self._records))
         pictures = [Picture(index, captions[index], *(each.numpy() for each in shown)) for index, shown in sorted(self._shown.items())]
         rejected = ", ".join(f"{count} {name}" for name, count in sorted(self._rejected.items())) or "none"
+        left_out = ReadingReport(left_out=self._reading.left_out + self._decoding.left_out)
         rows = {
             "Recordings": ", ".join(bag.name for bag in self.plan.bags),
             "Model": self.plan.model,
@@ -253,6 +263,7 @@ class OfflineRun:
             "Training steps per frame": str(self.plan.steps_per_frame),
             **facts,
             "Objects rejected": rejected,
+            "Messages left out": left_out.counted() or "none",
             "Took": f"{self._seconds:.0f} s",
         }
         record = RunRecord(", ".join(bag.stem for bag in self.plan.bags), self.plan.seed, self._records, pictures, rows)

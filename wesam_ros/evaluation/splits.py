@@ -82,7 +82,7 @@ def dataset(name: str, folder: Path, split: str, limit: int) -> Source:
     entry = DATASETS[name]
     later = next((each for each in entry.splits if each.startswith(("test", "val"))), "")
     earlier = next((each for each in entry.splits if each.startswith("train")), "")
-    apart = bool(not split and earlier and later)
+    apart = bool(not split and earlier and later and not entry.own)
 
     def load() -> list[Fold]:
         if apart:
@@ -98,8 +98,8 @@ def dataset(name: str, folder: Path, split: str, limit: int) -> Source:
         first, second = (_some(frames, half, limit) for half in halves(frames.scenes))
         return [Fold(first, second), Fold(second, first)]
 
-    if name == "folder":
-        return Source(name, folder.resolve().name, 2, load, str(folder.resolve()))
+    if entry.own:
+        return Source(name, folder.resolve().name, 1 if apart else 2, load, str(folder.resolve()))
     return Source(name, split or name, 1 if apart else 2, load)
 
 

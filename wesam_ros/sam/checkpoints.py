@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from wesam_ros.sam.architectures import ARCHITECTURES
+from wesam_ros.machine import resolve_device
+from wesam_ros.sam.architectures import ARCHITECTURES, PATCH
 from wesam_ros.sam.attention import compute_in_pieces
+from wesam_ros.sam.checkpoint_files import CheckpointError as CheckpointError
+from wesam_ros.sam.checkpoint_files import other_kind, read_tensors
+from wesam_ros.sam.checkpoint_kinds import kind_of_tensors
 from wesam_ros.sam.lora import prepare
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 TINY_WEIGHTS = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded. The message names the fault, the file and the remedy."""
+PIXELS = {"pixel_mean": (123.675, 116.28, 103.53), "pixel_std": (58.395, 57.12, 57.375)}
+POSITIONS = "image_encoder.pos_embed"
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> Sam:
@@ -30,75 +33,82 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
 
     Args:
         name: "tiny", "vit_t", "vit_b", "vit_l" or "vit_h".
-        checkpoint: an official .pth or .pt file or a .safetensors one; None for `tiny` takes the weights of the package.
-        device: a torch device, such as "cpu" or "cuda".
+        checkpoint: the official file, or one trained from it (see `read_tensors`); None for `tiny` takes the weights of the package.
+        device: "auto" or a torch device, such as "cpu" or "cuda"; see `resolve_device`.
 
     Raises:
         CheckpointError: unknown name, no file, not a checkpoint, or one of another model.
+        DeviceError: no such device here; said before anything is read.
     """
     if name not in ARCHITECTURES:
-        raise CheckpointError(f"model must be one of {', '.join(ARCHITECTURES)}, but got {name!r}")
+        raise CheckpointError("unknown_model", f"model must be one of {', '.join(ARCHITECTURES)}, but got {name!r}")
+    place = resolve_device(device)
     architecture = ARCHITECTURES[name]
     path = Path(checkpoint) if checkpoint else (TINY_WEIGHTS if name == "tiny" else None)
     if path is None:
         raise CheckpointError(
-            f"{name} needs a checkpoint: download {architecture.official_file} ({architecture.project}'s README) and give its path"
+            "missing",
+            f"{name} needs a checkpoint: download {architecture.official_file} ({architecture.project}'s README) and give its path",
         )
     if not path.is_file():
         named = f"; the official file for {name} is {architecture.official_file}" if architecture.official_file else ""
-        raise CheckpointError(f"there is no checkpoint file {path}{named}")
+        raise CheckpointError("missing", f"there is no checkpoint file {path}{named}")
     sam = _empty(name)
-    sam.load_state_dict(_fitting(_read(path, name), sam, path, name), assign=True)
-    sam.pixel_mean, sam.pixel_std = (torch.tensor(v).view(3, 1, 1) for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
+    state = read_tensors(path, _official(name), architecture.bytes)
+    sam.load_state_dict(_fitting(state, sam, path, name), assign=True)
+    sam.pixel_mean, sam.pixel_std = (torch.tensor(values).view(3, 1, 1) for values in PIXELS.values())
     sam.requires_grad_(False).eval()
     prepare(sam)
     compute_in_pieces(sam)
     sam.weights_hash = _hash(sam.state_dict())
     sam.weights_name = name
-    return sam.to(device)
+    return sam.to(place)
 
 
-def _read(path: Path, name: str) -> dict[str, Tensor]:
-    official = ARCHITECTURES[name]
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # torch raises many kinds for a damaged file
-        size = path.stat().st_size
-        expected = f"{official.official_file} has {official.bytes} bytes; " if official.bytes else ""
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} ({size} bytes) is not a readable checkpoint: {expected}download it again ({why})") from error
-    if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
-        raise CheckpointError(f"{path} is not a SAM checkpoint: expected a dictionary of tensors by name, but got {type(state).__name__}")
-    return state
+def _official(name: str) -> str:
+    """Words for the file that is to be given for a model."""
+    architecture = ARCHITECTURES[name]
+    if not architecture.official_file:
+        return f"no checkpoint, since {name}'s weights come with the package"
+    return f"{architecture.official_file} of {architecture.project}"
 
 
 def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[str, Tensor]:
     """The tensors of `state` in float32, if they are just those of the model; else an error that names the model they do fit."""
     model = sam.state_dict()
     expected = {key: tuple(value.shape) for key, value in model.items()}
+    state = {key: value for key, value in state.items() if key in expected or not _is_norm(key, value)}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if expected != found:
-        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        fits = next((other for other in ARCHITECTURES if found == _shapes(other)), None)
-        hint = (
-            f"it is a {fits} checkpoint: set model to {fits}"
-            if fits
-            else f"the official file is {ARCHITECTURES[name].official_file or TINY_WEIGHTS.name}"
-        )
-        first = wrong[0]
-        raise CheckpointError(
-            f"{path} does not fit {name}: {len(wrong)} tensors differ, first {first} "
-            f"(expected {expected.get(first, 'none')}, got {found.get(first, 'none')}); {hint}"
-        )
+        raise _misfit(expected, found, path, name)
     for key, value in state.items():
         same_kind = value.dtype.is_floating_point == model[key].dtype.is_floating_point  # batch normalisation counts its steps in integers
         if not same_kind or value.layout is not torch.strided:
-            raise CheckpointError(f"{path}: {key} must be {_kind(model[key])}, but got {value.dtype}, {value.layout}")
+            raise CheckpointError("misfit", f"{path}: {key} must be {_kind(model[key])}, but got {value.dtype}, {value.layout}")
     return {key: value.to(model[key].dtype).contiguous() for key, value in state.items()}
+
+
+def _is_norm(key: str, value: Tensor) -> bool:
+    """True for the mean or deviation of pixels, if it is the constant of this package; some forks save them."""
+    constant = PIXELS.get(key)
+    return constant is not None and value.numel() == 3 and torch.allclose(value.float().flatten(), torch.tensor(constant), atol=0.01)
+
+
+def _misfit(expected: Shapes, found: Shapes, path: Path, name: str) -> CheckpointError:
+    fits = next((other for other in ARCHITECTURES if found == _shapes(other)), None)
+    if fits is None and (kind := kind_of_tensors(found)) is not None:
+        return other_kind(path, kind, _official(name))
+    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    first = next((key for key in wrong if key in found), wrong[0])
+    hint = f"it is a {fits} checkpoint: set model to {fits}" if fits else f"give {_official(name)}"
+    if fits is None and POSITIONS in wrong and expected.keys() == found.keys():
+        side = found[POSITIONS][1] * PATCH if len(found[POSITIONS]) == 4 else 0
+        hint = f"it takes images of another size ({side} pixels); {hint}"
+    return CheckpointError(
+        "misfit",
+        f"{path} does not fit {name}: {len(wrong)} tensors differ, first {first} "
+        f"(expected {expected.get(first, 'none')}, got {found.get(first, 'none')}); {hint}",
+    )
 
 
 def _kind(value: Tensor) -> str:

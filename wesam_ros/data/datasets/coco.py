@@ -11,11 +11,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from wesam_ros.data.datasets.coco_files import annotated_size, outline_of
 from wesam_ros.data.datasets.coco_masks import decode_segmentation
 from wesam_ros.data.datasets.files import DatasetError, Frames, check_files, check_split, find_root, read_image
+from wesam_ros.data.datasets.outlines import UPRIGHT, Picture, fit, frame_of, labels_of_masks
 from wesam_ros.data.frames import Frame
 
 SPLITS = ("val2017", "train2017")
@@ -23,11 +22,12 @@ LAYOUT = "expected layout: SPLIT/NAME.jpg and annotations/instances_SPLIT.json, 
 
 
 class Annotated(NamedTuple):
-    """An image of COCO and its annotations, without crowds, as the JSON file has them."""
+    """An image of COCO and its annotations, without crowds, as the JSON file has them; `size` (H, W) is the one that was annotated."""
 
     name: str
     image: Path
     annotations: list[dict[str, Any]]
+    size: tuple[int, int] | None = None
 
 
 def read_coco(folder: Path, split: str = "val2017") -> Frames[Annotated]:
@@ -53,7 +53,10 @@ def annotated_images(folder: Path, split: str) -> list[Annotated]:
     try:
         with path.open(encoding="utf-8") as file:
             content = json.load(file)
-        images = {each["id"]: Annotated(Path(each["file_name"]).stem, root / split / each["file_name"], []) for each in content["images"]}
+        images = {
+            each["id"]: Annotated(Path(each["file_name"]).stem, root / split / each["file_name"], [], annotated_size(each))
+            for each in content["images"]
+        }
         for annotation in content["annotations"]:
             if not annotation.get("iscrowd", 0):
                 images[annotation["image_id"]].annotations.append(annotation)
@@ -66,14 +69,11 @@ def annotated_images(folder: Path, split: str) -> list[Annotated]:
 
 
 def read_annotated(part: Annotated) -> Frame:
-    """The frame of an image."""
+    """The frame of an image. Where the JSON file has another size for it, annotations are drawn as `outlines.frame_of` does."""
+    if fit(part.image, part.size) != UPRIGHT:
+        outlines = tuple(outline for each in part.annotations if (outline := outline_of(each)) is not None)
+        return frame_of(Picture(part.name, part.image, outlines, part.size))
     image = read_image(part.image)
-    return Frame(image=image, labels=_labels(part.annotations, (image.shape[0], image.shape[1])), sequence=part.name)
-
-
-def _labels(annotations: list[dict[str, Any]], size: tuple[int, int]) -> npt.NDArray[np.uint16]:
-    masks = [decode_segmentation(annotation.get("segmentation"), size) for annotation in annotations]
-    labels = np.zeros(size, np.uint16)
-    for index in sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i])):
-        labels[masks[index]] = index + 1
-    return labels
+    size = (image.shape[0], image.shape[1])
+    masks = [decode_segmentation(annotation.get("segmentation"), size) for annotation in part.annotations]
+    return Frame(image=image, labels=labels_of_masks(masks, size), sequence=part.name)

@@ -40,13 +40,21 @@ class Frames(Generic[Part]):
         parts: what is known of each frame before its files are read.
         read: makes the frame of a part; a ValueError of it becomes a DatasetError that names the part.
         scene_of: of a part; None where each frame is of a scene of its own.
+        notes: sentences on what was left out of the data set, or is taken otherwise than it stands there.
 
     Attributes:
+        notes: as given.
         scenes: each frame's scene; where a split cuts through one, frames to learn from and frames to score on show the same things.
     """
 
-    def __init__(self, parts: Sequence[Part], read: Callable[[Part], Frame], scene_of: Callable[[Part], str] | None = None) -> None:
-        self._parts, self._read = parts, read
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        read: Callable[[Part], Frame],
+        scene_of: Callable[[Part], str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self._parts, self._read, self.notes = parts, read, tuple(notes)
         self.scenes = [str(index) if scene_of is None else scene_of(part) for index, part in enumerate(parts)]
 
     def __len__(self) -> int:
@@ -148,6 +156,25 @@ def image_size(path: Path) -> tuple[int, int]:
         width, height = image.size
         turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
     return (width, height) if turned else (height, width)
+
+
+def exif_turn(path: Path) -> int:
+    """EXIF orientation of an image: 0 where there is none, 1 for upright, 2 to 8 for turned or mirrored."""
+    with _opened(path) as image:
+        turn = image.getexif().get(EXIF_ORIENTATION, 0)
+    return turn if isinstance(turn, int) else 0
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(H, W) that `read_stored_image` will give, from the file's header."""
+    with _opened(path) as image:
+        return image.size[1], image.size[0]
+
+
+def read_stored_image(path: Path) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB as it is stored, whatever its EXIF orientation says: so some annotators' tools showed it."""
+    pixels = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wesam_ros.data.datasets import camouflage, coco, coco_c, folder, medical, ocid, osd, voc
+from wesam_ros.data.datasets import camouflage, coco, coco_c, coco_files, folder, medical, ocid, osd, voc, voc_xml, yolo
 from wesam_ros.data.datasets.files import Frames
 
 
@@ -20,12 +20,14 @@ class Dataset:
         splits: names of the splits.
         default: the split that is read unless another one is asked for.
         description: one line.
+        own: whether it reads data of one's own, which only their place tells apart.
     """
 
     read: Callable[[Path, str], Frames[Any]]
     splits: tuple[str, ...]
     default: str
     description: str
+    own: bool = False
 
 
 DATASETS: dict[str, Dataset] = {
@@ -49,5 +51,14 @@ DATASETS: dict[str, Dataset] = {
     "cod10k-instances": Dataset(
         camouflage.read_cod10k_instances, camouflage.COD10K_SPLITS, "test", "COD10K: camouflaged objects, each its own mask (COD10K-v3)"
     ),
-    "folder": Dataset(folder.read_folder, folder.SPLITS, "all", "a folder of one's own: images/ and masks/ with ids"),
+    "coco-file": Dataset(
+        coco_files.read_coco_file,
+        coco_files.SPLITS,
+        "all",
+        "COCO files of one's own: CVAT, Label Studio, Roboflow, labelme2coco, in any layout",
+        own=True,
+    ),
+    "yolo-seg": Dataset(yolo.read_yolo_seg, yolo.SPLITS, "all", "YOLO segmentation: data.yaml, images/, labels/ with polygons", own=True),
+    "voc-xml": Dataset(voc_xml.read_voc_xml, voc_xml.SPLITS, "all", "Pascal VOC XML with masks or polygons", own=True),
+    "folder": Dataset(folder.read_folder, folder.SPLITS, "all", "a folder of one's own: images/ and masks/ with ids", own=True),
 }

@@ -1,4 +1,4 @@
-"""Recordings as ROS 2 bags (MCAP and sqlite3), written and read without ROS.
+"""Recordings (MCAP, sqlite3, ROS 1), read and written without ROS.
 
 A frame's messages are joined by the exact stamp in their headers; the time at which the recorder got them only orders the stream.
 """
@@ -9,27 +9,30 @@ import logging
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from rosbags.interfaces import Connection, MessageDefinitionFormat
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 
 from wesam_ros.data import codecs
-from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.intrinsics import camera_of_info
-from wesam_ros.data.messages import assumption_of, depth_of, detections_of, image_of, labels_of
 from wesam_ros.data.recordings import messages
+from wesam_ros.data.recordings.decoding import BagMessage as BagMessage
+from wesam_ros.data.recordings.decoding import FrameMessages as FrameMessages
+from wesam_ros.data.recordings.decoding import decode_frame as decode_frame
+from wesam_ros.data.recordings.decoding import decode_frames as decode_frames
+from wesam_ros.data.recordings.definitions import Channel
+from wesam_ros.data.recordings.opening import fingerprint, opened
+from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.topics import DEFAULT_TOPICS, REQUESTS, BagError, BagTopics, check_type, choose_topics, missing_topic
 
 if TYPE_CHECKING:
-    from wesam_ros.data.requests import Request
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -37,73 +40,47 @@ log = logging.getLogger(__name__)
 JOIN_WINDOW = 64
 
 
-class BagMessage(NamedTuple):
-    """One recorded message as it travelled.
-
-    Attributes:
-        topic: its topic.
-        msgtype: "package/msg/Name".
-        time_ns: when it was recorded, in nanoseconds.
-        data: CDR bytes, ready for rclpy's `publish`.
-    """
-
-    topic: str
-    msgtype: str
-    time_ns: int
-    data: bytes
-
-    @property
-    def stamp_ns(self) -> int:
-        """Header stamp in nanoseconds; only for messages that begin with a header (BagError where the bytes end before)."""
-        if len(self.data) < messages.STAMP_BYTES:
-            raise BagError(f"message on {self.topic} at {self.time_ns} ns must begin with a header, but has {len(self.data)} bytes")
-        return messages.stamp_of_bytes(self.data)
-
-
-@dataclass(frozen=True)
-class FrameMessages:
-    """The messages of one stamp, by the name of their field in BagTopics ("image" is always there)."""
-
-    stamp_ns: int
-    by_role: Mapping[str, BagMessage]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Reader]:
-    if not path.exists():
-        raise BagError(f"bag {path} does not exist; give an .mcap or .db3 file, or a folder that has metadata.yaml")
-    try:
-        with Reader(path) as reader:
-            yield reader
-    except BagError:
-        raise
-    except Exception as error:  # rosbags raises many kinds for damaged files
-        why = str(error) or type(error).__name__
-        raise BagError(f"bag {path} cannot be read: {why}; where a recording was cut short, `mcap recover` may mend it") from error
-
-
 def bag_info(path: Path) -> dict[str, tuple[str, int]]:
     """Type and number of messages of each topic.
 
     Raises:
-        BagError: no such bag, or damaged.
+        BagError: no such bag, or one of which nothing can be read.
     """
-    with _opened(path) as reader:
-        return {topic: (info.msgtype or "several types", info.msgcount) for topic, info in sorted(reader.topics.items())}
+    return dict(_info(path, fingerprint(path)))
 
 
-def read_messages(path: Path, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+@lru_cache(maxsize=16)
+def _info(path: Path, _: Any) -> dict[str, tuple[str, int]]:
+    with opened(path) as recording:
+        return recording.topics
+
+
+def read_messages(path: Path, topics: Collection[str] | None = None, report: ReadingReport | None = None) -> Iterator[BagMessage]:
     """All messages of a bag in the order of recording, of the given topics or of all, without holding more than a chunk in memory.
 
+    A message whose bytes are not of its type is left out, and counted in `report`.
+
     Raises:
-        BagError: no such bag, or damaged, while iterating as well.
+        BagError: no such bag, or one of which nothing can be read, while iterating as well.
     """
-    with _opened(path) as reader:
-        connections = [c for c in reader.connections if topics is None or c.topic in topics]
-        if not connections:
-            return
-        for connection, time_ns, data in reader.messages(connections):
-            yield BagMessage(connection.topic, connection.msgtype, time_ns, bytes(data))
+    with opened(path) as recording:
+        report = report or ReadingReport()
+        for sentence in recording.notes:
+            report.note(f"bag {path}: {sentence}")
+
+        def refused(channel: Channel, time_ns: int, sentence: str) -> None:
+            report.leave_out(channel.topic, "undecodable", f"message on {channel.topic} at {time_ns} ns: {sentence}")
+
+        rows = recording.messages(topics, refused)
+        while True:
+            try:
+                channel, time_ns, data = next(rows)
+            except StopIteration:
+                return
+            except Exception as error:  # rosbags raises many kinds for damaged files
+                why = str(error) or type(error).__name__
+                raise BagError(f"bag {path} cannot be read: {why}; `mcap recover` or `ros2 bag reindex` may mend it") from error
+            yield BagMessage(channel.topic, channel.msgtype, time_ns, bytes(data))
 
 
 def find_topics(path: Path, named: Mapping[str, str] | None = None, *, detections_required: bool = False) -> BagTopics:
@@ -139,7 +116,12 @@ def _roles(path: Path, topics: BagTopics, required: Collection[str], wanted: Col
 
 
 def read_frame_messages(
-    path: Path, *, topics: BagTopics | None = None, labels: bool = False, detections_required: bool = True
+    path: Path,
+    *,
+    topics: BagTopics | None = None,
+    labels: bool = False,
+    detections_required: bool = True,
+    report: ReadingReport | None = None,
 ) -> Iterator[FrameMessages]:
     """The messages of each image, joined by exact stamp, still serialised, in the order of the images.
 
@@ -151,6 +133,7 @@ def read_frame_messages(
         topics: where it has what; None = as `find_topics` finds them.
         labels: whether to read the true labels; then their topic is required.
         detections_required: whether a bag with neither detections nor prompts is an error.
+        report: where messages that are no use are counted; None logs them at the end.
 
     Raises:
         BagError: no such bag, damaged, no image topic, no topic of detections or prompts or of labels where required.
@@ -160,14 +143,21 @@ def read_frame_messages(
     roles = _roles(path, topics, {"image", "labels"}, wanted)
     if detections_required and not any(role in REQUESTS for role in roles.values()):
         raise missing_topic(path, bag_info(path), *REQUESTS)
+    account = report or ReadingReport()
     joiner = _Joiner(roles.values())
-    for message in read_messages(path, roles):
-        joiner.add(roles[message.topic], message)
+    for message in read_messages(path, roles, account):
+        try:
+            joiner.add(roles[message.topic], message)
+        except BagError as error:
+            account.leave_out(roles[message.topic], "no_header", str(error))
+            continue
         yield from joiner.finished()
     yield from joiner.rest()
     for topic, role in roles.items():
         if role not in joiner.joined:
             log.warning("bag %s: no message on %s has the stamp of an image; is the %s synchronised with the camera?", path, topic, role)
+    if report is None:
+        account.tell(path.name)
 
 
 class _Joiner:
@@ -218,80 +208,28 @@ class _Joiner:
         return FrameMessages(stamp, parts)
 
 
-def read_bag(path: Path, *, topics: BagTopics | None = None, labels: bool = False, detections_required: bool = True) -> Iterator[Frame]:
+def read_bag(
+    path: Path,
+    *,
+    topics: BagTopics | None = None,
+    labels: bool = False,
+    detections_required: bool = True,
+    report: ReadingReport | None = None,
+) -> Iterator[Frame]:
     """Frames of a bag in the order of its images, decoded one at a time; `sequence` is the bag's name.
 
     Arguments as of `read_frame_messages`. What a bag or a stamp does not have (depth, camera info, detections, prompts) is None in the
-    frame; labels are None unless asked for.
+    frame; labels are None unless asked for. A message that cannot be used costs itself only: a bad image its frame, any other itself. Each
+    is counted in `report`; with None they are logged at the end.
 
     Raises:
-        BagError: as `read_frame_messages`, and for messages that cannot be decoded.
+        BagError: as `read_frame_messages`.
     """
-    for parts in read_frame_messages(path, topics=topics, labels=labels, detections_required=detections_required):
-        yield decode_frame(parts, sequence=path.stem)
-
-
-def decode_frame(parts: FrameMessages, sequence: str = "") -> Frame:
-    """Frame of the joined messages of one stamp.
-
-    Raises:
-        BagError: a message that cannot be decoded; it names the topic and the stamp.
-    """
-    readers: dict[str, Any] = {
-        "image": _image_of,
-        "depth": depth_of,
-        "camera_info": lambda message: _camera_of(message, values["image"], parts.by_role["image"].topic),
-        "detections": detections_of,
-        "prompts": lambda message: _prompts_of(message, values["image"]),
-        "labels": labels_of,
-    }
-    values: dict[str, Any] = {}
-    for role, message in sorted(parts.by_role.items(), key=lambda item: item[0] != "image"):  # prompts need the image's size
-        try:
-            values[role] = readers[role](messages.deserialize(message.data, message.msgtype))
-        except Exception as error:  # rosbags raises many kinds for damaged bytes
-            raise BagError(f"message on {message.topic} with stamp {parts.stamp_ns} ns cannot be decoded: {error}") from error
-    try:
-        return Frame(
-            image=values["image"],
-            depth=values.get("depth"),
-            camera=values.get("camera_info"),
-            detections=values.get("detections"),
-            prompted=values.get("prompts"),
-            labels=values.get("labels"),
-            stamp_ns=parts.stamp_ns,
-            sequence=sequence,
-        )
-    except ValueError as error:
-        raise BagError(f"messages with stamp {parts.stamp_ns} ns do not belong together: {error}") from error
-
-
-def _image_of(message: Any) -> npt.NDArray[np.uint8]:
-    if (sentence := assumption_of(message)) is not None:
-        _log_once(logging.WARNING, sentence)
-    return image_of(message)
-
-
-def _camera_of(message: Any, image: npt.NDArray[np.uint8], topic: str) -> Any:
-    """A frame's camera, as for a live message; None where the camera_info cannot be used, which costs what depth is good for."""
-    try:
-        camera = camera_of_info(message, (image.shape[0], image.shape[1]), topic=topic)
-    except CodecError as error:
-        _log_once(logging.WARNING, f"camera_info is left out: {error}")
-        return None
-    _log_once(logging.INFO if camera.usual else logging.WARNING, camera.why)
-    return camera.projection
-
-
-@lru_cache(maxsize=256)
-def _log_once(level: int, sentence: str) -> None:
-    log.log(level, "%s", sentence)
-
-
-def _prompts_of(message: Any, image: npt.NDArray[np.uint8]) -> Request:
-    from wesam_ros.data.requests import request_of_prompts  # it loads torch, which `wesam bag` does without
-
-    return request_of_prompts(message, (image.shape[0], image.shape[1]))
+    account = report or ReadingReport()
+    rows = read_frame_messages(path, topics=topics, labels=labels, detections_required=detections_required, report=account)
+    yield from decode_frames(rows, path.stem, account)
+    if report is None:
+        account.tell(path.name)
 
 
 @contextmanager
@@ -372,20 +310,24 @@ def without_topics(source: Path, target: Path, topics: Collection[str]) -> None:
     Raises:
         BagError: `source` cannot be read, or does not have one of the topics.
     """
-    there = bag_info(source)
-    if missing := [topic for topic in topics if topic not in there]:
-        raise BagError(f"bag {source} has no topic {', '.join(missing)}; its topics are {', '.join(there)}")
-    with _opened(source) as reader, _writing(target) as writer:
-        connections = {c.id: _connect(writer, c) for c in reader.connections if c.topic not in topics}
-        for connection, time_ns, data in reader.messages([c for c in reader.connections if c.id in connections]):
-            writer.write(connections[connection.id], time_ns, data)
+    with opened(source) as recording:
+        there = recording.topics
+        if missing := [topic for topic in topics if topic not in there]:
+            raise BagError(f"bag {source} has no topic {', '.join(missing)}; its topics are {', '.join(there)}")
+        with _writing(target) as writer:
+            connections: dict[tuple[str, str], Connection] = {}
+            for channel, time_ns, data in recording.messages([topic for topic in there if topic not in topics]):
+                place = (channel.topic, channel.msgtype)
+                if place not in connections:
+                    connections[place] = _connect(writer, channel)
+                writer.write(connections[place], time_ns, data)
 
 
-def _connect(writer: Writer, like: Connection) -> Connection:
+def _connect(writer: Writer, like: Channel) -> Connection:
     """Topic of a new bag like that of another; message types that we do not know are taken over from the bag's own definitions."""
     store = messages.typestore()
     if like.msgtype not in store.types:
-        if like.msgdef.format != MessageDefinitionFormat.MSG:
+        if like.definition.format != MessageDefinitionFormat.MSG:
             raise BagError(f"topic {like.topic} has type {like.msgtype}, which the bag does not define; leave the topic out")
-        store.register(get_types_from_msg(like.msgdef.data, like.msgtype))
+        store.register(get_types_from_msg(like.definition.data, like.msgtype))
     return writer.add_connection(like.topic, like.msgtype, typestore=store)

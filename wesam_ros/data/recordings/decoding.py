@@ -1,0 +1,150 @@
+"""Frames of recorded messages, each message costing no more than itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.data.codecs import CodecError
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.intrinsics import camera_of_info
+from wesam_ros.data.messages import assumption_of, depth_of, detections_of, image_of, labels_of
+from wesam_ros.data.recordings import messages
+from wesam_ros.data.recordings.reports import ReadingReport
+from wesam_ros.data.recordings.topics import BagError
+
+if TYPE_CHECKING:
+    from wesam_ros.data.requests import Request
+
+log = logging.getLogger(__name__)
+
+
+class BagMessage(NamedTuple):
+    """One recorded message as it travelled.
+
+    Attributes:
+        topic: its topic.
+        msgtype: "package/msg/Name".
+        time_ns: when it was recorded, in nanoseconds.
+        data: CDR bytes, ready for rclpy's `publish`.
+    """
+
+    topic: str
+    msgtype: str
+    time_ns: int
+    data: bytes
+
+    @property
+    def stamp_ns(self) -> int:
+        """Header stamp in nanoseconds; only for messages that begin with a header (BagError where the bytes end before)."""
+        if len(self.data) < messages.STAMP_BYTES:
+            raise BagError(f"message on {self.topic} at {self.time_ns} ns must begin with a header, but has {len(self.data)} bytes")
+        return messages.stamp_of_bytes(self.data)
+
+
+@dataclass(frozen=True)
+class FrameMessages:
+    """The messages of one stamp, by the name of their field in BagTopics ("image" is always there)."""
+
+    stamp_ns: int
+    by_role: Mapping[str, BagMessage]
+
+
+def decode_frames(rows: Iterable[FrameMessages], sequence: str, report: ReadingReport) -> Iterator[Frame]:
+    """Frames of joined messages, those that can be used; what is left out is counted in `report`."""
+    return (frame for parts in rows if (frame := usable_frame(parts, sequence, report)) is not None)
+
+
+def usable_frame(parts: FrameMessages, sequence: str, report: ReadingReport) -> Frame | None:
+    """The frame of the joined messages of one stamp, None where its image cannot be used; what is left out is counted in `report`."""
+    try:
+        frame = decode_frame(parts, sequence, report)
+    except UnusableMessageError as error:
+        report.leave_out("image", error.reason, str(error))
+        return None
+    report.frames += 1
+    return frame
+
+
+class UnusableMessageError(BagError):
+    """A message of a recording that cannot be used; `reason` is a short key to count by."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+def decode_frame(parts: FrameMessages, sequence: str = "", report: ReadingReport | None = None) -> Frame:
+    """Frame of the joined messages of one stamp. Depth, camera info, detections, prompts and labels that cannot be used are None in it,
+    logged, and counted in `report`.
+
+    Raises:
+        UnusableMessageError: the image cannot be decoded; it names the topic and the stamp.
+    """
+    account = report or ReadingReport()
+    image: npt.NDArray[np.uint8] = _decoded(parts, "image", lambda message: _image_of(message, account))
+    size = (image.shape[0], image.shape[1])
+    readers: dict[str, Callable[[Any], Any]] = {
+        "depth": lambda message: depth_of(message, size),
+        "camera_info": lambda message: _camera_of(message, size, parts.by_role["image"].topic, account),
+        "detections": detections_of,
+        "prompts": lambda message: _prompts_of(message, size),
+        "labels": lambda message: _labels_for(message, size),
+    }
+    values: dict[str, Any] = {}
+    for role in readers.keys() & parts.by_role.keys():
+        try:
+            values[role] = _decoded(parts, role, readers[role])
+        except UnusableMessageError as error:
+            account.leave_out(role, error.reason, str(error))
+    return Frame(
+        image=image,
+        depth=values.get("depth"),
+        camera=values.get("camera_info"),
+        detections=values.get("detections"),
+        prompted=values.get("prompts"),
+        labels=values.get("labels"),
+        stamp_ns=parts.stamp_ns,
+        sequence=sequence,
+    )
+
+
+def _decoded(parts: FrameMessages, role: str, read: Callable[[Any], Any]) -> Any:
+    message = parts.by_role[role]
+    try:
+        return read(messages.deserialize(message.data, message.msgtype))
+    except Exception as error:  # rosbags raises many kinds for damaged bytes
+        sentence = f"message on {message.topic} with stamp {parts.stamp_ns} ns cannot be decoded: {error}"
+        raise UnusableMessageError(getattr(error, "reason", "undecodable"), sentence) from error
+
+
+def _image_of(message: Any, account: ReadingReport) -> npt.NDArray[np.uint8]:
+    if (sentence := assumption_of(message)) is not None:
+        account.note(sentence)
+    return image_of(message)
+
+
+def _camera_of(message: Any, size: tuple[int, int], topic: str, account: ReadingReport) -> Any:
+    """A frame's camera, as for a live message."""
+    camera = camera_of_info(message, size, topic=topic)
+    if not camera.usual:
+        account.note(camera.why)
+    return camera.projection
+
+
+def _labels_for(message: Any, size: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    labels = labels_of(message)
+    if labels.shape != size:
+        raise CodecError("wrong_size", f"labels must have the image's size {size}, but got {labels.shape}")
+    return labels
+
+
+def _prompts_of(message: Any, size: tuple[int, int]) -> Request:
+    from wesam_ros.data.requests import request_of_prompts  # it loads torch, which `wesam bag` does without
+
+    return request_of_prompts(message, size)
