@@ -143,7 +143,9 @@ class PlayerParameters:
         validate(self)
 
 
-LAUNCH_ARGUMENTS = ("model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "target_frame", "seed", "lock_step")
+LAUNCH_ARGUMENTS = (
+    "model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "detections_size", "target_frame", "seed", "lock_step",
+)  # fmt: skip
 """Parameters that launch/adapt.launch.py has arguments for, by the same name."""
 SET_BY_ADAPTER_FILE = ("keep_beside", "save_to")
 """Parameters that it sets to its argument adapter_file."""

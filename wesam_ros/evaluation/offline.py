@@ -21,6 +21,7 @@ from wesam_ros.adaptation.config import STEPS_PER_FRAME, AdaptationConfig
 from wesam_ros.adaptation.earlier_state import renamed_options
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
+from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import FrameMessages, find_topics, read_frame_messages
 from wesam_ros.data.recordings.decoding import usable_frame
@@ -57,6 +58,7 @@ class Plan:
         save_every: frames between two saved states.
         seed: of everything that is drawn.
         model, checkpoint, device: as of load_sam.
+        detections_size: grid of the detections' boxes, as the nodes' parameter; "" is the image's.
         config: options of the method.
     """
 
@@ -71,12 +73,14 @@ class Plan:
     model: str = "tiny"
     checkpoint: Path | None = None
     device: str = "cpu"
+    detections_size: str = ""
     config: AdaptationConfig = field(default_factory=AdaptationConfig)
 
     def __post_init__(self) -> None:
         for name in ("passes", "steps_per_frame", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
+        grid_of(self.detections_size)
 
 
 class OfflineRun:
@@ -100,6 +104,7 @@ class OfflineRun:
         self._engine = TorchEngine(sam)
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
+        self._told_of_grid = False
         self._reading, self._decoding = ReadingReport(), ReadingReport()
         self._records: list[FrameRecord] = []
         self._shown: dict[int, tuple[Tensor, ...]] = {}
@@ -157,7 +162,7 @@ class OfflineRun:
     def _take(self, frame: Frame) -> None:
         """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
         began = time.monotonic()
-        stream = (self._prompted(frame, source, request) for source, request in requests_of(frame))
+        stream = (self._prompted(frame, source, request) for source, request in requests_of(frame, self.plan.detections_size))
         for turn in prequential(self._subject, stream, lambda _: self.plan.steps_per_frame, self._predict):
             self._note(turn)
         self._seen += 1
@@ -173,6 +178,9 @@ class OfflineRun:
             if name not in self._rejected:
                 log.warning("frame with stamp %s ns, %s: %s; more of the kind are counted only", frame.stamp_ns, source, sentence)
             self._rejected[name] += 1
+        if request.foreign[0] and not self._told_of_grid:
+            self._told_of_grid = True
+            log.warning("frame with stamp %s ns: %s", frame.stamp_ns, request.foreign[1])
         return Prompted(frame, request.prompts, source=source)
 
     def _predict(self, prompted: Prompted, adapter: Adapter | None) -> FrameRecord:

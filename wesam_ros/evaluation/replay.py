@@ -55,6 +55,7 @@ def compare(
     learnt_at: Callable[[int], Sequence[Learnt]],
     engine: Engine,
     limit: int,
+    detections_size: str = "",
 ) -> Iterator[Compared]:
     """For each request of the recording that was answered: its masks, and those of the same engine without an adapter.
 
@@ -65,13 +66,14 @@ def compare(
         learnt_at: gives what the adapter node published for a stamp, likewise.
         engine: with the model that the segmenter has.
         limit: the segmenter's max_boxes.
+        detections_size: the segmenter's.
 
     Raises:
         ValueError: the graph answered with other objects than the recording asks for.
     """
     for frame in read_bag(bag, topics=topics, labels=bool(topics.labels)):
         served, learnt = list(served_at(frame.stamp_ns, frame.size)), list(learnt_at(frame.stamp_ns))
-        for _, request in requests_of(frame):
+        for _, request in requests_of(frame, detections_size):
             request = request.best(limit)
             place = next((i for i, each in enumerate(served) if each.ids == request.detections.ids), None)
             # Of detections and prompts for one image the statuses come in this order, unless one was lost.

@@ -32,7 +32,8 @@ class Diagnostics:
     """Counts, rates and latencies of one node. Safe to use from any thread.
 
     Counter names say what happened and where: received.<input>, rejected.<input>.<reason>, unmatched.<input>, late.<input>,
-    missing.<input>, unused.<input>, jumped.<input>, dropped.<input>, failed.<what>, restored.<why>, incompatible_qos.
+    missing.<input>, unused.<input>, jumped.<input>, merged.<input>, foreign.<input>, dropped.<input>, failed.<what>, restored.<why>,
+    incompatible_qos.
 
     Args:
         node: the owner of the publisher.

@@ -61,12 +61,6 @@ class InputSubscription:
         times = [each.heard for each in self._open.values() if each.heard is not None]
         return max([*times, *([] if self._heard is None else [self._heard])], default=None)
 
-    @heard.setter
-    def heard(self, value: float | None) -> None:
-        self._heard = value
-        for each in self._open.values():
-            each.heard = None
-
     def publishers(self) -> int:
         """The number of publishers now that the input can be heard from."""
         topics = {each.topic for each in self._open.values()}
