@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -101,6 +102,20 @@ class StandIn:
     def __setstate__(self, state: Any) -> None: ...
 
 
+class _Bounded(io.BufferedReader):
+    """A file that gives no more bytes than it has: for a damaged length the usual one would reserve gigabytes first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Reads up to `size` bytes."""
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(0, self._size - self.tell()))
+        return super().read(size)
+
+
 def _unpickled(path: Path, mapped: bool) -> Any:
     """The content of a file of torch.save, with a `StandIn` for each object that torch does not take by itself.
 
@@ -113,7 +128,7 @@ def _unpickled(path: Path, mapped: bool) -> Any:
             with torch.serialization.safe_globals(known):
                 if mapped and path.suffix != ".safetensors":  # torch goes by that name, not by the bytes
                     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                with path.open("rb") as file:
+                with _Bounded(path) as file:
                     return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
             text = str(error)

@@ -139,7 +139,7 @@ _SAM2 = "SAM 2 has another architecture than SAM, and cannot be loaded here; giv
 BY_TENSORS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (
         (r"^mask_decoder\.hf_token\.",),
-        Kind("a SAM-HQ checkpoint", "it has a token and layers more than SAM; the SAM that it was made from is {official}: give that"),
+        Kind("a SAM-HQ checkpoint", "it has a token and layers more than SAM, which cannot be loaded here; give {official}"),
     ),
     ((r"^(detector\.)?backbone\.vision_backbone\.",), Kind("a SAM 3 checkpoint", OTHER_MODEL)),
     (

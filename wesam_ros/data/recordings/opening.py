@@ -5,23 +5,22 @@ The usual way is the rosbags library's. Where it refuses a file, or its index mi
 
 from __future__ import annotations
 
-import heapq
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rosbags.rosbag2 import Reader
 
 from wesam_ros.data.recordings import mcap_scan, ros1, sqlite_scan
-from wesam_ros.data.recordings.definitions import CDR, Channel, translation
+from wesam_ros.data.recordings.parts import LibraryPart, Part, Parts, Recording, why_of
 from wesam_ros.data.recordings.topics import BagError
-from wesam_ros.data.recordings.unpacking import is_packed, unpack, zstd
+from wesam_ros.data.recordings.unpacking import is_packed, unpack
 
 log = logging.getLogger(__name__)
 
@@ -29,127 +28,7 @@ ENDINGS = (".mcap", ".db3", ".bag", ".bag.active")
 PACKED = (".zstd", ".zst", ".gz", ".bz2", ".lz4")
 METADATA = "metadata.yaml"
 BETWEEN_MCAP = "`mcap recover` writes it anew"
-ZSTD = b"\x28\xb5\x2f\xfd"
 LFS = b"version https://git-lfs.github.com/spec/"
-
-
-class Part(Protocol):
-    """A file of a recording, or a whole one that the library reads."""
-
-    @property
-    def channels(self) -> Sequence[Channel]:
-        """The file's, with the number of messages on each."""
-        ...
-
-    def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
-        """Key of the channel, time in nanoseconds and bytes of each message of some channels."""
-        ...
-
-
-@dataclass
-class Recording:
-    """An opened recording.
-
-    Attributes:
-        path: as it was given.
-        parts: its files, in the order in which they are read.
-        notes: a sentence for each thing that was not as a recorder leaves it.
-    """
-
-    path: Path
-    parts: list[Part] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def channels(self) -> list[Channel]:
-        """Those of all parts."""
-        return [channel for part in self.parts for channel in part.channels]
-
-    @property
-    def topics(self) -> dict[str, tuple[str, int]]:
-        """Type and number of messages of each topic, by its name; "several types" where they differ."""
-        found: dict[str, tuple[str, int]] = {}
-        for channel in sorted(self.channels, key=lambda each: each.topic):
-            kind, count = found.get(channel.topic, (channel.msgtype, 0))
-            found[channel.topic] = (kind if kind == channel.msgtype else "several types", count + channel.count)
-        return found
-
-    def messages(
-        self, topics: Collection[str] | None, refused: Callable[[Channel, int, str], None] | None = None
-    ) -> Iterator[tuple[Channel, int, bytes]]:
-        """Channel, time in nanoseconds and CDR bytes of our definition, of each message of some topics or of all, in order of time.
-
-        `refused(channel, time, sentence)` is called for each message whose bytes are not of its type; such a message is passed over.
-        """
-        streams = [self._of_part(part, topics, refused) for part in self.parts]
-        yield from streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda row: row[1])
-
-    def _of_part(
-        self, part: Part, topics: Collection[str] | None, refused: Callable[[Channel, int, str], None] | None
-    ) -> Iterator[tuple[Channel, int, bytes]]:
-        chosen = {each.key: (each, translation(each)) for each in part.channels if topics is None or each.topic in topics}
-        if not chosen:
-            return
-        for key, time, data in part.messages(list(chosen)):
-            channel, translated = chosen[key]
-            if data.startswith(ZSTD):  # packed by message, without the metadata that says so
-                data = zstd.decompress(data)
-            if translated is not None:
-                try:
-                    data = translated(data)
-                except ValueError as error:
-                    if refused is not None:
-                        refused(channel, time, str(error))
-                    continue
-            yield channel, time, data
-
-
-class LibraryPart:
-    """A recording that the rosbags library reads; where it fails on the way, the rest is read by `rest`, from the start of the file."""
-
-    def __init__(self, reader: Any, rest: Callable[[], Part] | None, note: Callable[[str], None]) -> None:
-        self._reader, self._rest, self._note = reader, rest, note
-        self.storage, self.connections = reader.storage, list(reader.connections)
-        self._connections = dict(enumerate(reader.connections))
-        self.channels = [
-            Channel(key, c.topic, c.msgtype, c.msgdef, getattr(c.ext, "serialization_format", "") or CDR, c.msgcount)
-            for key, c in self._connections.items()
-        ]
-
-    def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
-        """Messages like those of `Part`."""
-        wanted = [self._connections[key] for key in keys]
-        places = {(c.topic, c.msgtype, c.id): key for key, c in self._connections.items()}
-        last = -(2**63)
-        try:
-            for connection, time, data in self._reader.messages(wanted):
-                last = time
-                yield places[connection.topic, connection.msgtype, connection.id], time, data
-        except Exception as error:  # rosbags raises many kinds for damaged files
-            if self._rest is None:
-                raise
-            self._note(f"it is damaged behind {last} ns ({_why(error)}); what can be read behind that is")
-            part = self._rest()
-            mine = {(self.channels[key].topic, self.channels[key].msgtype): key for key in keys}
-            theirs = {each.key: mine[each.topic, each.msgtype] for each in part.channels if (each.topic, each.msgtype) in mine}
-            yield from ((theirs[key], time, data) for key, time, data in part.messages(list(theirs)) if time > last)
-
-
-class Parts:
-    """Several files as one part."""
-
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._places = [(part, channel.key) for part in parts for channel in part.channels]
-        found = [channel for part in parts for channel in part.channels]
-        self.channels = [replace(channel, key=key) for key, channel in enumerate(found)]
-
-    def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
-        """Messages like those of `Part`, in order of time."""
-        return heapq.merge(*(self._of(part, keys) for part in dict.fromkeys(part for part, _ in self._places)), key=lambda row: row[1])
-
-    def _of(self, part: Part, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
-        mine = {inner: key for key, (each, inner) in enumerate(self._places) if each is part and key in keys}
-        return ((mine[inner], time, data) for inner, time, data in part.messages(list(mine))) if mine else iter(())
 
 
 @contextmanager
@@ -193,11 +72,7 @@ def _scan(kind: Callable[[Path], Any], path: Path, _: Any) -> Any:
 
 
 def _unreadable(path: Path, error: BaseException, remedy: str) -> BagError:
-    return BagError(f"bag {path} cannot be read: {_why(error)}{'; ' if remedy else ''}{remedy}")
-
-
-def _why(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return BagError(f"bag {path} cannot be read: {why_of(error)}{'; ' if remedy else ''}{remedy}")
 
 
 @dataclass
@@ -235,7 +110,7 @@ class _Opener:
                 if not why:
                     return [whole]
             except Exception as error:  # rosbags raises many kinds for damaged files
-                why = _why(error)
+                why = why_of(error)
         if not files:
             inner = [each.name for each in sorted(path.iterdir()) if each.is_dir() and ((each / METADATA).exists() or files_in(each))]
             hint = f"give one of the folders in it: {', '.join(inner)}" if inner else f"it has no file named *{', *'.join(ENDINGS)}"
@@ -287,7 +162,7 @@ class _Opener:
                 return part
             why = "its index is missing"
         except Exception as error:  # rosbags raises many kinds for damaged files
-            why = _why(error)
+            why = why_of(error)
         return self._scanned(path, why)
 
     def _scanned(self, path: Path, why: str, quiet: bool = False) -> Part:
@@ -307,7 +182,7 @@ class _Opener:
                 return self._by_library(self._named(path, ".db3"), lambda: self._salvaged(path))
             why = "the recorder did not close it"
         except Exception as error:  # rosbags raises many kinds for damaged files
-            why = _why(error)
+            why = why_of(error)
         try:
             part = self._salvaged(path)
         except Exception as error:  # sqlite3's, and what is in its tables
@@ -335,7 +210,7 @@ class _Opener:
             self.stack.callback(bag.close)
             return bag
         except Exception as error:  # rosbags raises many kinds for damaged files
-            why = _why(error)
+            why = why_of(error)
         scan: ros1.Ros1Scan = _scan(ros1.Ros1Scan, path, fingerprint(path))
         if not any(channel.count for channel in scan.channels):
             raise BagError(f"bag {path} cannot be read: {why}; no message in it is whole")

@@ -49,10 +49,12 @@ class SqliteScan:
         definitions: dict[str, MessageDefinition] = {}
         try:
             rows = self._connection.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
-            definitions = {name: MessageDefinition(FORMATS[kind], text) for name, kind, text in rows if kind in FORMATS}
+            found = [row for row in rows if row[1] in FORMATS and isinstance(row[2], str)]
+            definitions = {name: MessageDefinition(FORMATS[kind], text) for name, kind, text in found}
         except sqlite3.Error:
             pass  # files of Humble and before have no such table
-        topics = self._connection.execute("SELECT id, name, type, serialization_format FROM topics ORDER BY id").fetchall()
+        rows = self._connection.execute("SELECT id, name, type, serialization_format FROM topics ORDER BY id")
+        topics = [row for row in rows if isinstance(row[0], int) and all(isinstance(each, str) for each in row[1:])]
         try:
             counts = dict(self._connection.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id"))
         except sqlite3.DatabaseError:
@@ -73,7 +75,8 @@ class SqliteScan:
         try:
             for number, key, time, data in self._connection.execute(f"{rows} ORDER BY timestamp", tuple(keys)):
                 passed.add(number)
-                yield key, time, bytes(data)
+                if isinstance(data, bytes) and isinstance(time, int):
+                    yield key, time, data
         except sqlite3.DatabaseError:
             yield from ((key, time, data) for number, key, time, data in self._salvaged(rows, tuple(keys)) if number not in passed)
 
@@ -90,4 +93,5 @@ class SqliteScan:
             if row is None:
                 return
             number, step = row[0], 1
-            yield row[0], row[1], row[2], bytes(row[3])
+            if isinstance(row[3], bytes) and isinstance(row[2], int):
+                yield row
