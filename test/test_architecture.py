@@ -28,7 +28,7 @@ ARROWS = {
     "drawing": frozenset({"sam", "data"}),
     "scene": MODEL,
     "engines": BOTTOM | {"sam"},
-    "settings": BOTTOM | {"sam", "data", "engines", "adaptation"},
+    "settings": MODEL | {"engines", "adaptation"},
     "adaptation": MODEL | {"scene"},
     "methods": LEARNING,
     "pretraining": MODEL | {"scene", "engines", "drawing"},

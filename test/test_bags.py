@@ -14,7 +14,7 @@ from wesam_ros.data import codecs
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.messages import detections_of
-from wesam_ros.data.recordings import bags, messages
+from wesam_ros.data.recordings import bags, joining, messages
 from wesam_ros.data.recordings.bags import find_topics, read_bag, read_messages, write_bag
 from wesam_ros.data.recordings.requests import requests_of
 from wesam_ros.data.recordings.topics import BagError, BagTopics
@@ -140,7 +140,8 @@ def test_raw_topics_in_both_storages_joined_by_exact_stamp(tmp_path: Path, plugi
 
 
 def test_images_do_not_wait_for_ever_for_their_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bags, "JOIN_WINDOW", 2)
+    monkeypatch.setattr(joining, "JOIN_WINDOW", 2)
+    monkeypatch.setattr(joining, "JOIN_BYTES", 0)
     only_last = [frame(i, detections=None) for i in range(5)] + [frame(5)]
     write_bag(tmp_path / "a.mcap", only_last)
     read: list[int] = []

@@ -44,7 +44,7 @@ def test_everything_outside_nodes_imports_without_ros(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     imported = set(done.stdout.split())
-    for part in ("ros.learning", "ros.synchronizer", "sam", "adaptation", "methods", "engines", "data", "evaluation", "cli", "options"):
+    for part in ("ros.learning", "data.synchronizer", "sam", "adaptation", "methods", "engines", "data", "evaluation", "cli", "options"):
         assert f"wesam_ros.{part}" in imported
     source = Path(wesam_ros.__file__).parent
     modules = {path for path in source.rglob("*.py") if path.relative_to(source).parts[0] not in ("nodes", "ros", "msg", "srv")}

@@ -70,6 +70,14 @@ def test_a_request_alone_with_its_stamp_comes_as_it_was_recorded_and_not_much_la
     assert not left_out
 
 
+def test_a_request_that_comes_long_after_another_of_its_stamp_is_counted() -> None:
+    first, second = message("/boxes", 5), message("/boxes", 5)
+    images = [image(stamp) for stamp in range(10, 10 + HELD_IMAGES)]
+    found, left_out = merged([first, *images, second])
+    assert found == [*images, first]
+    assert left_out == [("detections", "doubled")]
+
+
 def test_a_request_that_cannot_be_read_is_counted_and_leaves_the_other() -> None:
     whole = message("/boxes", 5)
     damaged = message("/boxes", 5, whole.data[:40] + b"\xff" * 20)

@@ -7,6 +7,7 @@ from typing import Any
 
 from wesam_ros.adaptation.config import STEPS_PER_FRAME
 from wesam_ros.data.detection_grid import grid_of
+from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
 
@@ -54,7 +55,19 @@ class InputParameters:
         read_only=True,
     )
     ring_length: int = option(30, "images kept for detections that arrive later", minimum=1, maximum=1000, read_only=True)
-    join_wait: float = option(0.5, "seconds that a frame waits for its depth and camera_info (10 in lock step)", minimum=0.0, maximum=60.0)
+    sync_slop: float = option(
+        SLOP_SECONDS,
+        "seconds by which the stamp of a depth may be off its image's; the nearest is taken; 0: equal stamps only",
+        minimum=0.0,
+        maximum=1.0,
+        read_only=True,
+    )
+    join_wait: float = option(
+        0.5,
+        "seconds that a frame waits for its depth, and for a first camera_info; in lock step, 10: a player says what it does not send",
+        minimum=0.0,
+        maximum=60.0,
+    )
     max_boxes: int = option(
         100, "objects segmented per image; of more, the best scored are taken and the others counted", minimum=1, maximum=1000
     )
@@ -128,6 +141,9 @@ class PlayerParameters:
     rate: float = option(0.0, "frames per second; 0 as recorded", minimum=0.0, maximum=1000.0, read_only=True)
     loop: bool = option(False, "start again at the end", read_only=True)
     lock_step: bool = option(False, "wait for the segmenter's and the adapter's answer to each frame", read_only=True)
+    sync_slop: float = option(
+        SLOP_SECONDS, "as of the nodes: the depth that is sent with an image", minimum=0.0, maximum=1.0, read_only=True
+    )
     timeout: float = option(
         120.0, "seconds to wait for the nodes to subscribe, and in lock step for each answer", minimum=0.1, maximum=86400.0, read_only=True
     )

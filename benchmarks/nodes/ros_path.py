@@ -37,12 +37,12 @@ from wesam_ros.msg import ObjectArray
 from wesam_ros.data import codecs
 from wesam_ros.data.messages import camera_of, depth_of, image_of
 from wesam_ros.data.requests import request_of
+from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.files import write_json
 from wesam_ros.machine import processor
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
 from wesam_ros.ros.objects import image_message, object_messages
 from wesam_ros.ros.process import spinning
-from wesam_ros.ros.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import locate
 

@@ -26,9 +26,9 @@ from wesam_ros.adaptation.guard import ADMITTED, NOT_DUE, Decision
 from wesam_ros.adaptation.proposal import Proposal
 from wesam_ros.adaptation.step import StepResult
 from wesam_ros.data.messages import image_of
+from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.nodes.adapter import AdapterNode
 from wesam_ros.ros import frame_request, intake
-from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.sam import Adapter, base_hash
 
 WAIT = 60.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,16 +18,19 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
-from sensor_msgs.msg import CompressedImage
+from recorded import Row, raw, write
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import UInt64
 from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Prompts as PromptsMessage
 
 from wesam_ros import cli
+from wesam_ros.data import codecs
 from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.bags import write_bag
 from wesam_ros.data.recordings.topics import BagTopics
 from wesam_ros.data.requests import Request, request_of
@@ -198,3 +202,56 @@ def test_lock_step_goes_on_when_the_adapter_is_taken_also_by_a_segmenter_that_us
     with nodes_answer(graph, "detections", Detection2DArray, {"published": True, "version": 7}, served) as sent:
         play_in_lock_step(tmp_path)
     assert len(sent) == FRAMES
+
+
+MS = 10**6
+BAD_IMAGE, BAD_DEPTH = 1, 3
+
+
+def nasty() -> Iterator[Row]:
+    """Depth 1 ms before its image, every other one missing, one not registered; an image cut short; a camera_info of one stamp."""
+    for i, frame in enumerate(frames()):
+        stamp = frame.stamp_ns
+        assert frame.depth is not None
+        assert frame.camera is not None
+        yield "/info", messages.camera_info(10**9, frame.camera, frame.size), stamp
+        if i != 2:
+            depth = (frame.depth * 1000).astype(np.uint16)
+            yield "/depth", raw(stamp - MS, depth[::2, ::2] if i == BAD_DEPTH else depth), stamp
+        jpeg = codecs.encode_jpeg(frame.image)
+        cut = jpeg[: len(jpeg) // 2] if i == BAD_IMAGE else jpeg
+        yield "/rgb/compressed", messages.compressed_image(stamp, "rgb8; jpeg compressed bgr8", cut), stamp
+        yield "/boxes", messages.detection_array(stamp, frame.detections), stamp + 20 * MS
+
+
+def facts(report: Path) -> str:
+    return re.sub(r"<[^>]+>", " ", report.read_text())
+
+
+def test_each_bad_message_costs_itself_only_and_offline_as_in_the_nodes(random_tiny: Path, tmp_path: Path) -> None:
+    bag = write(tmp_path / "bag", sent=nasty())
+    summary = run(bag, random_tiny, tmp_path / "run")
+    assert summary["frames"] == 3
+    command = ["adapt", str(bag), "--checkpoint", str(random_tiny), "--out", str(tmp_path / "adapt"), "--steps-per-frame", "1"]
+    assert cli.main([*command, "--seed", "3", "--threads", str(len(os.sched_getaffinity(0))), *METHOD]) == 0
+    assert json.loads((tmp_path / "adapt" / "summary.json").read_text())["frames"] == 3
+    adapters = [(tmp_path / out / "adapter.safetensors").read_bytes() for out in ("run", "adapt")]
+    assert adapters[0] == adapters[1]
+    for out in ("run", "adapt"):
+        assert "1 depth.wrong_size, 1 image.truncated" in facts(tmp_path / out / "report.html")
+
+
+def test_in_lock_step_an_empty_depth_says_that_none_comes(graph: Any, tmp_path: Path) -> None:
+    write(tmp_path / "bag", sent=[row for row in nasty() if row[0] != "/rgb/compressed"] + good_images())
+    (tmp_path / "bag.mcap").symlink_to(next((tmp_path / "bag").glob("*.mcap")))
+    depths: list[Image] = []
+    subscription = graph.node.create_subscription(Image, "depth", depths.append, 10)
+    with nodes_answer(graph, "detections", Detection2DArray, {}) as asked:
+        play_in_lock_step(tmp_path)
+    graph.node.destroy_subscription(subscription)
+    assert len(asked) == 4
+    assert [len(each.data) > 0 for each in depths] == [True, False, True, False, False, True, False]
+
+
+def good_images() -> list[Row]:
+    return [("/rgb", raw(each.stamp_ns, each.image), each.stamp_ns) for each in frames()]

@@ -18,9 +18,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray, Detection3D, Detectio
 
 from wesam_ros.data.intrinsics import camera_of_info
 from wesam_ros.data.requests import Request
+from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.ros.request_reader import RequestReader
 from wesam_ros.ros.subscriptions import LATCHED
-from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.settings import InputParameters
 
 SIZE = (120, 160)

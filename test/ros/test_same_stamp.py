@@ -12,8 +12,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, Detection3DArray
 from wesam_ros.msg import Prompt, Prompts
 
+from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.ros.same_stamp import MOST, SameStamp, merged_frames
-from wesam_ros.ros.synchronizer import SynchronizedFrame, Synchronizer
 
 
 def boxes(*ids: str) -> Detection2DArray:

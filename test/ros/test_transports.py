@@ -17,9 +17,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray, Detection3DArray
 
+from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.ros.children import NodeProcess
 from wesam_ros.ros.inputs import Inputs
-from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.settings import InputParameters
 
 DEMO = Path(__file__).parents[2] / "demo" / "tabletop.mcap"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from wesam_ros.commands import common
+from wesam_ros.data.recordings.topics import BagError
 from wesam_ros.evaluation.offline import ADAPTER_FILE, SAVE_SECONDS, OfflineRun, Plan
 
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"frames between two saved states, if they take less than {SAVE_SECONDS:.0f} s (default: %(default)s)",
     )
     common.add_setting(parser, "steps_per_frame")
+    common.add_setting(parser, "sync_slop")
     common.add_setting(parser, "seed")
     common.add_setting(parser, "detections_size")
     common.add_model_options(parser)
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         adapter=args.adapter,
         passes=args.passes,
         steps_per_frame=args.steps_per_frame,
+        sync_slop=args.sync_slop,
         save_every=args.save_every,
         seed=args.seed,
         model=args.model,
@@ -55,11 +58,19 @@ def run(args: argparse.Namespace) -> int:
         config=common.method_config(args),
     )
     offline = OfflineRun(plan, lambda text: print(text, flush=True))
-    stopped = offline.run()
+    damage = None
+    try:
+        stopped = offline.run()
+    except BagError as error:  # of the frames before there is a report all the same
+        if not offline.learnt:
+            raise
+        stopped, damage = False, error
     print(f"adapter version {offline.learner.adapter.version}: {args.out / ADAPTER_FILE}")
     if stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     for name, value in offline.report({"Options of the method": ", ".join(args.set) or "defaults"}).items():
         print(f"  {name}: {value}")
+    if damage is not None:
+        raise damage
     return 0

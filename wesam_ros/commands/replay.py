@@ -18,7 +18,7 @@ from wesam_ros.commands import common
 from wesam_ros.data.recordings.bags import bag_info, find_topics
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
-from wesam_ros.evaluation.replay import Compared, Learnt, Served, compare, pictures_of, record_of
+from wesam_ros.evaluation.replay import Compared, Learnt, ReplayAccount, Served, compare, pictures_of, record_of
 from wesam_ros.evaluation.report import FrameRecord, RunRecord, write_report
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.nodes.player import Player
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds to wait for an answer (default: %(default)g)")
     parser.add_argument("--title", default="", help="title of the report (default: the recording's name)")
     common.add_model_options(parser)
-    for name in ("engine", "max_boxes", "detections_size", "steps_per_frame", "seed"):
+    for name in ("engine", "max_boxes", "detections_size", "sync_slop", "steps_per_frame", "seed"):
         common.add_setting(parser, name)
     common.add_method_settings(parser)
     common.add_topic_options(parser)
@@ -103,27 +103,40 @@ class Replay:
         bag, named = args.bag.expanduser().resolve(), common.named_topics(args)
         self.topics = find_topics(bag, named, detections_required=True)
         topics = {f"{role}_topic": named.get(role, "") for role in ROLES}
-        self.player = Player(bag=str(bag), rate=args.rate, lock_step=args.lock_step, timeout=args.timeout, **topics)
+        self.account = ReplayAccount(args.sync_slop)
+        speed = {"rate": args.rate, "lock_step": args.lock_step}
+        self.player = Player(bag=str(bag), timeout=args.timeout, sync_slop=args.sync_slop, **speed, **topics)
         self.total = bag_info(bag)[self.topics.image][1]
         self.recorder = Recorder(self.player)
+        self.sent = 0
         self.nodes: list[NodeProcess] = []
 
     def run(self) -> int:
-        """Starts the nodes, plays, compares, writes the report; returns the exit status."""
+        """Starts the nodes, plays, compares, writes the report; returns the exit status.
+
+        Raises:
+            PlayerError, ChildError: a node failed; of what was answered before there is a report.
+        """
         from rclpy.executors import SingleThreadedExecutor
 
         executor = SingleThreadedExecutor()
         executor.add_node(self.player)
-        began = time.monotonic()
+        began, failure = time.monotonic(), None
         with spinning(executor):
             try:
                 self._start_nodes()
-                sent = self._play()
+                self._play()
+            except (PlayerError, ChildError) as error:
+                if not self.recorder.objects:
+                    raise
+                failure = error
             finally:
                 for node in self.nodes:
                     node.stop()
-        answered = self._report(sent, time.monotonic() - began)
-        return self._status(self.player.asked, answered)
+        answered = self._report(time.monotonic() - began)
+        if failure is not None:
+            raise failure
+        return self._status(answered)
 
     def _start_nodes(self) -> None:
         """The segmenter and the adapter node, from `--adapter` or anew: what an earlier run left in the folder does not count."""
@@ -147,6 +160,7 @@ class Replay:
             "device": self.args.device,
             "max_boxes": self.args.max_boxes,
             "detections_size": self.args.detections_size,
+            "sync_slop": self.args.sync_slop,
             "lock_step": self.args.lock_step,
             **self.player.inputs,
             "torch_threads": len(os.sched_getaffinity(0)) if self.args.lock_step else 0,  # in lock step the nodes take turns
@@ -156,39 +170,44 @@ class Replay:
         for node in self.nodes:
             node.check()
 
-    def _play(self) -> int:
+    def _play(self) -> None:
         print(
             f"playing {self.player.bag} ({self.total} frames) into ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}; logs in {self.out}",
             flush=True,
         )
         progress = Progress("frames played", self.total)
-        sent = self.player.play(lambda n: progress.show(n, self._progress_text()))
+        self.player.play(lambda n: self._played(progress, n))
         while not self.args.lock_step and time.monotonic() - self.recorder.newest < QUIET_SECONDS:
             self._check_nodes()
             time.sleep(0.1)
         progress.done()
-        return sent
+
+    def _played(self, progress: Progress, n: int) -> None:
+        self.sent = n
+        progress.show(n, self._progress_text())
 
     def _progress_text(self) -> str:
         newest = next(reversed(self.recorder.objects.values()), None)
         return f"adapter version {newest[-1].adapter_version}, latency {newest[-1].latency_ms:.0f} ms" if newest is not None else ""
 
-    def _report(self, sent: int, seconds: float) -> int:
+    def _report(self, seconds: float) -> int:
         """Writes the report; returns for how many requests there were masks."""
         # The segmenter's engine, so that adapted and frozen masks differ by the adapter only.
         engine = create_engine(load_sam(self.args.model, self.args.checkpoint, common.device_of(self.args)), self.args.engine).engine
 
-        def compared() -> Iterator[Compared]:
-            return compare(self.player.bag, self.topics, self._served, self._learnt, engine, self.args.max_boxes, self.args.detections_size)
+        def compared(account: ReplayAccount) -> Iterator[Compared]:
+            bag, size = self.player.bag, self.args.detections_size
+            return compare(bag, self.topics, self._served, self._learnt, engine, self.args.max_boxes, account, size)
 
         progress = Progress("frames compared with the frozen model", sum(map(len, self.recorder.objects.values())))
         records: list[FrameRecord] = []
-        for each in compared():
+        for each in compared(self.account):
             records.append(record_of(each))
             progress.show(len(records), "")
         progress.done()
-        pictures = pictures_of(records, compared) if records else []
-        record = RunRecord(self.args.title or self.player.bag.stem, self.args.seed, records, pictures, self._facts(sent, seconds, engine))
+        pictures = pictures_of(records, lambda: compared(ReplayAccount(self.args.sync_slop))) if records else []
+        facts = {**self._facts(seconds, engine), **self.account.facts()}
+        record = RunRecord(self.args.title or self.player.bag.stem, self.args.seed, records, pictures, facts)
         for name, value in write_report(record, self.out).items():
             print(f"  {name}: {value}")
         print(f"report: {self.out / 'report.html'}")
@@ -200,7 +219,7 @@ class Replay:
     def _learnt(self, stamp: int) -> list[Learnt]:
         return [learnt_of(each) for each in self.recorder.statuses.get(stamp, ())]
 
-    def _facts(self, sent: int, seconds: float, engine: Engine) -> dict[str, str]:
+    def _facts(self, seconds: float, engine: Engine) -> dict[str, str]:
         speed = "lock step" if self.args.lock_step else (f"{self.args.rate:g} frames per second" if self.args.rate else "as recorded")
         return {
             "Recording": self.player.bag.name,
@@ -208,15 +227,18 @@ class Replay:
             "Device": common.device_of(self.args),
             "Engine": str(engine.capabilities),
             "Started from": self.args.adapter.name if self.args.adapter is not None else "the frozen model",
-            "Played": f"{sent} frames, {speed}, in {seconds:.0f} s",
+            "Played": f"{self.sent} frames, {speed}, in {seconds:.0f} s",
             "Training steps per frame": str(self.args.steps_per_frame),
             "Options of the method": ", ".join(self.args.set) or "defaults",
         }
 
-    def _status(self, asked: int, answered: int) -> int:
-        if answered == asked:
+    def _status(self, answered: int) -> int:
+        for sentence in self.account.reading.sentences():
+            print(sentence, file=sys.stderr)
+        missing = self.account.unanswered
+        if not missing and (answered or not self.player.asked):
             return 0
-        print(f"{asked - answered} of {asked} frames with detections or prompts have no masks", file=sys.stderr)
+        print(f"{missing} of {missing + answered} frames with detections or prompts have no masks", file=sys.stderr)
         if not self.args.lock_step and answered:
             print("they were dropped: the machine is slower than the recording; use --lock-step or a lower --rate", file=sys.stderr)
             return 0

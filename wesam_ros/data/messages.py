@@ -17,6 +17,12 @@ from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.intrinsics import camera_of_info
 
+REGISTER = (
+    "register it to the colour camera (the driver's align_depth or depth_registration, or depth_image_proc's RegisterNode), or leave it "
+    "out (--depth-topic none; of a node: use_depth:=false)"
+)
+"""The remedy for a depth that is not of the colour image's pixels."""
+
 
 def stamp_of(header: Any) -> int:
     """Stamp of a std_msgs/Header in nanoseconds."""
@@ -50,7 +56,7 @@ def depth_of(message: Any, size: tuple[int, int] | None = None) -> npt.NDArray[n
     """
     depth = codecs.decode_depth(message) if _is_raw(message) else codecs.decode_compressed_depth(message.data, message.format)
     if size is not None and depth.shape != size:
-        raise CodecError("wrong_size", f"depth must have the image's size {size}, but got {depth.shape}; register it to the colour camera")
+        raise CodecError("wrong_size", f"depth must have the image's size {size}, but got {depth.shape}; {REGISTER}")
     return depth
 
 

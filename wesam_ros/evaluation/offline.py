@@ -29,6 +29,7 @@ from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
 from wesam_ros.data.recordings.topics import BagError
 from wesam_ros.data.requests import Request
+from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
 from wesam_ros.evaluation.prequential import LearnerOnStream, Turn, prequential
@@ -56,6 +57,7 @@ class Plan:
         passes: how often the recordings are gone through.
         steps_per_frame: training steps after each request.
         save_every: frames between two saved states.
+        sync_slop: seconds that the stamp of a depth may be off its image's.
         seed: of everything that is drawn.
         model, checkpoint, device: as of load_sam.
         detections_size: grid of the detections' boxes, as the nodes' parameter; "" is the image's.
@@ -69,6 +71,7 @@ class Plan:
     passes: int = 1
     steps_per_frame: int = STEPS_PER_FRAME
     save_every: int = 50
+    sync_slop: float = SLOP_SECONDS
     seed: int = 0
     model: str = "tiny"
     checkpoint: Path | None = None
@@ -104,7 +107,6 @@ class OfflineRun:
         self._engine = TorchEngine(sam)
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
-        self._told_of_grid = False
         self._reading, self._decoding = ReadingReport(), ReadingReport()
         self._records: list[FrameRecord] = []
         self._shown: dict[int, tuple[Tensor, ...]] = {}
@@ -112,6 +114,7 @@ class OfflineRun:
             "recordings": [str(bag) for bag in plan.bags],
             "topics": dict(plan.topics),
             "steps per frame": plan.steps_per_frame,
+            "sync slop": plan.sync_slop,
             "start": str(plan.adapter or ""),
             "method": asdict(self.learner.config),
         }
@@ -120,11 +123,16 @@ class OfflineRun:
             self._load()
         self._subject = LearnerOnStream(self.learner)
 
+    @property
+    def learnt(self) -> bool:
+        """True where something was asked for in a frame, so that there is something to report."""
+        return bool(self._records)
+
     def run(self) -> bool:
         """Goes through what has not been seen yet; True if Ctrl-C ended it early. A second Ctrl-C ends it at once, as a kill does.
 
         Raises:
-            BagError: a recording is damaged further on; what was learnt before is saved.
+            BagError: a recording is damaged further on; what was learnt before is saved, and `report` has it.
         """
         with _interrupts() as interrupts:
             try:
@@ -150,7 +158,8 @@ class OfflineRun:
             for _ in range(self.plan.passes):
                 for bag in self.plan.bags:
                     topics, labels = self._topics[bag], bool(self._topics[bag].labels)
-                    yield from ((each, bag) for each in read_frame_messages(bag, topics=topics, labels=labels, report=self._reading))
+                    rows = read_frame_messages(bag, topics=topics, labels=labels, report=self._reading, sync_slop=self.plan.sync_slop)
+                    yield from ((each, bag) for each in rows)
 
         for parts, bag in islice(messages(), self._seen, None):
             frame = usable_frame(parts, bag.stem, self._decoding)
@@ -173,14 +182,12 @@ class OfflineRun:
 
     def _prompted(self, frame: Frame, source: str, request: Request) -> Prompted:
         """A request of the stream; objects that cannot be used are counted, and the first of each kind is logged."""
-        for reason, sentence in request.rejected:
+        count, told = request.foreign  # used as far as they lie in the image, and told of
+        for reason, sentence in (*request.rejected, *(("foreign", told),) * count):
             name = f"{source}.{reason}"
             if name not in self._rejected:
                 log.warning("frame with stamp %s ns, %s: %s; more of the kind are counted only", frame.stamp_ns, source, sentence)
             self._rejected[name] += 1
-        if request.foreign[0] and not self._told_of_grid:
-            self._told_of_grid = True
-            log.warning("frame with stamp %s ns: %s", frame.stamp_ns, request.foreign[1])
         return Prompted(frame, request.prompts, source=source)
 
     def _predict(self, prompted: Prompted, adapter: Adapter | None) -> FrameRecord:
@@ -238,7 +245,7 @@ class OfflineRun:
         self._say(f"goes on after frame {self._seen}")
 
     def _restore(self, state: Any) -> None:
-        setting = {**state["setting"], "method": renamed_options(state["setting"]["method"])}
+        setting = {"sync slop": SLOP_SECONDS, **state["setting"], "method": renamed_options(state["setting"]["method"])}
         if changed := [name for name, value in self._setting.items() if setting.get(name) != value]:
             raise ValueError(
                 f"{self.plan.out / STATE_FILE} is of a run with other {' and '.join(changed)}; give the same ones, or another --out"
@@ -259,7 +266,8 @@ class OfflineRun:
             ValueError: nothing was asked for in any frame.
         """
         if not self._records:
-            raise ValueError("no image has detections or prompts of its stamp, so nothing was learnt; the detector must copy the stamp")
+            lost = "; ".join(["", *self._reading.sentences(), *self._decoding.sentences()])
+            raise ValueError(f"no image that can be used has detections or prompts of its stamp, so nothing was learnt{lost}")
         captions = dict(chosen_frames(self._records))
         pictures = [Picture(index, captions[index], *(each.numpy() for each in shown)) for index, shown in sorted(self._shown.items())]
         rejected = ", ".join(f"{count} {name}" for name, count in sorted(self._rejected.items())) or "none"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import read_bag
+from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
 from wesam_ros.data.recordings.topics import BagTopics
+from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.segmentation import segment
 from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
@@ -48,6 +51,28 @@ class Compared:
     frozen: Masks
 
 
+@dataclass
+class ReplayAccount:
+    """The account of a replay: messages and objects that were no use, and requests that were not answered.
+
+    Attributes:
+        sync_slop: seconds that the stamp of a depth may be off its image's.
+        reading: messages left out of the recording, by the rules that the nodes have for live ones.
+        objects: objects rejected, by "<input>.<reason>".
+        unanswered: requests of images that can be used, but have no masks.
+    """
+
+    sync_slop: float = SLOP_SECONDS
+    reading: ReadingReport = field(default_factory=ReadingReport)
+    objects: Counter[str] = field(default_factory=Counter)
+    unanswered: int = 0
+
+    def facts(self) -> dict[str, str]:
+        """Rows of the report."""
+        objects = ", ".join(f"{count} {name}" for name, count in sorted(self.objects.items()))
+        return {"Objects rejected": objects or "none", "Messages left out": self.reading.counted() or "none"}
+
+
 def compare(
     bag: Path,
     topics: BagTopics,
@@ -55,9 +80,12 @@ def compare(
     learnt_at: Callable[[int], Sequence[Learnt]],
     engine: Engine,
     limit: int,
+    account: ReplayAccount,
     detections_size: str = "",
 ) -> Iterator[Compared]:
     """For each request of the recording that was answered: its masks, and those of the same engine without an adapter.
+
+    An answer without objects to a request that has some is a node's in lock step that could not segment the frame: it counts as none.
 
     Args:
         bag: the recording.
@@ -66,22 +94,26 @@ def compare(
         learnt_at: gives what the adapter node published for a stamp, likewise.
         engine: with the model that the segmenter has.
         limit: the segmenter's max_boxes.
+        account: takes what the recording could not give, and the requests that were not answered.
         detections_size: the segmenter's.
 
     Raises:
         ValueError: the graph answered with other objects than the recording asks for.
     """
-    for frame in read_bag(bag, topics=topics, labels=bool(topics.labels)):
+    for frame in read_bag(bag, topics=topics, labels=bool(topics.labels), report=account.reading, sync_slop=account.sync_slop):
         served, learnt = list(served_at(frame.stamp_ns, frame.size)), list(learnt_at(frame.stamp_ns))
-        for _, request in requests_of(frame, detections_size):
+        for source, request in requests_of(frame, detections_size):
             request = request.best(limit)
+            account.objects.update(f"{source}.{reason}" for reason, _ in request.rejected)
             place = next((i for i, each in enumerate(served) if each.ids == request.detections.ids), None)
             # Of detections and prompts for one image the statuses come in this order, unless one was lost.
             status = learnt.pop(0) if learnt else None
             if place is not None:
                 frozen = segment(engine, frame.image, request.prompts, None)
                 yield Compared(frame, request.prompts, served.pop(place), status, frozen)
-        if served:
+            else:
+                account.unanswered += 1
+        if any(each.ids for each in served):
             raise ValueError(f"an answer to the frame with stamp {frame.stamp_ns} ns has other objects than the recording asks for")
 
 

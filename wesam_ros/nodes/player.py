@@ -41,7 +41,7 @@ class Player(Node):
         if not self.parameters.bag:
             raise BagError("there is nothing to play; give the parameter bag")
         named = {role: getattr(self.parameters, f"{role}_topic") for role in ROLES}
-        self.recording = RecordingOutput(self, Path(self.parameters.bag).expanduser(), named)
+        self.recording = RecordingOutput(self, Path(self.parameters.bag).expanduser(), named, self.parameters.sync_slop)
         self.bag, self.inputs = self.recording.bag, self.recording.inputs
         self.answers = Answers(self, self.parameters.timeout)
         if self.parameters.lock_step:
@@ -79,7 +79,11 @@ class Player(Node):
         lock_step = self.parameters.lock_step
         if lock_step and not any(role in REQUESTS for role in parts.by_role):
             return  # nothing would answer
+        ended = not lock_step
         for role in self.recording.roles(parts):
+            if role in REQUESTS and not ended:
+                self.recording.send_end(parts)
+                ended = True
             announcements = self.answers.announcements
             self.recording.send(role, parts)
             if role in REQUESTS:
@@ -118,7 +122,8 @@ def main(args: list[str] | None = None) -> int:
         executor.add_node(player)
         with spinning(executor):
             sent = player.play()
-        player.get_logger().info(f"played {sent} frames of {player.bag}")
+        lost = player.recording.reading.counted()
+        player.get_logger().info(f"played {sent} frames of {player.bag}{'; left out: ' + lost if lost else ''}")
     except ValueError as error:  # BagError is one
         print(f"error: {error}", file=sys.stderr)
         return 2

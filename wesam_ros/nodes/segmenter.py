@@ -3,7 +3,7 @@
 The way of a frame, from topic to objects, file by file:
 
 - ros/subscriptions.py takes each message; ros/inputs.py has wired it to the synchronizer.
-- ros/synchronizer.py puts the messages of one stamp together, and hands on each complete frame.
+- data/synchronizer.py puts the messages of one moment together, and hands on each complete frame.
 - ros/intake.py leaves the frame for the worker thread: callbacks only enqueue.
 - ros/frame_request.py converts it, in that thread, to values: image, depth, camera, prompts.
 - nodes/segmenter.py, `_process`: `_segment` is called, as for a frame of the service ~/segment.
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Header
 
 from wesam_ros.engines.serving import ServingEngine
 from wesam_ros.machine import keep_freed_memory
@@ -47,7 +48,7 @@ class Segmenter(LifecycleNode):
         super().__init__("segmenter")
         self.declared = declare(self, SegmenterParameters)
         self.diagnostics = Diagnostics(self, self._values)
-        self.intake = Intake(self, self.declared, self.diagnostics, self._process)
+        self.intake = Intake(self, self.declared, self.diagnostics, self._process, self._rejected)
         self.lifecycle = Lifecycle(
             self, self.declared, self.intake, prepare=self._prepare, discard=self._discard, start=self._start, stop=self._stop
         )
@@ -110,6 +111,11 @@ class Segmenter(LifecycleNode):
         began = time.monotonic()
         masks = self._engine().segment(request.frame.image, request.objects.prompts, adapter)
         return self.output.locate(request, masks, adapter.version if adapter is not None else 0, time.monotonic() - began)
+
+    def _rejected(self, header: Header, sentence: str, failed: bool) -> None:
+        """Answers a frame that has no masks, so that a player in lock step goes on."""
+        if self.declared.value.lock_step:
+            self.output.answer_nothing(header)
 
     def _in_use(self) -> Adapter | None:
         return None if self.declared.value.use_frozen else self.adapters.adapter

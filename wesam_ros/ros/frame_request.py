@@ -13,7 +13,7 @@ from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.messages import camera_of, depth_of, image_of, stamp_of
 from wesam_ros.data.requests import Request, request_of
-from wesam_ros.ros.synchronizer import SynchronizedFrame
+from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.srv import Segment
 
 

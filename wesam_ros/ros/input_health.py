@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from wesam_ros.counts import Counts
-from wesam_ros.ros.synchronizer import REQUESTS
+from wesam_ros.data.synchronizer import REQUESTS
 
 SILENT_SECONDS = 10.0
 """An input from which nothing has come for so many seconds is named in /diagnostics."""
 REMEDIES = {
-    "unmatched": "no image with its stamp came; the detector must copy the stamp of the image that it saw",
+    "unmatched": "no image with its stamp came; the detector must copy the header of the image that it saw, not stamp by its own clock",
     "late": "its image has left the ring; raise ring_length, or make the detector faster",
-    "missing": "the frame goes on without; check that its stamp equals the image's",
+    "unstamped": "its stamp is 0, or that of several images; the driver must stamp each image, and the detector copy the image's header",
+    "missing": "none came in time within sync_slop of the image's stamp; the frame goes on without: raise sync_slop, switch on the "
+    "camera's synchronisation, or look at the stamps",
     "jumped": "stamps went back, as where a recording starts again; what waited from before is forgotten",
 }
 
@@ -53,7 +55,8 @@ class InputHealth:
         problem, _, kind = name.partition(".")
         counter = f"{problem}.{self._prefix}{kind}"
         if problem in REMEDIES:
-            self._diagnostics.problem(counter, REMEDIES[problem])
+            topic = self._inputs[kind].topic if kind in self._inputs else f"{self._prefix}{kind}"
+            self._diagnostics.problem(counter, f"{topic}: {REMEDIES[problem]}")
         else:
             self._diagnostics.count(counter)  # an image that nobody asked about
 

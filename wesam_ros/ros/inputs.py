@@ -14,13 +14,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from wesam_ros.data.messages import stamp_of
+from wesam_ros.data.stamps import nanoseconds
+from wesam_ros.data.synchronizer import REQUESTS, SynchronizedFrame, Synchronizer
 from wesam_ros.msg import Prompts
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.input_health import InputHealth
 from wesam_ros.ros.input_subscription import InputSubscription, Way
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.same_stamp import SameStamp
-from wesam_ros.ros.synchronizer import REQUESTS, SynchronizedFrame, Synchronizer
 from wesam_ros.settings import InputParameters
 
 LOCK_STEP_WAIT = 10.0
@@ -43,14 +44,15 @@ class Inputs:
     def __init__(
         self, node: Node, declared: Declared[Any], diagnostics: Diagnostics, complete: Callable[[SynchronizedFrame], None], prefix: str = ""
     ) -> None:
-        self._node, self._declared = node, declared
+        self._node, self._declared, self._diagnostics = node, declared, diagnostics
         parameters: InputParameters = declared.value
         self.subscriptions: dict[str, InputSubscription] = {}
         self.health = InputHealth(diagnostics, prefix, self.subscriptions)
         self._same_stamp = SameStamp(self.health.counted)
-        self._synchronizer = Synchronizer(
-            parameters.ring_length, lambda frame: complete(self._same_stamp.complete(frame)), self.health.unsynchronized
-        )
+        self._complete = complete
+        self._depth_offset = f"{prefix}depth_offset_ms"
+        slop = nanoseconds(parameters.sync_slop)
+        self._synchronizer = Synchronizer(parameters.ring_length, self._hand_on, self.health.unsynchronized, slop)
         # The requests come last: a publisher that sees them matched knows that the others are there.
         for kind, types in input_types(parameters):
             topic = node.resolve_topic_name(prefix + kind)
@@ -66,11 +68,20 @@ class Inputs:
             each.close()
 
     def _synchronize(self, kind: str, message: Any) -> None:
-        stamp = stamp_of(message.header)
+        parameters: InputParameters = self._declared.value
+        stamp, now = stamp_of(message.header), time.monotonic()
+        if parameters.lock_step and says_nothing(kind, message):
+            self._synchronizer.nothing(kind, stamp, now, self._expected())
+            return
         if kind in REQUESTS:
             message = self._same_stamp.wrapped(kind, stamp, message)
         if message is not None:
-            self._synchronizer.add(kind, stamp, message, time.monotonic(), self._expected())
+            self._synchronizer.add(kind, stamp, message, now, self._expected())
+
+    def _hand_on(self, frame: SynchronizedFrame) -> None:
+        if frame.depth_offset is not None:
+            self._diagnostics.timing(self._depth_offset, abs(frame.depth_offset) / 1e6)
+        self._complete(self._same_stamp.complete(frame))
 
     def _expected(self) -> frozenset[str]:
         """The kinds that a frame waits for: depth and camera_info, where someone publishes them."""
@@ -82,6 +93,11 @@ class Inputs:
         parameters: InputParameters = self._declared.value
         wait = LOCK_STEP_WAIT if parameters.lock_step else parameters.join_wait
         self._synchronizer.expire(time.monotonic(), wait, self._expected())
+
+
+def says_nothing(kind: str, message: Any) -> bool:
+    """True for an empty depth or camera_info. With it, a player in lock step says that it has none for the image of this stamp."""
+    return (kind == "depth" and not len(message.data)) or (kind == "camera_info" and not message.width and not any(message.k))
 
 
 def input_types(parameters: InputParameters) -> list[tuple[str, list[tuple[Any, str]]]]:

@@ -14,13 +14,13 @@ from std_msgs.msg import Header
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.intrinsics import Camera, camera_of_info
 from wesam_ros.data.messages import assumption_of
+from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import FrameRequest, from_messages
 from wesam_ros.ros.inputs import Inputs
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.request_reader import RequestReader
 from wesam_ros.ros.same_stamp import merged_frames
-from wesam_ros.ros.synchronizer import SynchronizedFrame
 from wesam_ros.worker import Worker, WorkerStoppedError
 
 T = TypeVar("T")

@@ -89,6 +89,10 @@ class ObjectOutput:
         self._diagnostics.timing("ros_ms", (done - request.began - model) * 1e3)
         self._diagnostics.frame_done()
 
+    def answer_nothing(self, header: Header) -> None:
+        """Publishes that a frame has no objects."""
+        self._objects.publish(ObjectArray(header=header, model=self._declared.value.model))
+
     def fill(self, response: Segment.Response, segmented: SegmentedFrame) -> None:
         """Fills the response of ~/segment."""
         message = self._message(segmented)

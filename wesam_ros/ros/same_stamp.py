@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from wesam_ros.data.messages import merged_requests
-from wesam_ros.ros.synchronizer import SynchronizedFrame
+from wesam_ros.data.synchronizer import SynchronizedFrame
 
 MOST = 32
 """Requests of one stamp that are merged: more are no detectors, but one that does not set its stamps."""

@@ -1,6 +1,6 @@
 """Recordings (MCAP, sqlite3, ROS 1), read and written without ROS.
 
-A frame's messages are joined by the exact stamp in their headers; the time at which the recorder got them only orders the stream.
+A frame's messages are joined by the stamps in their headers (joining.py); the time at which the recorder got them only orders the stream.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from wesam_ros.data.recordings.decoding import decode_frame as decode_frame
 from wesam_ros.data.recordings.decoding import decode_frames as decode_frames
 from wesam_ros.data.recordings.definitions import Channel
 from wesam_ros.data.recordings.depth_candidates import depth_candidates, pictures_beside
+from wesam_ros.data.recordings.joining import Joiner
 from wesam_ros.data.recordings.opening import fingerprint, opened
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.same_stamp import merged_by_stamp
@@ -41,14 +42,12 @@ from wesam_ros.data.recordings.topics import (
     choose_topics,
     missing_topic,
 )
+from wesam_ros.data.stamps import SLOP_SECONDS, nanoseconds
 
 if TYPE_CHECKING:
     pass
 
 log = logging.getLogger(__name__)
-
-# A frame whose depth or boxes come late is held back until this many newer images have been seen.
-JOIN_WINDOW = 64
 
 
 def bag_info(path: Path) -> dict[str, tuple[str, int]]:
@@ -146,11 +145,13 @@ def read_frame_messages(
     labels: bool = False,
     detections_required: bool = True,
     report: ReadingReport | None = None,
+    sync_slop: float = SLOP_SECONDS,
 ) -> Iterator[FrameMessages]:
-    """The messages of each image, joined by exact stamp, still serialised, in the order of the images.
+    """The messages of each image, joined by their stamps, still serialised, in the order of the images.
 
-    An image waits for its partners for `JOIN_WINDOW` newer images; then it comes without them. For an image without a camera info of its
-    stamp the last one seen is taken, as it seldom changes. Without `labels` the topic of true labels is not read at all.
+    Depth is the nearest one within `sync_slop`. An image waits for its partners while newer images are read (see `Joiner`); then it comes
+    without them. For an image without a camera info of its stamp the last one seen is taken, as it seldom changes. Without `labels` the
+    topic of true labels is not read at all.
 
     Args:
         path: the bag.
@@ -158,6 +159,7 @@ def read_frame_messages(
         labels: whether to read the true labels; then their topic is required.
         detections_required: whether a bag with neither detections nor prompts is an error.
         report: where messages that are no use are counted; None logs them at the end.
+        sync_slop: seconds that the stamp of a depth may be off its image's; 0 = none.
 
     Raises:
         BagError: no such bag, damaged, no image topic, no topic of detections or prompts or of labels where required.
@@ -168,7 +170,7 @@ def read_frame_messages(
     if detections_required and not any(role in REQUESTS for role in roles.values()):
         raise missing_topic(path, bag_info(path), *REQUESTS)
     account = report or ReadingReport()
-    joiner = _Joiner(roles.values())
+    joiner = Joiner({role: topic for topic, role in roles.items()}, account, nanoseconds(sync_slop))
     for message in merged_by_stamp(read_messages(path, roles, account), roles, account.leave_out):
         try:
             joiner.add(roles[message.topic], message)
@@ -177,59 +179,11 @@ def read_frame_messages(
             continue
         yield from joiner.finished()
     yield from joiner.rest()
-    for topic, role in roles.items():
-        if role not in joiner.joined:
-            log.warning("bag %s: no message on %s has the stamp of an image; is the %s synchronised with the camera?", path, topic, role)
+    for sentence in joiner.unjoined():
+        log.warning("bag %s: %s", path, sentence)
+        account.note(sentence)
     if report is None:
         account.tell(path.name)
-
-
-class _Joiner:
-    """Joins messages to images by exact stamp.
-
-    Attributes:
-        joined: roles of which a message has found its image.
-    """
-
-    def __init__(self, expected: Iterable[str]) -> None:
-        """An image is finished when it has a message of each `expected` role, or when JOIN_WINDOW newer ones wait."""
-        self.joined: set[str] = set()
-        self._expected = set(expected)
-        self._early: dict[int, dict[str, BagMessage]] = {}  # partners that came before their image
-        self._waiting: dict[int, dict[str, BagMessage]] = {}  # images in order, with the partners so far
-        self._last_info: BagMessage | None = None
-
-    def add(self, role: str, message: BagMessage) -> None:
-        """Takes the next message of the recording."""
-        stamp = message.stamp_ns
-        if role == "camera_info":
-            self._last_info = message
-        if role == "image":
-            self._waiting[stamp] = {**self._early.pop(stamp, {}), "image": message}
-        elif stamp in self._waiting:
-            self._waiting[stamp][role] = message
-        else:
-            self._early.setdefault(stamp, {})[role] = message
-            if len(self._early) > JOIN_WINDOW:  # partners of images that were never recorded
-                del self._early[next(iter(self._early))]
-
-    def finished(self) -> Iterator[FrameMessages]:
-        """Yields the images that need not wait any longer."""
-        while self._waiting and (len(self._waiting) > JOIN_WINDOW or self._expected <= next(iter(self._waiting.values())).keys()):
-            yield self._take_first()
-
-    def rest(self) -> Iterator[FrameMessages]:
-        """Yields the images that still wait."""
-        while self._waiting:
-            yield self._take_first()
-
-    def _take_first(self) -> FrameMessages:
-        stamp = next(iter(self._waiting))
-        parts = self._waiting.pop(stamp)
-        self.joined.update(parts)
-        if "camera_info" not in parts and self._last_info is not None:
-            parts["camera_info"] = self._last_info
-        return FrameMessages(stamp, parts)
 
 
 def read_bag(
@@ -239,6 +193,7 @@ def read_bag(
     labels: bool = False,
     detections_required: bool = True,
     report: ReadingReport | None = None,
+    sync_slop: float = SLOP_SECONDS,
 ) -> Iterator[Frame]:
     """Frames of a bag in the order of its images, decoded one at a time; `sequence` is the bag's name.
 
@@ -250,7 +205,9 @@ def read_bag(
         BagError: as `read_frame_messages`.
     """
     account = report or ReadingReport()
-    rows = read_frame_messages(path, topics=topics, labels=labels, detections_required=detections_required, report=account)
+    rows = read_frame_messages(
+        path, topics=topics, labels=labels, detections_required=detections_required, report=account, sync_slop=sync_slop
+    )
     yield from decode_frames(rows, path.stem, account)
     if report is None:
         account.tell(path.name)
