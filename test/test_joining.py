@@ -48,7 +48,7 @@ def joined(
 ) -> tuple[list[FrameMessages], ReadingReport, Joiner]:
     report = ReadingReport()
     joiner = Joiner({role: f"/{role}" for role in topics}, report, slop)
-    frames = []
+    frames: list[FrameMessages] = []
     for role, message in rows:
         joiner.add(role, message)
         frames += joiner.finished()

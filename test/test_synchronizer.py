@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wesam_ros.data.stamps import JUMP_NS
-from wesam_ros.data.synchronizer import IMAGE_WAIT, SynchronizedFrame, Synchronizer
+from wesam_ros.data.synchronizer import IMAGE_WAIT, REQUESTS, SynchronizedFrame, Synchronizer
 
 ALL = frozenset({"depth", "camera_info"})
 NONE: frozenset[str] = frozenset()
@@ -217,6 +218,16 @@ def test_a_camera_info_that_is_held_is_never_waited_for(counted: list[str], info
     assert max(wait for wait, _ in waited) < 1e-6
 
 
+def test_a_camera_info_that_has_come_with_each_image_is_waited_for(synchronizer: Collected) -> None:
+    for stamp in (1, 2):
+        synchronizer.add("camera_info", stamp, f"info {stamp}", 0.0, ALL)
+        synchronizer.add("image", stamp, f"image {stamp}", 0.0, ALL)
+    expected = frozenset({"camera_info"})
+    synchronizer.add("image", 3, "image 3", 0.0, expected)
+    assert synchronizer.add("detections", 3, "boxes", 0.0, expected) == []  # messages of different topics overtake each other
+    assert synchronizer.add("camera_info", 3, "info 3", 0.0, expected)[0].camera_info == "info 3"
+
+
 def test_a_first_camera_info_is_waited_for_in_vain_for_the_wait_only(counted: list[str]) -> None:
     waited = stream(Collected(30, counted), rate=10, count=3, depth=lambda i: 0.0, info=lambda i, stamp: None)
     assert [round(wait, 1) for wait, _ in waited] == [0.5] * 3
@@ -284,3 +295,34 @@ def test_a_request_that_waits_for_its_depth_is_not_lost_with_its_image(synchroni
     handed_on = [synchronizer.add("image", stamp, f"image {stamp}", 0.0, expected) for stamp in (2, 3, 4)]
     assert [[frame.image for frame in frames] for frames in handed_on] == [[], [], ["image 1"]]
     assert counted == ["missing.depth"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_request_is_handed_on_once_or_counted(seed: int) -> None:
+    """Whatever comes in whatever order: depth off its image, images lost, of one stamp and out of order, clocks that go back."""
+    draw = np.random.default_rng(seed)
+    counted: list[str] = []
+    frames: list[SynchronizedFrame] = []
+    synchronizer = Synchronizer(int(draw.integers(1, 10)), frames.append, counted.append, int(draw.integers(0, 20)) * MS)
+    asked: set[tuple[str, int]] = set()
+    clock = 10**12
+    for step in range(2000):
+        clock += int(draw.integers(0, 60)) * MS
+        if draw.random() < 0.01:
+            clock -= int(draw.integers(0, 5)) * JUMP_NS
+        stamp = 0 if draw.random() < 0.05 else clock + int(draw.integers(-3, 3)) * 30 * MS
+        kind = str(draw.choice(["image", "depth", "camera_info", "detections", "prompts"]))
+        if kind in REQUESTS:
+            if (kind, stamp) in asked:
+                continue
+            asked.add((kind, stamp))
+        expected = ALL if draw.random() < 0.5 else NONE
+        if draw.random() < 0.1:
+            synchronizer.nothing("depth", stamp, step / 30, expected)
+        synchronizer.add(kind, stamp, f"{kind} number {step}", step / 30, expected)
+        synchronizer.expire(step / 30, 0.5, expected)
+    synchronizer.expire(1e6, 0.5, ALL)
+    lost = [each for each in counted if each.rpartition(".")[2] in REQUESTS]
+    assert len(frames) + len(lost) == len(asked)
+    assert len({(each.source, each.stamp) for each in frames}) == len(frames)
+    assert all(each.depth_offset is None or abs(each.depth_offset) <= 20 * MS for each in frames)

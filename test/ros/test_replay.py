@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Prompts as PromptsMessage
 
 from wesam_ros import cli
+from wesam_ros.commands.replay import Replay, add_arguments
 from wesam_ros.data import codecs
 from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detections import Detections
@@ -35,6 +37,7 @@ from wesam_ros.data.recordings.bags import write_bag
 from wesam_ros.data.recordings.topics import BagTopics
 from wesam_ros.data.requests import Request, request_of
 from wesam_ros.nodes.player import Player
+from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import NodeProcess
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -251,6 +254,29 @@ def test_in_lock_step_an_empty_depth_says_that_none_comes(graph: Any, tmp_path: 
     graph.node.destroy_subscription(subscription)
     assert len(asked) == 4
     assert [len(each.data) > 0 for each in depths] == [True, False, True, False, False, True, False]
+
+
+@pytest.mark.usefixtures("graph")
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_replay_that_breaks_off_reports_what_was_answered(answered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bag(tmp_path / "bag.mcap", frames())
+    reported: list[float] = []
+
+    def breaks_off(_: Replay) -> None:
+        raise PlayerError("no answer")
+
+    monkeypatch.setattr(Replay, "_start_nodes", lambda self: None)
+    monkeypatch.setattr(Replay, "_play", breaks_off)
+    monkeypatch.setattr(Replay, "_report", lambda self, seconds: reported.append(seconds))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    replay = Replay(parser.parse_args([str(tmp_path / "bag.mcap")]), tmp_path)
+    if answered:
+        replay.recorder.objects[1] = [ObjectArray()]
+    with pytest.raises(PlayerError):
+        replay.run()
+    replay.player.destroy_node()
+    assert len(reported) == answered
 
 
 def good_images() -> list[Row]:

@@ -17,6 +17,8 @@ IMAGE_WAIT = 4.0
 """Seconds that a request waits for its image: Fast DDS sends a lost piece of a large image again only after 3 s (its heartbeat period)."""
 REMEMBERED = 3000
 """Stamps of images that have left the ring: a request for one of them is late."""
+IN_STEP = 2
+"""So many images in a row with a camera_info of their own stamp promise that the next has one."""
 DEPTH_SHARE = 4
 """So many times as many depth messages as images are kept at most: of a depth camera that is faster."""
 
@@ -52,7 +54,8 @@ class Synchronizer:
     A request may arrive before its image, or up to `length` images after it. A request is counted as "late.<kind>" when it arrives for an
     image that has been and gone, as "unstamped.<kind>" where its stamp is 0 and no image's, or the same for several images, and as
     "unmatched.<kind>" when no image of its stamp has come within IMAGE_WAIT. A frame whose depth is expected waits for it (see `expire`)
-    until stamps of depth have got as far, and then goes without ("missing.depth"). A camera_info is waited for only where none is held.
+    until stamps of depth have got as far, and then goes without ("missing.depth"). A camera_info is waited for where none is held, or where
+    each of the images before had its own; one whose stamp is frozen, or that comes once, is not.
     Images in a row that share a stamp cannot be told apart: none of them is used ("unstamped.image").
     Where the stamps of images go back ("jumped.image"), what is later belongs to the time before and is forgotten (requests as
     "jumped.<kind>").
@@ -159,9 +162,14 @@ class Synchronizer:
     def _is_complete(self, stamp: int, expected: frozenset[str]) -> bool:
         if stamp not in self._images.messages:
             return False
-        if "camera_info" in expected and not self._infos.messages and not self._infos.is_settled(stamp):
+        if "camera_info" in expected and not self._infos.is_settled(stamp) and (not self._infos.messages or self._has_own_infos(stamp)):
             return False
         return "depth" not in expected or self._depths.is_likely_settled(stamp)
+
+    def _has_own_infos(self, stamp: int) -> bool:
+        """True where the two images before had a camera_info of their own stamp: then that of this one is on its way."""
+        before = sorted(each for each in self._images.messages if each < stamp)[-IN_STEP:]
+        return len(before) == IN_STEP and all(each in self._infos.messages for each in before)
 
     def _hand_on(self, key: tuple[str, int], now: float, expected: frozenset[str]) -> None:
         source, stamp = key

@@ -105,5 +105,5 @@ class RecordingOutput:
         stamp = Time(sec=parts.stamp_ns // 10**9, nanosec=parts.stamp_ns % 10**9)
         for role in ("depth", "camera_info"):
             sent = parts.by_role.get(role)
-            if role in self.publishers and (sent is None or (role == "depth" and sent.stamp_ns < parts.stamp_ns)):
+            if role in self.publishers and (sent is None or sent.stamp_ns < parts.stamp_ns):
                 self.publishers[role].publish(CLASSES[self.kinds[role]](header=Header(stamp=stamp)))

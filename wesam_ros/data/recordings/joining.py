@@ -10,7 +10,7 @@ import numpy as np
 from wesam_ros.data.recordings.decoding import BagMessage, FrameMessages
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.stamps import SLOP_SECONDS, StampRing, nanoseconds, nearest
-from wesam_ros.data.synchronizer import DEPTH_SHARE, REQUESTS
+from wesam_ros.data.synchronizer import DEPTH_SHARE, IN_STEP, REQUESTS
 
 JOIN_WINDOW = 64
 """An image waits for what comes late until so many newer images have come,"""
@@ -42,6 +42,7 @@ class Joiner:
         self._depths = StampRing(slop)
         self._infos: dict[int, BagMessage] = {}
         self._info: BagMessage | None = None  # the newest
+        self._in_step = 0  # images in a row that had a camera_info of their own stamp
         self._done: set[int] = set()
         self._bytes = 0  # of the images that wait
         self._newest: tuple[int, bytes] | None = None  # stamp and data of the image that came last
@@ -133,15 +134,20 @@ class Joiner:
             if self._bytes + depth > JOIN_BYTES:
                 return True
         stamp, parts = next(iter(self._waiting.items()))
-        if not self._exact <= parts.keys() or ("camera_info" in self._topics and self._info is None):
+        if not self._exact <= parts.keys() or ("camera_info" in self._topics and self._awaits_info(stamp)):
             return False
         return "depth" not in self._topics or self._depths.is_settled(stamp)
+
+    def _awaits_info(self, stamp: int) -> bool:
+        """True while there is no camera_info at all, or where each of the images before had its own, and this one's may still come."""
+        return self._info is None or (self._in_step >= IN_STEP and stamp not in self._infos and self._info.stamp_ns < stamp)
 
     def _take_first(self) -> FrameMessages:
         stamp = next(iter(self._waiting))
         parts = self._waiting.pop(stamp)
         self._bytes -= len(parts["image"].data)
         self._done.add(stamp)
+        self._in_step = self._in_step + 1 if stamp in self._infos else 0
         info = self._infos.get(stamp, self._info)
         if info is not None:
             parts["camera_info"] = info
