@@ -3,8 +3,8 @@
     ros2 launch wesam_ros adapt.launch.py image:=/camera/color/image_raw depth:=/camera/depth/image_raw \\
         camera_info:=/camera/color/camera_info detections:=/detections adapter_file:=table.safetensors
 
-`--show-args` lists all arguments. With image_transport:=compressed, `image` is the base name: the nodes subscribe to
-<image>/compressed; likewise depth_transport:=compressedDepth.
+`--show-args` lists all arguments. `image` and `depth` are base names: the nodes subscribe to <image> or <image>/compressed, and to <depth>
+or <depth>/compressedDepth, whichever is published. With bag:=table.mcap the recording is played to them on these names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOPICS = {
     "image": "colour image",
     "depth": "depth image, registered to the colour image",
     "camera_info": "CameraInfo of the colour image",
-    "detections": "vision_msgs/Detection2DArray of the detector",
+    "detections": "vision_msgs/Detection2DArray of the detector, or Detection3DArray",
     "prompts": "wesam_ros/Prompts: points and coarse masks",
 }
 
@@ -65,7 +65,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    names = ("image_transport", "depth_transport", "model", "checkpoint", "device")
+    names = ("image_transport", "depth_transport", "detections_size", "model", "checkpoint", "device")
     common = {name: text(name) for name in names} | {"lock_step": ParameterValue(LaunchConfiguration("lock_step"), value_type=bool)}
     remappings = [(name + suffix, [LaunchConfiguration(name), suffix]) for name in TOPICS for suffix in suffixes(name)]
     kept_alive: dict[str, Any] = {"respawn": LaunchConfiguration("respawn"), "respawn_delay": RESPAWN_DELAY, "on_exit": stay_down}

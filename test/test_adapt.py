@@ -240,6 +240,6 @@ def test_only_frames_that_something_is_asked_for_in_count(
     write_bag(bag, [replace(first, detections=None), replace(second, detections=nothing)])
     assert _adapt((bag, files[1]), tmp_path / "a") == 0
     assert json.loads((tmp_path / "a" / "summary.json").read_text())["frames_rejected"] == {"no_prompts": 1}
-    monkeypatch.setattr(offline, "requests_of", lambda frame: ())
+    monkeypatch.setattr(offline, "requests_of", lambda frame, detections_size: ())
     assert _adapt((bag, files[1]), tmp_path / "b") == 2
-    assert "no image has detections or prompts of its stamp" in capsys.readouterr().err
+    assert "has detections or prompts of its stamp" in capsys.readouterr().err

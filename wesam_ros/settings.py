@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wesam_ros.adaptation.config import STEPS_PER_FRAME
+from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
@@ -30,15 +31,15 @@ class InputParameters:
     )
     autostart: bool = option(True, "configure and activate at the start; false leaves that to a lifecycle manager", read_only=True)
     image_transport: str = option(
-        "raw",
-        "raw: sensor_msgs/Image on image; compressed: CompressedImage on image/compressed",
-        choices=("raw", "compressed"),
+        "auto",
+        "raw: sensor_msgs/Image on image; compressed: CompressedImage on image/compressed; auto: what is published, raw first",
+        choices=("auto", "raw", "compressed"),
         read_only=True,
     )
     depth_transport: str = option(
-        "raw",
-        "raw: sensor_msgs/Image on depth; compressedDepth: CompressedImage on depth/compressedDepth",
-        choices=("raw", "compressedDepth"),
+        "auto",
+        "raw: sensor_msgs/Image on depth; compressedDepth: CompressedImage on depth/compressedDepth; auto: what is published, raw first",
+        choices=("auto", "raw", "compressedDepth"),
         read_only=True,
     )
     use_depth: bool = option(True, "subscribe to depth and camera_info", read_only=True)
@@ -70,9 +71,15 @@ class InputParameters:
     max_boxes: int = option(
         100, "objects segmented per image; of more, the best scored are taken and the others counted", minimum=1, maximum=1000
     )
+    detections_size: str = option(
+        "",
+        "pixel grid of the detections' boxes where it is not the image's: width x height, and letterbox (bars around the image), corner "
+        "(bars right and below) or stretch, such as 640x640 letterbox, or 1x1 stretch for shares of the image",
+    )
 
     def __post_init__(self) -> None:
         validate(self)
+        grid_of(self.detections_size)
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,9 @@ class PlayerParameters:
         validate(self)
 
 
-LAUNCH_ARGUMENTS = ("model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "target_frame", "seed", "lock_step")
+LAUNCH_ARGUMENTS = (
+    "model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "detections_size", "target_frame", "seed", "lock_step",
+)  # fmt: skip
 """Parameters that launch/adapt.launch.py has arguments for, by the same name."""
 SET_BY_ADAPTER_FILE = ("keep_beside", "save_to")
 """Parameters that it sets to its argument adapter_file."""

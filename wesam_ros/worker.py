@@ -21,14 +21,22 @@ class Worker:
         process: called with each job, in the thread.
         failed: called with what `process` raised, in the thread; the thread goes on.
         dropped: called with the source of each job that was replaced.
+        merged: called with a job that waits and the next one of its source; returns one job for both, or None where the next one replaces
+            it.
     """
 
     def __init__(
-        self, name: str, process: Callable[[Any], None], failed: Callable[[Exception], None], dropped: Callable[[str], None]
+        self,
+        name: str,
+        process: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+        dropped: Callable[[str], None],
+        merged: Callable[[Any, Any], Any] = lambda waiting, job: None,
     ) -> None:
         self._process = process
         self._failed = failed
         self._dropped = dropped
+        self._merged = merged
         self._changed = threading.Condition()
         self._jobs: OrderedDict[str, Any] = OrderedDict()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -37,12 +45,14 @@ class Worker:
         self._thread.start()
 
     def offer(self, source: str, job: Any) -> None:
-        """Leaves a job in the slot of its source; a job that still waits there is dropped."""
+        """Leaves a job in the slot of its source; a job that still waits there is merged with it, or dropped."""
         with self._changed:
-            replaced = self._jobs.get(source)
-            self._jobs[source] = job  # keeps its place, or a source that offers often would always be behind the others
+            waiting = self._jobs.get(source)
+            both = self._merged(waiting, job) if waiting is not None else None
+            # It keeps its place, or a source that offers often would always be behind the others.
+            self._jobs[source] = job if both is None else both
             self._changed.notify()
-        if replaced is not None:
+        if waiting is not None and both is None:
             self._dropped(source)
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:

@@ -17,7 +17,8 @@ from wesam_ros.ros.input_health import SILENT_SECONDS, InputHealth
 def inputs() -> dict[str, Any]:
     """Each has a publisher, and was heard just now, but for prompts."""
     heard = {"image": time.monotonic(), "depth": time.monotonic(), "detections": time.monotonic(), "prompts": None}
-    return {name: SimpleNamespace(topic=f"/{name}", heard=at, publishers=lambda: 1) for name, at in heard.items()}
+    rest = {"publishers": lambda: 1, "foreign": list, "instead": lambda: ""}
+    return {name: SimpleNamespace(topic=f"/{name}", heard=at, **rest) for name, at in heard.items()}
 
 
 def silent(*inputs: Any) -> None:
@@ -38,18 +39,40 @@ def test_images_that_were_never_heard_are_missed_after_a_while(
     now = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: now() + SILENT_SECONDS + 1)
     assert health.missing().startswith("nothing comes on /image: it has a publisher")
-    inputs["image"].publishers = lambda: 0
-    assert health.missing().startswith("nothing comes on /image: nobody publishes it")
+    inputs["image"].publishers, inputs["image"].instead = lambda: 0, lambda: "; but /image/compressed is"
+    assert health.missing() == "nothing comes on /image: nobody publishes it; but /image/compressed is"
 
 
 def test_each_silent_input_is_named(inputs: dict[str, Any], counts: Any) -> None:
     health = InputHealth(counts, "", inputs)
     silent(inputs["detections"])
-    assert health.missing() == "nothing comes on /detections any more: nothing is segmented"
+    assert health.missing().startswith("nothing comes on /detections any more: its publisher is there")
+    inputs["detections"].publishers = lambda: 0  # that of prompts is there, and was never heard
+    assert health.missing().startswith("nothing comes on /detections any more: its publisher has gone")
     silent(inputs["depth"])
     assert health.missing().splitlines() == ["nothing comes on /depth any more: no 3D output"]
     inputs["prompts"].publishers = inputs["detections"].publishers = lambda: 0
     assert "nobody publishes /detections or /prompts" in health.missing()
+
+
+def test_a_publisher_of_another_type_is_told_of_at_once_and_not_as_nobody(inputs: dict[str, Any], counts: Any) -> None:
+    health = InputHealth(counts, "", inputs)
+    inputs["detections"].foreign, inputs["image"].foreign = lambda: ["/detections: another"], lambda: ["/image: another"]
+    assert health.missing().splitlines() == ["/image: another", "/detections: another"]
+    inputs["detections"].publishers = inputs["prompts"].publishers = inputs["image"].publishers = lambda: 0
+    silent(inputs["image"])
+    assert health.missing().splitlines() == ["/image: another", "/detections: another"]
+
+
+def test_a_detector_that_has_sent_nothing_yet_is_no_problem_and_can_be_seen(inputs: dict[str, Any], counts: Any) -> None:
+    health = InputHealth(counts, "/robot1/", inputs)
+    inputs["detections"].heard = None
+    assert health.missing() == ""
+    assert health.quiet().keys() == {"quiet./robot1/detections", "quiet./robot1/prompts"}
+    inputs["prompts"].publishers = lambda: 0
+    assert health.quiet().keys() == {"quiet./robot1/detections"}
+    inputs["detections"].heard = time.monotonic()
+    assert not health.quiet()
 
 
 def test_without_depth_it_is_not_missed(inputs: dict[str, Any], counts: Any) -> None:

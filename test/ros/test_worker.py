@@ -66,3 +66,30 @@ def test_a_call_after_the_end_says_so() -> None:
     worker = Worker("test", lambda job: None, lambda error: None, lambda source: None)
     assert worker.stop(10)
     assert isinstance(worker.call(lambda: None).exception(10), WorkerStoppedError)
+
+
+def test_a_job_that_belongs_to_one_that_waits_is_merged_and_not_dropped() -> None:
+    done: list[tuple[int, str]] = []
+    gate, entered = threading.Semaphore(0), threading.Semaphore(0)
+
+    def process(job: tuple[int, str]) -> None:
+        entered.release()
+        gate.acquire()
+        done.append(job)
+
+    def merged(waiting: tuple[int, str], job: tuple[int, str]) -> tuple[int, str] | None:
+        return (job[0], waiting[1] + job[1]) if waiting[0] == job[0] else None
+
+    dropped: Counter[str] = Counter()
+    worker = Worker("test", process, lambda error: None, lambda source: dropped.update([source]), merged)
+    worker.offer("a", (1, "x"))
+    assert entered.acquire(timeout=10)
+    for job in ((1, "y"), (1, "z"), (2, "x"), (2, "y")):
+        worker.offer("a", job)
+    gate.release(3)
+    end = time.monotonic() + 10
+    while len(done) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert worker.stop(10)
+    assert done == [(1, "x"), (2, "xy")]
+    assert dropped == {"a": 1}

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds to wait for an answer (default: %(default)g)")
     parser.add_argument("--title", default="", help="title of the report (default: the recording's name)")
     common.add_model_options(parser)
-    for name in ("engine", "max_boxes", "sync_slop", "steps_per_frame", "seed"):
+    for name in ("engine", "max_boxes", "detections_size", "sync_slop", "steps_per_frame", "seed"):
         common.add_setting(parser, name)
     common.add_method_settings(parser)
     common.add_topic_options(parser)
@@ -159,6 +159,7 @@ class Replay:
             "checkpoint": str(self.args.checkpoint.resolve()) if self.args.checkpoint else "",
             "device": self.args.device,
             "max_boxes": self.args.max_boxes,
+            "detections_size": self.args.detections_size,
             "sync_slop": self.args.sync_slop,
             "lock_step": self.args.lock_step,
             **self.player.inputs,
@@ -195,7 +196,8 @@ class Replay:
         engine = create_engine(load_sam(self.args.model, self.args.checkpoint, common.device_of(self.args)), self.args.engine).engine
 
         def compared(account: ReplayAccount) -> Iterator[Compared]:
-            return compare(self.player.bag, self.topics, self._served, self._learnt, engine, self.args.max_boxes, account)
+            bag, size = self.player.bag, self.args.detections_size
+            return compare(bag, self.topics, self._served, self._learnt, engine, self.args.max_boxes, account, size)
 
         progress = Progress("frames compared with the frozen model", sum(map(len, self.recorder.objects.values())))
         records: list[FrameRecord] = []

@@ -68,15 +68,26 @@ def rays_of_points(points: Float, pinhole: Pinhole, distortion: tuple[float, ...
         return points.copy()
     with np.errstate(all="ignore"):
         if model == FISHEYE:
-            rays = cv2.fisheye.undistortPoints(source, matrix, d, criteria=_criteria())
-            back = cv2.fisheye.distortPoints(rays, matrix, d)
+            found = cv2.fisheye.undistortPoints(source, matrix, d, criteria=_criteria())
         else:
-            rays = _undistorted(source, matrix, d)
-            back, _ = cv2.projectPoints(np.dstack([rays, np.ones_like(rays[..., :1])]), np.zeros(3), np.zeros(3), matrix, d)
-        met = (np.abs(back - source) <= RESIDUAL).all(axis=(1, 2))
-    rays = rays.reshape(-1, 2)
+            found = _undistorted(source, matrix, d)
+        rays = np.asarray(found.reshape(-1, 2), np.float64)
+        met = (np.abs(points_of_rays(rays, pinhole, distortion, model) - points) <= RESIDUAL).all(axis=1)
     rays[~met] = np.nan
-    return np.asarray(rays, np.float64)
+    return rays
+
+
+def points_of_rays(rays: Float, pinhole: Pinhole, distortion: tuple[float, ...], model: str) -> Float:
+    """(n, 2) pixels that show the rays (n, 2), x and y at z = 1; the way back from `rays_of_points`."""
+    fx, fy, cx, cy = pinhole
+    if not distortion or not len(rays):
+        return np.asarray(rays * (fx, fy) + (cx, cy), np.float64)
+    matrix, d, source = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), np.array(distortion), rays.reshape(-1, 1, 2)
+    if model == FISHEYE:
+        points = cv2.fisheye.distortPoints(source, matrix, d)
+    else:
+        points, _ = cv2.projectPoints(np.dstack([source, np.ones_like(source[..., :1])]), np.zeros(3), np.zeros(3), matrix, d)
+    return np.asarray(points.reshape(-1, 2), np.float64)
 
 
 def _criteria() -> tuple[int, int, float]:

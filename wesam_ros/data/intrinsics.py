@@ -61,13 +61,15 @@ class Camera:
 
         Those of the last few cameras are kept, so that each frame of a camera shares them; read-only.
         """
-        return rays_of_image(self._fields(), self.distortion, self.model, self.size)
+        return rays_of_image(self.pinhole, self.distortion, self.model, self.size)
 
     def rays_at(self, points: npt.NDArray[Any]) -> Float:
         """(n, 2) x and y at z = 1 m of the rays of points (n, 2), x and y in pixels; NaN beyond what the model can show."""
-        return rays_of_points(np.asarray(points, np.float64).reshape(-1, 2), self._fields(), self.distortion, self.model)
+        return rays_of_points(np.asarray(points, np.float64).reshape(-1, 2), self.pinhole, self.distortion, self.model)
 
-    def _fields(self) -> tuple[float, float, float, float]:
+    @property
+    def pinhole(self) -> tuple[float, float, float, float]:
+        """fx, fy, cx, cy in pixels."""
         fx, fy, cx, cy = self.matrix[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
         return fx, fy, cx, cy
 

@@ -6,6 +6,7 @@ CodecError, with a reason to count by.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -77,15 +78,43 @@ def camera_of(
 def detections_of(message: Any) -> Detections:
     """Boxes, ids, classes and scores of a Detection2DArray; the best hypothesis counts, a box without one has class "" and score 1.
 
-    Ids that are empty or repeated are made unique by their position in the message, since they must tell objects apart.
+    A rotated box (theta) gives the upright one around it. Ids that are empty or repeated are made unique by their position in the message,
+    since they must tell objects apart.
     """
-    boxes, ids, classes, scores = [], [], [], []
+    boxes, ids = [], []
     for row, detection in enumerate(message.detections):
-        box = detection.bbox
-        x, y = box.center.position.x, box.center.position.y
-        boxes.append((x - box.size_x / 2, y - box.size_y / 2, x + box.size_x / 2, y + box.size_y / 2))
-        best = max((result.hypothesis for result in detection.results), key=lambda hypothesis: hypothesis.score, default=None)
-        classes.append(best.class_id if best else "")
-        scores.append(best.score if best else 1.0)
+        boxes.append(_upright(detection.bbox))
         ids.append(detection.id if detection.id and detection.id not in ids else f"{detection.id}#{row}")
-    return Detections(np.array(boxes, np.float32).reshape(-1, 4), tuple(ids), tuple(classes), np.array(scores, np.float32))
+    classes, scores = best_hypotheses(message.detections)
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), tuple(ids), classes, scores)
+
+
+def best_hypotheses(detections: Any) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+    """Class and score (n,) of the best hypothesis of each of n Detection2D or Detection3D; "" and 1 where there is none."""
+    best = [max((r.hypothesis for r in each.results), key=lambda hypothesis: hypothesis.score, default=None) for each in detections]
+    classes = tuple(each.class_id if each else "" for each in best)
+    return classes, np.array([each.score if each else 1.0 for each in best], np.float32)
+
+
+def _upright(box: Any) -> tuple[float, float, float, float]:
+    """x0 y0 x1 y1 of the upright box around a BoundingBox2D, which is turned by theta radians about its centre."""
+    x, y, theta = box.center.position.x, box.center.position.y, box.center.theta
+    width, height = box.size_x, box.size_y
+    if theta:
+        if not math.isfinite(theta):
+            return (math.nan,) * 4
+        cosine, sine = abs(math.cos(theta)), abs(math.sin(theta))
+        if width >= 0 and height >= 0:  # else it is inverted, and left to be rejected
+            width, height = cosine * width + sine * height, sine * width + cosine * height
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def are_in_space(message: Any) -> bool:
+    """True for a vision_msgs/Detection3DArray, of rclpy or of the rosbags library."""
+    return type(message).__name__.endswith("Detection3DArray")
+
+
+def merged_requests(first: Any, second: Any) -> Any:
+    """One message with the objects of two of one type and stamp (Detection2DArray, Detection3DArray or Prompts), those of `first` first."""
+    field = "prompts" if hasattr(first, "prompts") else "detections"
+    return type(first)(**{"header": first.header, field: [*getattr(first, field), *getattr(second, field)]})

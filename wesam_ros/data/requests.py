@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.detection_grid import DetectionGrid, other_grid
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.messages import detections_of
 from wesam_ros.sam.prompts import Prompt, PromptError, Prompts
@@ -26,11 +27,13 @@ class Request:
         detections: the n objects' ids, classes and scores; their boxes as far as they have one, else the image's.
         rejected: (reason, sentence) for each object left out: "nan", "inverted", "outside", "empty", "prompt" (points or a coarse mask that
             cannot be used) or "over_limit".
+        foreign: number of boxes that cannot be of this image, used as far as they lie in it, and a sentence that guesses at their grid.
     """
 
     prompts: Prompts
     detections: Detections
     rejected: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[int, str] = (0, "")
 
     def best(self, limit: int) -> Request:
         """At most `limit` of the objects, the best scored, in their old order; the others are rejected."""
@@ -41,10 +44,10 @@ class Request:
         sentence = f"{count} objects in one image, but max_boxes is {limit}: only the best scored are segmented; raise max_boxes"
         over = (("over_limit", sentence),) * (count - limit)
         kept = np.sort(ranked[:limit])
-        return Request(self.prompts.select(kept), _select(self.detections, kept), (*self.rejected, *over))
+        return Request(self.prompts.select(kept), _select(self.detections, kept), (*self.rejected, *over), self.foreign)
 
 
-def request_of(message: Any, size: tuple[int, int], limit: int | None = None) -> Request:
+def request_of(message: Any, size: tuple[int, int], limit: int | None = None, grid: DetectionGrid | None = None) -> Request:
     """The valid objects of a vision_msgs/Detection2DArray or wesam_ros/Prompts message, live or recorded.
 
     Bad values raise nothing: each bad object is rejected alone, with the reason.
@@ -53,14 +56,20 @@ def request_of(message: Any, size: tuple[int, int], limit: int | None = None) ->
         message: the message.
         size: (H, W) of its image.
         limit: the most objects, the best scored ones; None takes all.
+        grid: of the detections' boxes; None is the image's.
     """
     are_prompts = hasattr(message, "prompts")
-    request = request_of_prompts(message, size) if are_prompts else request_of_detections(detections_of(message), size)
+    request = request_of_prompts(message, size) if are_prompts else request_of_detections(detections_of(message), size, grid)
     return request if limit is None else request.best(limit)
 
 
-def request_of_detections(found: Detections, size: tuple[int, int]) -> Request:
-    """The valid boxes of a detector for an image of `size` (H, W). Never raises for bad values: each bad box is rejected alone."""
+def request_of_detections(found: Detections, size: tuple[int, int], grid: DetectionGrid | None = None) -> Request:
+    """The valid boxes of a detector for an image of `size` (H, W), given in pixels of the image or of `grid`.
+
+    Never raises for bad values: each bad box is rejected alone.
+    """
+    if grid is not None:
+        found = grid.detections_in(found, size)
     keep, reasons = Prompts.checked_boxes(found.boxes, size)
     rejected = [
         (reason, f"box {found.ids[i]} is refused ({reason}): {found.boxes[i].tolist()} in an image of {size[1]} x {size[0]} pixels")
@@ -68,7 +77,7 @@ def request_of_detections(found: Detections, size: tuple[int, int]) -> Request:
         if reason is not None
     ]
     chosen = found if keep.all() else _select(found, np.flatnonzero(keep))
-    return Request(Prompts.from_boxes(chosen.boxes, size), chosen, tuple(rejected))
+    return Request(Prompts.from_boxes(chosen.boxes, size), chosen, tuple(rejected), other_grid(found.boxes, size))
 
 
 def request_of_prompts(message: Any, size: tuple[int, int]) -> Request:

@@ -21,6 +21,7 @@ from wesam_ros.adaptation.config import STEPS_PER_FRAME, AdaptationConfig
 from wesam_ros.adaptation.earlier_state import renamed_options
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
+from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import FrameMessages, find_topics, read_frame_messages
 from wesam_ros.data.recordings.decoding import usable_frame
@@ -59,6 +60,7 @@ class Plan:
         sync_slop: seconds that the stamp of a depth may be off its image's.
         seed: of everything that is drawn.
         model, checkpoint, device: as of load_sam.
+        detections_size: grid of the detections' boxes, as the nodes' parameter; "" is the image's.
         config: options of the method.
     """
 
@@ -74,12 +76,14 @@ class Plan:
     model: str = "tiny"
     checkpoint: Path | None = None
     device: str = "cpu"
+    detections_size: str = ""
     config: AdaptationConfig = field(default_factory=AdaptationConfig)
 
     def __post_init__(self) -> None:
         for name in ("passes", "steps_per_frame", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
+        grid_of(self.detections_size)
 
 
 class OfflineRun:
@@ -167,7 +171,7 @@ class OfflineRun:
     def _take(self, frame: Frame) -> None:
         """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
         began = time.monotonic()
-        stream = (self._prompted(frame, source, request) for source, request in requests_of(frame))
+        stream = (self._prompted(frame, source, request) for source, request in requests_of(frame, self.plan.detections_size))
         for turn in prequential(self._subject, stream, lambda _: self.plan.steps_per_frame, self._predict):
             self._note(turn)
         self._seen += 1
@@ -178,7 +182,8 @@ class OfflineRun:
 
     def _prompted(self, frame: Frame, source: str, request: Request) -> Prompted:
         """A request of the stream; objects that cannot be used are counted, and the first of each kind is logged."""
-        for reason, sentence in request.rejected:
+        count, told = request.foreign  # used as far as they lie in the image, and told of
+        for reason, sentence in (*request.rejected, *(("foreign", told),) * count):
             name = f"{source}.{reason}"
             if name not in self._rejected:
                 log.warning("frame with stamp %s ns, %s: %s; more of the kind are counted only", frame.stamp_ns, source, sentence)

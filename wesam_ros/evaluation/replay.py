@@ -81,6 +81,7 @@ def compare(
     engine: Engine,
     limit: int,
     account: ReplayAccount,
+    detections_size: str = "",
 ) -> Iterator[Compared]:
     """For each request of the recording that was answered: its masks, and those of the same engine without an adapter.
 
@@ -94,13 +95,14 @@ def compare(
         engine: with the model that the segmenter has.
         limit: the segmenter's max_boxes.
         account: takes what the recording could not give, and the requests that were not answered.
+        detections_size: the segmenter's.
 
     Raises:
         ValueError: the graph answered with other objects than the recording asks for.
     """
     for frame in read_bag(bag, topics=topics, labels=bool(topics.labels), report=account.reading, sync_slop=account.sync_slop):
         served, learnt = list(served_at(frame.stamp_ns, frame.size)), list(learnt_at(frame.stamp_ns))
-        for source, request in requests_of(frame):
+        for source, request in requests_of(frame, detections_size):
             request = request.best(limit)
             account.objects.update(f"{source}.{reason}" for reason, _ in request.rejected)
             place = next((i for i, each in enumerate(served) if each.ids == request.detections.ids), None)

@@ -32,12 +32,14 @@ class Diagnostics:
     """Counts, rates and latencies of one node. Safe to use from any thread.
 
     Counter names say what happened and where: received.<input>, rejected.<input>.<reason>, unmatched.<input>, late.<input>,
-    missing.<input>, unused.<input>, jumped.<input>, dropped.<input>, failed.<what>, restored.<why>, incompatible_qos.
+    missing.<input>, unused.<input>, jumped.<input>, merged.<input>, foreign.<input>, dropped.<input>, failed.<what>, restored.<why>,
+    incompatible_qos.
 
     Args:
         node: the owner of the publisher.
         values: called once a second for the values of the node's parts (name to text), such as the adapter's version; an "error" among
-            them makes the status an error, and a "warning" a warning, of whose lines each is logged when it begins and when it ends.
+            them makes the status an error, and a "warning" a warning, of whose lines each is logged when it begins, once a minute, and when
+            it ends.
     """
 
     def __init__(self, node: Node, values: Callable[[], Sequence[Mapping[str, str]]]) -> None:
@@ -47,7 +49,7 @@ class Diagnostics:
         self._counts: Counter[str] = Counter()
         self._timings: dict[str, deque[float]] = {}
         self._history: deque[tuple[float, Counter[str]]] = deque([(time.monotonic(), Counter())], maxlen=int(RATE_SECONDS) + 1)
-        self._warnings: list[str] = []
+        self._warnings: dict[str, float] = {}
         self._last_problem = -RATE_SECONDS
         self._problem = ""
         self._logged: dict[tuple[str, str], tuple[float, int]] = {}
@@ -133,12 +135,14 @@ class Diagnostics:
         return {"rate_hz": f"{per_second.get('frames', 0.0):.1f}", **received}
 
     def _log_changes(self, warnings: list[str]) -> None:
-        before, self._warnings = self._warnings, warnings
-        for each in warnings:
-            if each not in before:
-                self._node.get_logger().warning(each)
+        now, before = time.monotonic(), self._warnings
+        self._warnings = {each: before.get(each, -LOG_SECONDS) for each in warnings}
+        for each, logged in self._warnings.items():
+            if now - logged >= LOG_SECONDS:
+                self._warnings[each] = now
+                self._node.get_logger().warning(each if each not in before else f"still: {each}")
         for each in before:
-            if each not in warnings:
+            if each not in self._warnings:
                 self._node.get_logger().info(f"no more: {each}")
 
 

@@ -45,16 +45,21 @@ Convert = Callable[[Any, tuple[int, int]], Any]
 
 
 def from_messages(
-    messages: SynchronizedFrame, prefix: str, max_boxes: int, to_camera: Convert, reject: Callable[[str, str, int], None]
+    messages: SynchronizedFrame,
+    prefix: str,
+    to_request: Callable[[SynchronizedFrame, tuple[int, int]], Request],
+    to_camera: Convert,
+    problem: Callable[[str, str, int], None],
 ) -> FrameRequest:
     """The request of synchronised messages; a bad depth or camera_info costs the 3D output, a bad object itself, and not the frame.
 
     Args:
         messages: of one stamp.
         prefix: of its topics: a robot's namespace and a slash, or nothing for the node's own.
-        max_boxes: objects that are taken, the best scored ones.
+        to_request: reads the objects for an image of a size (H, W).
         to_camera: makes a frame's camera of a camera_info.
-        reject: called with "<input>.<reason>", a sentence, and how many were rejected so.
+        problem: called with "rejected.<input>.<reason>", a sentence, and how many were rejected so; or with "foreign.<input>" for boxes
+            that cannot be of this image.
 
     Raises:
         CodecError: the image cannot be used.
@@ -69,15 +74,17 @@ def from_messages(
         try:
             return convert(message, size)
         except CodecError as error:
-            reject(f"{kind}.{error.reason}", str(error), 1)
+            problem(f"rejected.{kind}.{error.reason}", str(error), 1)
             return None
 
     depth = optional("depth", messages.depth, depth_of)
     camera = optional("camera_info", messages.camera_info, to_camera)
-    objects = request_of(messages.request, size, max_boxes)
+    objects = to_request(messages, size)
+    if objects.foreign[0]:
+        problem(f"foreign.{messages.source}", objects.foreign[1], objects.foreign[0])
     for reason in dict.fromkeys(reason for reason, _ in objects.rejected):
         sentences = [sentence for other, sentence in objects.rejected if other == reason]
-        reject(f"{messages.source}.{reason}", sentences[0], len(sentences))
+        problem(f"rejected.{messages.source}.{reason}", sentences[0], len(sentences))
     frame = Frame(image, depth, camera, objects.detections, stamp_ns=messages.stamp)
     robot, source = prefix.rstrip("/"), prefix + messages.source
     return FrameRequest(messages.image.header, frame, objects, robot, source, messages.arrived, began)

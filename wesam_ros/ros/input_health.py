@@ -24,10 +24,17 @@ REMEDIES = {
 class _Input(Protocol):
     """A subscription, as far as its health goes."""
 
-    topic: str
-    heard: float | None
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def heard(self) -> float | None: ...
 
     def publishers(self) -> int: ...
+
+    def foreign(self) -> list[str]: ...
+
+    def instead(self) -> str: ...
 
 
 class InputHealth:
@@ -53,23 +60,48 @@ class InputHealth:
         else:
             self._diagnostics.count(counter)  # an image that nobody asked about
 
+    def counted(self, name: str) -> None:
+        """Counts what happened to a request that came beside another of its stamp, such as "merged.detections"."""
+        what, _, kind = name.partition(".")
+        self._diagnostics.count(f"{what}.{self._prefix}{kind}")
+
     def missing(self) -> str:
         """The inputs that do not come, and why, a line for each; "" if none is missed."""
-        sentences = []
+        foreign = {kind: each.foreign() for kind, each in self._inputs.items()}
+        sentences = [sentence for found in foreign.values() for sentence in found]
         image = self._inputs["image"]
-        if self._silent("image", self._began):
-            why = "it has a publisher, which is silent or cannot be heard" if image.publishers() else "nobody publishes it"
-            sentences.append(f"nothing comes on {image.topic}: {why}")
-        elif self._silent("depth"):  # an old camera_info serves
+        silent = self._silent("image", self._began)
+        if silent and image.publishers():
+            sentences.append(f"nothing comes on {image.topic}: it has a publisher, which is silent or cannot be heard")
+        elif silent and not foreign["image"]:
+            sentences.append(f"nothing comes on {image.topic}: nobody publishes it{image.instead()}")
+        elif not silent and self._silent("depth"):  # an old camera_info serves
             sentences.append(f"nothing comes on {self._inputs['depth'].topic} any more: no 3D output")
+        requests = self._requests_missing(any(foreign[kind] for kind in REQUESTS), others=bool(sentences))
+        return "\n".join([*sentences, *requests])
+
+    def _requests_missing(self, foreign: bool, others: bool) -> list[str]:
+        """A line where nothing asks for masks; `foreign` and `others`: publishers of other types, and anything else, are told already."""
         requests = [self._inputs[kind] for kind in REQUESTS]
-        heard = [kind for kind in REQUESTS if self._inputs[kind].heard is not None]
         if not any(each.publishers() for each in requests):
-            sentences.append(f"nobody publishes {' or '.join(each.topic for each in requests)}")
-        elif not sentences and heard and all(map(self._silent, heard)):  # one that was never heard may have nothing to say yet
-            topics = " or ".join(self._inputs[kind].topic for kind in heard)
-            sentences.append(f"nothing comes on {topics} any more: nothing is segmented")
-        return "\n".join(sentences)
+            topics = " or ".join(each.topic for each in requests)
+            return [] if foreign else [f"nobody publishes {topics}{requests[0].instead()}"]
+        heard = [kind for kind in REQUESTS if self._inputs[kind].heard is not None]
+        if others or not heard or not all(map(self._silent, heard)):  # one that was never heard may have nothing to say yet
+            return []
+        topics = " or ".join(self._inputs[kind].topic for kind in heard)
+        gone = not any(self._inputs[kind].publishers() for kind in heard)
+        why = "its publisher has gone" if gone else "its publisher is there, and sees nothing or has stopped"
+        return [f"nothing comes on {topics} any more: {why}; nothing is segmented"]
+
+    def quiet(self) -> dict[str, str]:
+        """For /diagnostics: the requests that have a publisher and never came, by "quiet.<input>"; a detector may see nothing yet."""
+        waiting = {kind: self._inputs[kind] for kind in REQUESTS if self._inputs[kind].heard is None}
+        return {
+            f"quiet.{self._prefix}{kind}": f"{each.topic} has a publisher that fits, and has sent nothing yet: it may see nothing"
+            for kind, each in waiting.items()
+            if each.publishers()
+        }
 
     def _silent(self, kind: str, since: float | None = None) -> bool:
         """True where an input was heard last, or is awaited since, more than SILENT_SECONDS ago."""

@@ -11,16 +11,17 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from wesam_ros.data.messages import stamp_of
 from wesam_ros.data.stamps import nanoseconds
-from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
+from wesam_ros.data.synchronizer import REQUESTS, SynchronizedFrame, Synchronizer
 from wesam_ros.msg import Prompts
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.input_health import InputHealth
+from wesam_ros.ros.input_subscription import InputSubscription, Way
 from wesam_ros.ros.parameters import Declared
-from wesam_ros.ros.subscriptions import AdaptiveSubscription
+from wesam_ros.ros.same_stamp import SameStamp
 from wesam_ros.settings import InputParameters
 
 LOCK_STEP_WAIT = 10.0
@@ -45,18 +46,18 @@ class Inputs:
     ) -> None:
         self._node, self._declared, self._diagnostics = node, declared, diagnostics
         parameters: InputParameters = declared.value
-        self.subscriptions: dict[str, AdaptiveSubscription] = {}
+        self.subscriptions: dict[str, InputSubscription] = {}
         self.health = InputHealth(diagnostics, prefix, self.subscriptions)
+        self._same_stamp = SameStamp(self.health.counted)
         self._complete = complete
         self._depth_offset = f"{prefix}depth_offset_ms"
         slop = nanoseconds(parameters.sync_slop)
         self._synchronizer = Synchronizer(parameters.ring_length, self._hand_on, self.health.unsynchronized, slop)
         # The requests come last: a publisher that sees them matched knows that the others are there.
-        for kind, message_type, suffix in input_types(parameters):
-            topic = node.resolve_topic_name(prefix + kind) + suffix
-            self.subscriptions[kind] = AdaptiveSubscription(
-                node, diagnostics, message_type, topic, prefix + kind, partial(self._synchronize, kind)
-            )
+        for kind, types in input_types(parameters):
+            topic = node.resolve_topic_name(prefix + kind)
+            ways = [Way(message_type, topic + suffix) for message_type, suffix in types]
+            self.subscriptions[kind] = InputSubscription(node, diagnostics, ways, prefix + kind, partial(self._synchronize, kind))
         # Waits are in real time, also where ROS time stands still or goes back.
         self._timer = node.create_timer(EXPIRE_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -71,13 +72,16 @@ class Inputs:
         stamp, now = stamp_of(message.header), time.monotonic()
         if parameters.lock_step and says_nothing(kind, message):
             self._synchronizer.nothing(kind, stamp, now, self._expected())
-        else:
+            return
+        if kind in REQUESTS:
+            message = self._same_stamp.wrapped(kind, stamp, message)
+        if message is not None:
             self._synchronizer.add(kind, stamp, message, now, self._expected())
 
     def _hand_on(self, frame: SynchronizedFrame) -> None:
         if frame.depth_offset is not None:
             self._diagnostics.timing(self._depth_offset, abs(frame.depth_offset) / 1e6)
-        self._complete(frame)
+        self._complete(self._same_stamp.complete(frame))
 
     def _expected(self) -> frozenset[str]:
         """The kinds that a frame waits for: depth and camera_info, where someone publishes them."""
@@ -96,12 +100,15 @@ def says_nothing(kind: str, message: Any) -> bool:
     return (kind == "depth" and not len(message.data)) or (kind == "camera_info" and not message.width and not any(message.k))
 
 
-def input_types(parameters: InputParameters) -> list[tuple[str, Any, str]]:
-    """Kind, message type and the suffix of its topic for each input, requests last."""
-    compressed = parameters.image_transport == "compressed"
-    kinds: list[tuple[str, Any, str]] = [("image", CompressedImage, "/compressed") if compressed else ("image", Image, "")]
+def input_types(parameters: InputParameters) -> list[tuple[str, list[tuple[Any, str]]]]:
+    """Each input with the ways in which it may come, the best first: message type and suffix of the topic. Requests are last."""
+    inputs = [("image", _transports(parameters.image_transport, "compressed"))]
     if parameters.use_depth:
-        compressed = parameters.depth_transport == "compressedDepth"
-        kinds.append(("depth", CompressedImage, "/compressedDepth") if compressed else ("depth", Image, ""))
-        kinds.append(("camera_info", CameraInfo, ""))
-    return [*kinds, ("detections", Detection2DArray, ""), ("prompts", Prompts, "")]
+        inputs.append(("depth", _transports(parameters.depth_transport, "compressedDepth")))
+        inputs.append(("camera_info", [(CameraInfo, "")]))
+    return [*inputs, ("detections", [(Detection2DArray, ""), (Detection3DArray, "")]), ("prompts", [(Prompts, "")])]
+
+
+def _transports(chosen: str, compressed: str) -> list[tuple[Any, str]]:
+    ways: dict[str, tuple[Any, str]] = {"raw": (Image, ""), compressed: (CompressedImage, f"/{compressed}")}
+    return list(ways.values()) if chosen == "auto" else [ways[chosen]]

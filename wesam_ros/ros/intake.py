@@ -12,13 +12,15 @@ from rclpy.task import Future
 from std_msgs.msg import Header
 
 from wesam_ros.data.codecs import CodecError
-from wesam_ros.data.intrinsics import camera_of_info
+from wesam_ros.data.intrinsics import Camera, camera_of_info
 from wesam_ros.data.messages import assumption_of
 from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import FrameRequest, from_messages
 from wesam_ros.ros.inputs import Inputs
 from wesam_ros.ros.parameters import Declared
+from wesam_ros.ros.request_reader import RequestReader
+from wesam_ros.ros.same_stamp import merged_frames
 from wesam_ros.worker import Worker, WorkerStoppedError
 
 T = TypeVar("T")
@@ -56,6 +58,7 @@ class Intake:
         self.prefixes = tuple(prefixes)
         self._node, self._declared, self._diagnostics = node, declared, diagnostics
         self._process, self._rejected = process, rejected
+        self._requests = RequestReader(node, declared)
         self._inputs: list[Inputs] = []
         self._told: set[str] = set()
 
@@ -66,7 +69,7 @@ class Intake:
 
     def start(self) -> None:
         """Starts the worker thread."""
-        self.worker = Worker(self._node.get_name(), self._take, self._failed, self._dropped)
+        self.worker = Worker(self._node.get_name(), self._take, self._failed, self._dropped, self._merged)
 
     def subscribe(self) -> None:
         """Subscribes to the inputs of each robot; from now on frames come."""
@@ -76,6 +79,7 @@ class Intake:
     def offer(self, prefix: str, messages: SynchronizedFrame) -> None:
         """Leaves a frame for the worker, in place of one of the same input that still waits; called in the executor's thread."""
         if self.worker is not None:
+            self._requests.prepare(messages)
             self.worker.offer(prefix + messages.source, (prefix, messages))
 
     def unsubscribe(self) -> None:
@@ -145,6 +149,10 @@ class Intake:
         """The inputs that do not come, and why; some lines for each robot, "" where none is missed."""
         return [each.health.missing() for each in self._inputs]
 
+    def quiet(self) -> dict[str, str]:
+        """The requests that have a publisher and never came, by name, for /diagnostics."""
+        return {name: text for each in self._inputs for name, text in each.health.quiet().items()}
+
     def _take(self, job: tuple[str, SynchronizedFrame]) -> None:
         """Converts and processes a frame, in the worker thread."""
         prefix, messages = job
@@ -152,10 +160,13 @@ class Intake:
         try:
             try:
                 self._tell(assumption_of(messages.image))
-                to_camera = partial(self._camera, prefix)
-                request = from_messages(messages, prefix, self._declared.value.max_boxes, to_camera, self._reject)
+                camera_of = partial(self._camera, prefix)
+                to_request = partial(self._requests.read, camera_of=camera_of)
+                request = from_messages(
+                    messages, prefix, to_request, lambda info, size: camera_of(info, size).projection, self._diagnostics.problem
+                )
             except CodecError as error:  # of the image: without it there is no frame
-                self._reject(f"image.{error.reason}", str(error), 1)
+                self._diagnostics.problem(f"rejected.image.{error.reason}", str(error))
                 self._rejected(header, f"image: {error}", False)
                 return
             self._process(request)
@@ -163,20 +174,25 @@ class Intake:
             self._rejected(header, f"{type(error).__name__}: {error}", True)
             raise
 
-    def _camera(self, prefix: str, message: Any, size: tuple[int, int]) -> Any:
+    def _camera(self, prefix: str, message: Any, size: tuple[int, int]) -> Camera:
         """A frame's camera of a camera_info; which of K and P it is, and why, is logged once."""
         topic = self._node.resolve_topic_name(f"{prefix}image")
         camera = camera_of_info(message, size, self._declared.value.rectified, topic)
         self._tell(camera.why)
-        return camera.projection
+        return camera
 
     def _tell(self, sentence: str | None) -> None:
         if sentence is not None and sentence not in self._told:
             self._told.add(sentence)
             self._node.get_logger().info(sentence)
 
-    def _reject(self, what: str, sentence: str, n: int) -> None:
-        self._diagnostics.problem(f"rejected.{what}", sentence, n)
+    def _merged(self, waiting: tuple[str, SynchronizedFrame], job: tuple[str, SynchronizedFrame]) -> tuple[str, SynchronizedFrame] | None:
+        """One job for two of one input and stamp, such as those of two detectors; None where the newer one replaces the other."""
+        both = merged_frames(waiting[1], job[1])
+        if both is None:
+            return None
+        self._diagnostics.count(f"merged.{job[0]}{job[1].source}")
+        return job[0], both
 
     def _dropped(self, source: str) -> None:
         self._diagnostics.count(f"dropped.{source}")

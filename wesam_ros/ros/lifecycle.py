@@ -129,7 +129,7 @@ class Lifecycle:
         if self.device.startswith("cuda") and torch.cuda.is_initialized():
             values["gpu_memory_mib"] = f"{torch.cuda.memory_reserved(self.device) / 2**20:.0f}"
         inactive = "" if self.state == "active" else f"the node is {self.state}, and takes no frames"
-        return {**values, "warning": "\n".join(filter(None, (inactive, *self._intake.missing())))}
+        return {**values, **self._intake.quiet(), "warning": "\n".join(filter(None, (inactive, *self._intake.missing())))}
 
     def _end(self) -> None:
         self._intake.unsubscribe()

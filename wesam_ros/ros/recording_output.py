@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.bags import BagMessage, FrameMessages, bag_info, find_topics, read_frame_messages
@@ -28,6 +28,7 @@ CLASSES: dict[str, Any] = {
     messages.IMAGE: Image,
     messages.CAMERA_INFO: CameraInfo,
     messages.DETECTIONS: Detection2DArray,
+    messages.DETECTIONS_3D: Detection3DArray,
     messages.PROMPTS: Prompts,
 }
 SUFFIXES = {("image", messages.COMPRESSED_IMAGE): "/compressed", ("depth", messages.COMPRESSED_IMAGE): "/compressedDepth"}

@@ -58,13 +58,15 @@ class AdaptiveSubscription:
         receive: called with each message, in the executor's thread.
 
     Attributes:
+        topic: its full name.
+        kind: the message's type.
         heard: monotonic seconds at which the last message came; None before the first.
     """
 
     def __init__(self, node: Node, diagnostics: Diagnostics, kind: Any, topic: str, name: str, receive: Callable[[Any], None]) -> None:
-        self.topic = topic
+        self.topic, self.kind = topic, kind
         self.heard: float | None = None
-        self._node, self._diagnostics, self._kind, self._name, self._receive = node, diagnostics, kind, name, receive
+        self._node, self._diagnostics, self._name, self._receive = node, diagnostics, name, receive
         self._unheard = False
         self._looked: float | None = None  # when the publishers of a best effort one were last looked at; None where it is reliable
         self._subscription: Any = None
@@ -107,7 +109,7 @@ class AdaptiveSubscription:
                 explain(event)
 
         events = SubscriptionEventCallbacks(incompatible_qos=incompatible)
-        self._subscription = self._node.create_subscription(self._kind, self.topic, self._take, qos, event_callbacks=events)
+        self._subscription = self._node.create_subscription(self.kind, self.topic, self._take, qos, event_callbacks=events)
 
     def _take(self, message: Any) -> None:
         self.heard = time.monotonic()

@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.parameters import Declared
+from wesam_ros.ros.transform_listener import listen_to_transforms
 from wesam_ros.ros.transforms import TransformBuffer, TransformError
 from wesam_ros.settings import SegmenterParameters
-
-QUEUE = 100
-"""Messages kept of /tf and /tf_static, as tf2 does."""
 
 
 class TargetFrame:
@@ -44,15 +41,9 @@ class TargetFrame:
             return header.frame_id, None
 
     def _listen(self, node: Node) -> TransformBuffer | None:
-        try:
-            from tf2_msgs.msg import TFMessage
-        except ImportError:
+        buffer = listen_to_transforms(node)
+        if buffer is None:
             self._diagnostics.problem(
                 "missing.transform", "tf2_msgs is not installed, so target_frame cannot be used; 3D output stays in the camera's frame"
             )
-            return None
-        buffer = TransformBuffer()
-        static = QoSProfile(depth=QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(TFMessage, "/tf", lambda message: buffer.add(message.transforms, static=False), QUEUE)
-        node.create_subscription(TFMessage, "/tf_static", lambda message: buffer.add(message.transforms, static=True), static)
         return buffer

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.rotations import rotation_matrix
+
 Float = npt.NDArray[np.float64]
 
 KEPT_NS = 10 * 10**9
@@ -122,13 +124,8 @@ def _slerp(q0: Float, q1: Float, part: float) -> Float:
 
 def _matrix(translation: Float, rotation: Float) -> Float:
     """(4, 4) of a translation and a unit quaternion x y z w."""
-    x, y, z, w = rotation
     matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
+    matrix[:3, :3] = rotation_matrix(*rotation)
     matrix[:3, 3] = translation
     return matrix
 

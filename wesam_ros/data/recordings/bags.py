@@ -27,10 +27,21 @@ from wesam_ros.data.recordings.decoding import FrameMessages as FrameMessages
 from wesam_ros.data.recordings.decoding import decode_frame as decode_frame
 from wesam_ros.data.recordings.decoding import decode_frames as decode_frames
 from wesam_ros.data.recordings.definitions import Channel
+from wesam_ros.data.recordings.depth_candidates import depth_candidates, pictures_beside
 from wesam_ros.data.recordings.joining import Joiner
 from wesam_ros.data.recordings.opening import fingerprint, opened
 from wesam_ros.data.recordings.reports import ReadingReport
-from wesam_ros.data.recordings.topics import DEFAULT_TOPICS, REQUESTS, BagError, BagTopics, check_type, choose_topics, missing_topic
+from wesam_ros.data.recordings.same_stamp import merged_by_stamp
+from wesam_ros.data.recordings.topics import (
+    DEFAULT_TOPICS,
+    NO_TOPIC,
+    REQUESTS,
+    BagError,
+    BagTopics,
+    check_type,
+    choose_topics,
+    missing_topic,
+)
 from wesam_ros.data.stamps import SLOP_SECONDS, nanoseconds
 
 if TYPE_CHECKING:
@@ -94,7 +105,20 @@ def find_topics(path: Path, named: Mapping[str, str] | None = None, *, detection
         BagError: no bag, no such topic or of another type, no image, or several topics that may be meant; the message lists them and says
             how to name one.
     """
-    return choose_topics(path, bag_info(path), named or {}, detections_required=detections_required)
+    named = named or {}
+    there = bag_info(path)
+    found = choose_topics(path, there, named, detections_required=detections_required)
+    if not found.depth and named.get("depth") != NO_TOPIC:
+        _tell_of_depth(path, there, found)
+    return found
+
+
+def _tell_of_depth(path: Path, there: Mapping[str, tuple[str, int]], found: BagTopics) -> None:
+    """Logs the topics that may be depth by type and encoding, where none is by name."""
+    pictures = pictures_beside(there, found)
+    firsts = {topic: first for topic in pictures if (first := next(read_messages(path, [topic], ReadingReport()), None)) is not None}
+    if sentence := depth_candidates(firsts):
+        log.warning("bag %s: %s", path, sentence)
 
 
 def _roles(path: Path, topics: BagTopics, required: Collection[str], wanted: Collection[str]) -> dict[str, str]:
@@ -147,7 +171,7 @@ def read_frame_messages(
         raise missing_topic(path, bag_info(path), *REQUESTS)
     account = report or ReadingReport()
     joiner = Joiner({role: topic for topic, role in roles.items()}, account, nanoseconds(sync_slop))
-    for message in read_messages(path, roles, account):
+    for message in merged_by_stamp(read_messages(path, roles, account), roles, account.leave_out):
         try:
             joiner.add(roles[message.topic], message)
         except BagError as error:

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.codecs import CodecError
+from wesam_ros.data.detections import Detections
+from wesam_ros.data.detections_3d import detections_of_3d
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.intrinsics import camera_of_info
-from wesam_ros.data.messages import assumption_of, depth_of, detections_of, image_of, labels_of
+from wesam_ros.data.messages import are_in_space, assumption_of, depth_of, detections_of, image_of, labels_of
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.topics import BagError
@@ -92,7 +94,7 @@ def decode_frame(parts: FrameMessages, sequence: str = "", report: ReadingReport
     readers: dict[str, Callable[[Any], Any]] = {
         "depth": lambda message: depth_of(message, size),
         "camera_info": lambda message: _camera_of(message, size, parts.by_role["image"].topic, account),
-        "detections": detections_of,
+        "detections": lambda message: _boxes_of(message, parts, size, account),
         "prompts": lambda message: _prompts_of(message, size),
         "labels": lambda message: _labels_for(message, size),
     }
@@ -135,6 +137,24 @@ def _camera_of(message: Any, size: tuple[int, int], topic: str, account: Reading
     if not camera.usual:
         account.note(camera.why)
     return camera.projection
+
+
+def _boxes_of(message: Any, parts: FrameMessages, size: tuple[int, int], account: ReadingReport) -> Detections:
+    """Boxes in the image, also of a Detection3DArray in the camera's frame; those that are none are counted in `account`."""
+    if not are_in_space(message):
+        return detections_of(message)
+    if "camera_info" not in parts.by_role:
+        raise CodecError("no_camera", "boxes in space need camera_info")
+    image, info = (messages.deserialize(each.data, each.msgtype) for each in (parts.by_role["image"], parts.by_role["camera_info"]))
+    source, target = (each.header.frame_id.lstrip("/") for each in (message, image))
+    if source and source != target:
+        sentence = f"boxes in space are in frame {source}, the image in {target}, and TF of recordings is not read; have the nodes hear it"
+        raise CodecError("no_transform", sentence)
+    camera = camera_of_info(info, size, topic=parts.by_role["image"].topic)
+    found, rejected = detections_of_3d(message, camera, None)
+    for reason, sentence in rejected:
+        account.leave_out("detections", reason, sentence)
+    return found
 
 
 def _labels_for(message: Any, size: tuple[int, int]) -> npt.NDArray[np.uint16]:

@@ -34,7 +34,7 @@ TYPES_OF_ROLE = {
     "image": (messages.COMPRESSED_IMAGE, messages.IMAGE),
     "depth": (messages.COMPRESSED_IMAGE, messages.IMAGE),
     "camera_info": (messages.CAMERA_INFO,),
-    "detections": (messages.DETECTIONS,),
+    "detections": (messages.DETECTIONS, messages.DETECTIONS_3D),
     "prompts": (messages.PROMPTS,),
     "labels": (messages.COMPRESSED_IMAGE, messages.IMAGE),
 }
@@ -47,10 +47,11 @@ def missing_topic(path: Path, there: Mapping[str, tuple[str, int]], *roles: str,
     """The error where no topic, or not the one that was named, has any of some roles."""
     listing = ", ".join(f"{each} ({msgtype})" for each, (msgtype, _) in there.items()) or "none"
     text = f"bag {path} has no topic {topic + ' ' if topic else ''}for {' or '.join(roles)}; its topics are {listing}"
-    return BagError(f"{text}; name the right one with {' or '.join(map(_option, roles))}")
+    return BagError(f"{text}; name the right one with {' or '.join(map(option_of, roles))}")
 
 
-def _option(role: str) -> str:
+def option_of(role: str) -> str:
+    """The option that names the topic of a role, and the player's parameter."""
     return f"--{role.replace('_', '-')}-topic (of the player: {role}_topic)"
 
 
@@ -77,7 +78,7 @@ def _find(path: Path, there: Mapping[str, tuple[str, int]], role: str, named: Ma
         return name or str(usual)
     fits = [each for each in _candidates(there, role, image) if each not in named.values()]
     if len(fits) > 1:
-        raise BagError(f"bag {path} has several topics for {role}: {', '.join(fits)}; name one with {_option(role)}")
+        raise BagError(f"bag {path} has several topics for {role}: {', '.join(fits)}; name one with {option_of(role)}")
     return fits[0] if fits else ""
 
 
@@ -115,8 +116,8 @@ def _candidates(there: Mapping[str, tuple[str, int]], role: str, image: str) -> 
     True labels are never guessed: a label image by another name may be what some model, such as our segmenter, made of the recording.
     """
     fits = [topic for topic, (msgtype, count) in there.items() if count and msgtype in TYPES_OF_ROLE[role] and role != "labels"]
-    if role in REQUESTS:
-        return fits
+    if role in REQUESTS:  # boxes in the image before boxes in space, which some drivers publish beside them
+        return _narrowed(fits, lambda each: there[each][0] == TYPES_OF_ROLE[role][0])
     fits = [each for each in fits if not _has(each, NO_CAMERA)]
     named = [each for each in fits if "depth" in _base(each).lower()]
     if role == "depth":
