@@ -33,9 +33,9 @@ SIZE = (30, 40)
 HEADER = Header(frame_id="base")
 FOUND = Detections(np.array([(10, 5, 20, 9), (0, 0, 3, 3)], np.float32), ("a", "b"), ("cup", ""), np.array([0.5, 0.25], np.float32))
 HASHES = {
-    "Detection2DArray": "RIHS01_1a1ee1b6",
-    "Detection3DArray": "RIHS01_",
-    "LabelInfo": "RIHS01_",
+    "Detection2DArray": "RIHS01_214274120007f4a683866481336b70310268cfa107aebe9d594a6acf75bda968",
+    "Detection3DArray": "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018",
+    "LabelInfo": "RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783",
 }
 
 

@@ -24,6 +24,8 @@ PIXELS = 1000
 BOX_POINTS = 512
 """Points of an object from which its box is made, evenly spread."""
 _EVENLY = np.arange(BOX_POINTS)
+PLANE_POINTS = 2000
+"""The support plane is fitted to at most as many points."""
 TRIALS, VOTES = 80, 300
 """Planes tried for a frame, and points that vote: half of the points around the objects lie on the plane, so few are enough."""
 ON_PLANE = 0.006
@@ -154,8 +156,8 @@ def _pixels_of(index: int, labels: Labels, depth: Float32, crop: Crop) -> _Pixel
 
 def _points_of(seen: list[_Pixels], depth: Float32, camera: Projection, plane: _Plane | None) -> tuple[Float, list[int]]:
     """(n, BOX_POINTS, 3) metres in the optical frame from which the boxes of n objects are made, and how many pixels they stand for."""
-    points = back_project(np.concatenate([each.v for each in seen]), np.concatenate([each.u for each in seen]), depth, camera).T
-    points = points.astype(np.float64)
+    v, u = (np.concatenate([getattr(each, name) for each in seen]) for name in "vu")
+    points = back_project(v, u, depth, camera).T.astype(np.float64)
     starts = np.cumsum([0, *(len(each.v) for each in seen)])
     raised = tall = np.ones(len(points), bool)
     if plane is not None:
@@ -187,7 +189,8 @@ def support_plane(labels: Labels, depth: Float32, camera: Projection, crops: Seq
         top, left = max(0, rows.start - dy) // STEP, max(0, columns.start - dx) // STEP
         near[top : (rows.stop + dy) // STEP + 1, left : (columns.stop + dx) // STEP + 1] |= rows.stop > rows.start
     v, u = np.nonzero(near & (labels[::STEP, ::STEP] == 0) & (depth[::STEP, ::STEP] > 0))
-    points = back_project(v * STEP, u * STEP, depth, camera).T.astype(np.float64)
+    every = len(v) // PLANE_POINTS + 1
+    points = back_project(v[::every] * STEP, u[::every] * STEP, depth, camera).T.astype(np.float64)
     return fit_plane(points, np.random.default_rng(0), TRIALS, VOTES)  # the same draws for each frame: equal frames give equal boxes
 
 
