@@ -1,31 +1,33 @@
-"""`wesam pretrain`: simulate, train, score on held-out scenes, and write the weights with their model card."""
+"""`wesam pretrain`: real pictures and simulated scenes, the training, and the weights with their scores."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import socket
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import cv2
 import torch
-import torch.distributed
-from torch.multiprocessing.spawn import spawn
 
 from wesam_ros.config import options
+from wesam_ros.pretraining.sources import Mixture, Pictures, read_folders, split
 from wesam_ros.pretraining.training import PretrainConfig, train
 
-if TYPE_CHECKING:
-    from segment_anything.modeling import Sam
-
 HELD_OUT_SEED = 1_000_000
-"""Held-out sequences have seeds from here on; training sequences count from config.seed * 10,000."""
+"""Held-out sequences have seeds from here on; training sequences count from 0."""
+HELD_OUT_SEQUENCES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's options to `parser`."""
-    parser.add_argument("--out", type=Path, default=Path("out/pretrain"), help="folder for scenes, checkpoint, weights and results")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each (default: all cores)")
+    parser.add_argument("--out", type=Path, default=Path("out/pretrain"), help="folder for checkpoint, weights and results")
+    parser.add_argument("--pictures", type=Path, help="folder of real pictures: SET/images/NAME.jpg, SET/masks/NAME.png")
+    parser.add_argument("--scenes", type=Path, help="folder where simulated scenes are kept (default: OUT/scenes)")
+    parser.add_argument("--sequences", type=int, default=200, help="simulated source sequences to train on (default: %(default)s)")
+    parser.add_argument("--architecture", default="tiny2", help="of the model (default: %(default)s)")
+    parser.add_argument("--trunk", type=Path, help="efficientnet-lite2-9656183e.pth, ImageNet weights to start from")
+    parser.add_argument("--publish", action="store_true", help="write the weights as they are in the checkpoint; no training")
+    parser.add_argument("--earlier", type=Path, help="weights of an earlier model, of which what fits is taken over")
     for each in options(PretrainConfig):
         parser.add_argument(
             f"--{each.name.replace('_', '-')}", type=each.type, default=each.default, help=f"{each.doc} (default: {each.default})"
@@ -33,47 +35,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, or continues where it was interrupted, and writes `tiny.safetensors` and `tiny.json` into the folder."""
+    """Trains, or continues where it was interrupted; at the end writes `tiny.safetensors` and `tiny.json` into the folder."""
     from wesam_ros.pretraining.card import publish
     from wesam_ros.pretraining.scenes import load_scenes
+    from wesam_ros.pretraining.start import build, freeze
 
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     config = PretrainConfig(**{each.name: getattr(args, each.name) for each in options(PretrainConfig)})
-    load_scenes(args.out / "scenes", "source", _training_seeds(config), workers=args.workers)
-    held_out = load_scenes(args.out / "scenes", "source", range(HELD_OUT_SEED, HELD_OUT_SEED + config.held_out), workers=args.workers)
-    if args.workers > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        spawn(_worker, (args.workers, port, config, args.out), nprocs=args.workers)
-    else:
-        _worker(0, 1, 0, config, args.out)
-    publish(args.out, config, held_out)
+    scenes = args.scenes or args.out / "scenes"
+    checkpoint = args.out / "checkpoint.pt"
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not args.publish:
+        sam = build(args.architecture, config.seed, args.trunk, args.earlier)
+        freeze(sam, config.frozen_stages)
+        train(sam, mixture(args.pictures, scenes, args.sequences), config, checkpoint)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    held_out = load_scenes(scenes, "source", range(HELD_OUT_SEED, HELD_OUT_SEED + HELD_OUT_SEQUENCES))
+    publish(state["averaged"], args.out, args.architecture, {"steps": state["step"], "config": asdict(config)}, held_out)
     return 0
 
 
-def _training_seeds(config: PretrainConfig) -> range:
-    return range(config.seed * 10_000, config.seed * 10_000 + config.sequences)
+def mixture(pictures: Path | None, scenes: Path, sequences: int) -> Mixture:
+    """What is trained on: the pictures of each set that are not held out, and simulated scenes.
 
-
-def _worker(rank: int, workers: int, port: int, config: PretrainConfig, out: Path) -> None:
+    Raises:
+        DatasetError: there are no pictures in the folder.
+    """
     from wesam_ros.pretraining.scenes import load_scenes
 
-    torch.set_num_threads(1)
-    if workers > 1:
-        torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=workers)
-    scenes = load_scenes(out / "scenes", "source", _training_seeds(config))
-    averaged = train(_untrained(config.seed), scenes, config, out / "checkpoint.pt", rank, workers)
-    if rank == 0:
-        torch.save(averaged.state_dict(), out / "averaged.pt")
-    if workers > 1:
-        torch.distributed.destroy_process_group()
-
-
-def _untrained(seed: int) -> Sam:
-    from wesam_ros.sam.architectures import build_tiny
-
-    torch.manual_seed(seed)
-    sam = build_tiny().train()
-    for table in [p for name, p in sam.image_encoder.named_parameters() if name.endswith("pos_embed") or "rel_pos" in name]:
-        torch.nn.init.trunc_normal_(table, std=0.02)
-    return sam
+    sources: list[tuple[str, Pictures]] = []
+    if pictures is not None:
+        sources += [(name, split(folder)[0]) for name, folder in read_folders(pictures).items()]
+    if sequences:
+        sources.append(("simulated", load_scenes(scenes, "source", range(sequences))))
+    return Mixture(tuple(sources))
