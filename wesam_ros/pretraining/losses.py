@@ -1,8 +1,8 @@
-"""Losses of pretraining: masks, predicted IoU, and the rounds of one sample."""
+"""Losses of pretraining: masks, predicted IoU, and the rounds of a batch."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,39 +10,58 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.pretraining.samples import Sample, error_points
+from wesam_ros.pretraining.samples import Batch, error_points
 from wesam_ros.sam.preprocessing import normalize
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 
-def encode(sam: Sam, samples: tuple[Sample, ...], side: int) -> Tensor:
-    """Embeddings (n, c, side / 16, side / 16) of samples on a canvas of `side` pixels.
+@dataclass(frozen=True, eq=False)
+class Prompted:
+    """Prompts of n things of several pictures on one canvas, as the samples have them, and the picture of each."""
+
+    owners: Tensor
+    boxes: Tensor | None
+    points: tuple[Tensor, Tensor] | None
+    coarse: Tensor | None
+
+
+def encode(sam: Sam, batch: Batch) -> Tensor:
+    """Embeddings (b, c, side / 16, side / 16) of a batch's pictures.
 
     A canvas smaller than the model's is the same picture with coarser tokens: the position table is resized to it, and segment_anything
     does so with the relative ones.
     """
-    pixels = torch.stack([normalize(sample.pixels, side) for sample in samples])
+    pixels = torch.stack([normalize(sample.pixels, batch.side) for sample in batch.samples])
     encoder = sam.image_encoder
     table = encoder.pos_embed.permute(0, 3, 1, 2)
-    grid = side // 16
+    grid = batch.side // 16
     if table.shape[-1] != grid:
         table = functional.interpolate(table, (grid, grid), mode="bilinear", align_corners=False)
     embeddings: Tensor = torch.func.functional_call(encoder, {"pos_embed": table.permute(0, 2, 3, 1)}, (pixels,))
     return embeddings
 
 
-def decode(sam: Sam, embedding: Tensor, sample: Sample, side: int) -> tuple[Tensor, Tensor]:
-    """All four masks' logits (n, 4, side / 4, side / 4) and predicted IoU (n, 4) of one sample on a canvas of `side` pixels."""
-    rows, columns = embedding.shape[-2:]
+def decode(sam: Sam, embeddings: Tensor, prompts: Prompted, side: int) -> tuple[Tensor, Tensor]:
+    """All four masks' logits (n, 4, side / 4, side / 4) and predicted IoU (n, 4) of things in several pictures.
+
+    MaskDecoder.predict_masks, which takes the things of one picture, with each thing's own embedding.
+    """
+    rows, columns = embeddings.shape[-2:]
     scale = sam.image_encoder.img_size / side
-    points = None if sample.points is None else (sample.points[0] * scale, sample.points[1])
-    boxes = None if sample.boxes is None else sample.boxes * scale
-    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=sample.coarse)
-    position = sam.prompt_encoder.pe_layer((rows, columns))[None]
-    masks, iou = sam.mask_decoder.predict_masks(embedding, position, sparse, dense[..., :rows, :columns])
-    return masks, iou
+    points = None if prompts.points is None else (prompts.points[0] * scale, prompts.points[1])
+    boxes = None if prompts.boxes is None else prompts.boxes * scale
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=prompts.coarse)
+    decoder, count = sam.mask_decoder, len(prompts.owners)
+    outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
+    image = embeddings[prompts.owners] + dense[..., :rows, :columns]
+    position = sam.prompt_encoder.pe_layer((rows, columns)).expand(count, -1, -1, -1)
+    tokens, image = decoder.transformer(image, position, torch.cat([outputs, sparse], 1))
+    upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(2, (rows, columns)))
+    weights = torch.stack([mlp(tokens[:, 1 + index]) for index, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
+    masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+    return masks, decoder.iou_prediction_head(tokens[:, 0])
 
 
 def mask_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,44 +84,56 @@ def mask_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return cross_entropy + dice, iou
 
 
-def sample_loss(sam: Sam, embedding: Tensor, sample: Sample, side: int) -> tuple[Tensor, float]:
-    """The loss of a sample's rounds, and the mean IoU of the first round's single mask."""
-    loss, iou, low = _round_loss(sam, embedding, sample, side)
-    if sample.again:
-        found = functional.interpolate(low[:, :1], scale_factor=4.0, mode="bilinear", align_corners=False)[:, 0] > 0
-        height, width = sample.masks.shape[1:]
-        point, label = error_points(found[:, :height, :width].numpy(), sample.masks.numpy(), np.random.default_rng(sample.seed))
-        points = (point, label)
-        if sample.points is not None:
-            points = (torch.cat([sample.points[0], point], 1), torch.cat([sample.points[1], label], 1))
-        second = replace(sample, points=points, coarse=low[:, :1], form="box and points")
-        more, _, _ = _round_loss(sam, embedding, second, side)
-        loss = (loss + more) / 2
-    return loss, iou
+def batch_loss(sam: Sam, batch: Batch) -> tuple[Tensor, float]:
+    """The mean loss of a batch's rounds, and the mean IoU of the first round's single masks; a picture counts as much as another."""
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = encode(sam, batch)
+        prompts, masks = collect(batch), batch.masks
+        target = functional.avg_pool2d(masks.float(), 2)
+        counts = torch.bincount(prompts.owners)
+        weights = 1 / (counts[prompts.owners] * len(counts))
+        loss, iou, low = _round(sam, embeddings, prompts, batch, target)
+        if batch.request.again:
+            found = functional.interpolate(low, scale_factor=4.0, mode="bilinear", align_corners=False)[:, 0] > 0
+            point, label = error_points(found.numpy(), masks.numpy(), np.random.default_rng(batch.request.seed))
+            if prompts.points is not None:
+                point, label = torch.cat([prompts.points[0], point], 1), torch.cat([prompts.points[1], label], 1)
+            second, _, _ = _round(sam, embeddings, replace(prompts, points=(point, label), coarse=low), batch, target, single=True)
+            loss = (loss + second) / 2
+    return (loss * weights).sum(), float((iou * weights).sum())
 
 
-def _round_loss(sam: Sam, embedding: Tensor, sample: Sample, side: int) -> tuple[Tensor, float, Tensor]:
-    """Loss, mean IoU, and the logits without gradients."""
-    logits, scores = decode(sam, embedding, sample, side)
+def collect(batch: Batch) -> Prompted:
+    """The prompts of all samples of a batch."""
+
+    def joined(parts: list[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if known else None
+
+    samples = batch.samples
+    points = joined([None if sample.points is None else sample.points[0] for sample in samples])
+    labels = joined([None if sample.points is None else sample.points[1] for sample in samples])
+    return Prompted(
+        owners=batch.owners,
+        boxes=joined([sample.boxes for sample in samples]),
+        points=None if points is None or labels is None else (points, labels),
+        coarse=joined([sample.coarse for sample in samples]),
+    )
+
+
+def _round(
+    sam: Sam, embeddings: Tensor, prompts: Prompted, batch: Batch, target: Tensor, *, single: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss (n,), IoU (n,) and logits (n, 1, side / 4, side / 4) without gradients of each thing's single mask."""
+    logits, scores = decode(sam, embeddings, prompts, batch.side)
     logits, scores = logits.float(), scores.float()
-    low = logits.detach()
-    click = sample.form == "click"
+    low = logits[:, :1].detach()
+    click = batch.request.form == "click" and not single
     if not click:  # only a single point is ambiguous: all else has the one mask that is served
         logits, scores = logits[:, :1], scores[:, :1]
-    height, width = sample.masks.shape[1:]
-    half = (-(-height // 2), -(-width // 2))
-    logits = functional.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)[..., : half[0], : half[1]]
-    padded = functional.pad(sample.masks.float(), (0, 2 * half[1] - width, 0, 2 * half[0] - height))
-    losses, iou = mask_losses(logits, functional.avg_pool2d(padded, 2))
-    loss = losses[:, 0].mean() + functional.mse_loss(scores, iou)
+    logits = functional.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+    losses, iou = mask_losses(logits, target)
+    loss = losses[:, 0] + (scores - iou).square().mean(1)
     if click:  # of the three further masks the best one learns (Kirillov et al., 2023)
-        loss = loss + losses[:, 1:].min(1).values.mean()
-    return loss, float(iou[:, 0].mean()), low
-
-
-def batch_loss(sam: Sam, samples: tuple[Sample, ...], side: int) -> tuple[Tensor, list[float]]:
-    """The mean loss of samples on a canvas of `side` pixels, and each one's mean IoU."""
-    with torch.autocast("cpu", torch.bfloat16):
-        embeddings = encode(sam, samples, side)
-        parts = [sample_loss(sam, each[None], sample, side) for each, sample in zip(embeddings, samples, strict=True)]
-    return torch.stack([loss for loss, _ in parts]).mean(), [iou for _, iou in parts]
+        loss = loss + losses[:, 1:].min(1).values
+    return loss, iou[:, 0], low

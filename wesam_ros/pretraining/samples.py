@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from wesam_ros.data.weak_labels import coarse_mask, jittered_box, points_prompt
 from wesam_ros.pretraining.augment import sample
@@ -23,25 +24,41 @@ JITTERS = (0.0, 0.0, 0.0, 0.03, 0.06, 0.1)
 GROUPED = 0.04
 """Share of the things that are asked for together with a neighbour, as one."""
 ROUNDS = 0.3
-"""Share of the samples with a second round: a point where the first answer is wrong, and its logits as the mask input."""
+"""Share of the steps with a second round: a point where the first answer is wrong, and its logits as the mask input."""
 LEAST_PIXELS = 48
 
 Bool = npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked in all pictures of a step: one form of prompt, so that they share a call of the decoder.
+
+    Attributes:
+        form: one of FORMS.
+        positive: points on a thing.
+        negative: points beside it.
+        again: whether a second round follows.
+        seed: of what that round draws.
+    """
+
+    form: str
+    positive: int
+    negative: int
+    again: bool
+    seed: int
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One prompted picture: pixels (3, h, w) uint8, masks (n, h, w) bool, and the prompts of its n things in one form, in its pixels.
+    """One prompted picture: pixels (3, h, w) uint8, masks (n, h, w) bool, and the prompts of its n things, in its pixels.
 
     Attributes:
         pixels: RGB.
         masks: the truth.
         boxes: (n, 4) float32, or None.
-        points: (n, k, 2) float32 and labels (n, k) int64, or None.
+        points: (n, k, 2) float32 and labels (n, k) int64, or None; -1 is the label of none.
         coarse: (n, 1, side / 4, side / 4) logits, or None.
-        form: one of FORMS.
-        again: whether a second round follows.
-        seed: of what that round draws.
     """
 
     pixels: Tensor
@@ -49,18 +66,55 @@ class Sample:
     boxes: Tensor | None
     points: tuple[Tensor, Tensor] | None
     coarse: Tensor | None
-    form: str
-    again: bool
-    seed: int
 
 
-def draw_sample(mixture: Mixture, side: int, most: int, rng: np.random.Generator) -> Sample:
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The samples of a step on a canvas of `side` pixels.
+
+    Attributes:
+        side: of the canvas.
+        samples: one a picture.
+        request: what is asked in all of them.
+    """
+
+    side: int
+    samples: tuple[Sample, ...]
+    request: Request
+
+    @property
+    def owners(self) -> Tensor:
+        """(n,) of all things, the sample that each belongs to."""
+        return torch.repeat_interleave(torch.tensor([len(sample.masks) for sample in self.samples]))
+
+    @property
+    def masks(self) -> Tensor:
+        """(n, side, side) bool of all things; there is none where the canvas is empty."""
+        size = self.side
+        padded = [functional.pad(m, (0, size - m.shape[2], 0, size - m.shape[1])) for m in (sample.masks for sample in self.samples)]
+        return torch.cat(padded)
+
+
+def draw_request(rng: np.random.Generator) -> Request:
+    """Of a step."""
+    form = str(rng.choice(FORMS, p=FORM_SHARES))
+    positive, negative = (1, 0) if form == "click" else (int(rng.integers(1, 6)), int(rng.integers(0, 6)))
+    return Request(form, positive, negative, bool(rng.random() < ROUNDS), int(rng.integers(2**31)))
+
+
+def draw_batch(mixture: Mixture, side: int, count: int, most: int, rng: np.random.Generator) -> Batch:
+    """`count` samples of at most `most` things each."""
+    request = draw_request(rng)
+    return Batch(side, tuple(draw_sample(mixture, side, most, request, rng) for _ in range(count)), request)
+
+
+def draw_sample(mixture: Mixture, side: int, most: int, request: Request, rng: np.random.Generator) -> Sample:
     """A sample of at most `most` things on a canvas of `side` pixels; pictures in which nothing is left to ask for are drawn again."""
     while True:
         image, labels = sample(lambda: mixture.draw(rng), side, rng)
         masks = choose(labels, most, rng)
         if masks:
-            return prompted(image, np.stack(masks), side, rng)
+            return prompted(image, np.stack(masks), side, request, rng)
 
 
 def choose(labels: npt.NDArray[np.uint8], most: int, rng: np.random.Generator) -> list[Bool]:
@@ -79,30 +133,30 @@ def choose(labels: npt.NDArray[np.uint8], most: int, rng: np.random.Generator) -
     return masks
 
 
-def prompted(image: npt.NDArray[np.uint8], masks: Bool, side: int, rng: np.random.Generator) -> Sample:
-    """The sample of masks (n, h, w), with prompts of one form."""
-    form = str(rng.choice(FORMS, p=FORM_SHARES))
+def prompted(image: npt.NDArray[np.uint8], masks: Bool, side: int, request: Request, rng: np.random.Generator) -> Sample:
+    """The sample of masks (n, h, w), with the prompts that are asked for."""
     boxes = points = coarse = None
-    if "box" in form:
+    if "box" in request.form:
         boxes = torch.from_numpy(np.stack([jittered_box(mask, rng, float(rng.choice(JITTERS))) for mask in masks]))
-    if "point" in form or form == "click":
-        points = _points(masks, (1, 0) if form == "click" else (int(rng.integers(1, 6)), int(rng.integers(0, 6))), rng)
-    if form == "mask":
+    if "point" in request.form or request.form == "click":
+        points = _points(masks, request, rng)
+    if request.form == "mask":
         longest = max(masks.shape[1:])
         low = round(longest * (side // 4) / side)
         coarse = torch.stack([mask_to_low_res(coarse_mask(mask, rng), side, low, COARSE_MASK_LOGIT) for mask in masks])
-        coarse = torch.nn.functional.pad(coarse, (0, side // 4 - low, 0, side // 4 - low), value=-COARSE_MASK_LOGIT)
-    again = bool(rng.random() < ROUNDS)
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
-    return Sample(pixels, torch.from_numpy(masks), boxes, points, coarse, form, again, int(rng.integers(2**31)))
+        coarse = functional.pad(coarse, (0, side // 4 - low, 0, side // 4 - low), value=-COARSE_MASK_LOGIT)
+    return Sample(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(masks), boxes, points, coarse)
 
 
-def _points(masks: Bool, counts: tuple[int, int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    positive, negative = counts
-    each = [points_prompt(mask, rng, positive, negative) for mask in masks]
-    if min(len(prompt.points) for prompt in each) < positive + negative:  # a thing that fills its surroundings
-        each = [points_prompt(mask, rng, positive, 0) for mask in masks]
-    return torch.from_numpy(np.stack([p.points for p in each])), torch.from_numpy(np.stack([p.point_labels for p in each]))
+def _points(masks: Bool, request: Request, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """All of one number: a thing that fills its surroundings has none beside it, but some without a meaning."""
+    count = request.positive + request.negative
+    points, labels = torch.zeros(len(masks), count, 2), torch.full((len(masks), count), -1)
+    for row, mask in enumerate(masks):
+        prompt = points_prompt(mask, rng, request.positive, request.negative)
+        points[row, : len(prompt.points)] = torch.from_numpy(prompt.points)
+        labels[row, : len(prompt.points)] = torch.from_numpy(prompt.point_labels)
+    return points, labels
 
 
 def error_points(found: Bool, true: Bool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

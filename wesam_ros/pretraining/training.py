@@ -19,7 +19,7 @@ import torch
 
 from wesam_ros.config import option, validate
 from wesam_ros.pretraining.losses import batch_loss
-from wesam_ros.pretraining.samples import FORMS, Sample, draw_sample
+from wesam_ros.pretraining.samples import FORMS, Batch, draw_batch
 from wesam_ros.pretraining.sources import Mixture
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class PretrainConfig:
         validate(self)
 
 
-def make_batch(mixture: Mixture, config: PretrainConfig, step: int) -> tuple[int, tuple[Sample, ...]]:
-    """The canvas' side and the samples of one step, the same for the same seed."""
+def make_batch(mixture: Mixture, config: PretrainConfig, step: int) -> Batch:
+    """The samples of one step, the same for the same seed."""
     rng = np.random.default_rng([config.seed, step])
     late = step >= config.steps - config.last
     side = int(rng.choice(list(SIDES), p=LATE if late else EARLY))
-    return side, tuple(draw_sample(mixture, side, config.prompts, rng) for _ in range(SIDES[side]))
+    return draw_batch(mixture, side, SIDES[side], config.prompts, rng)
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
@@ -117,14 +117,14 @@ class Run:
         torch.save(state, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
-    def advance(self, side: int, samples: tuple[Sample, ...]) -> tuple[float, list[float]]:
-        """One step; returns the loss, and the mean IoU of each sample."""
+    def advance(self, batch: Batch) -> tuple[float, float]:
+        """One step; returns the loss and the mean IoU."""
         share = learning_rate(self.config, self.step)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group["lr"] = self.config.lr * share * group["share"]
-        loss, ious = batch_loss(self.sam, samples, side)
+        loss, iou = batch_loss(self.sam, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.sam.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -133,7 +133,7 @@ class Run:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.sam.parameters()), 1 - decay)
         self.step += 1
-        return float(loss.detach()), ious
+        return float(loss.detach()), iou
 
 
 def train(sam: Sam, mixture: Mixture, config: PretrainConfig, path: Path) -> Sam:
@@ -151,14 +151,14 @@ def train(sam: Sam, mixture: Mixture, config: PretrainConfig, path: Path) -> Sam
     log = _Log(config, run.step)
     saved = time.monotonic()
     with ThreadPoolExecutor(1) as ahead:
-        coming: deque[Future[tuple[int, tuple[Sample, ...]]]] = deque()
+        coming: deque[Future[Batch]] = deque()
         while run.step < config.steps:
             while len(coming) < AHEAD:
                 coming.append(ahead.submit(make_batch, mixture, config, run.step + len(coming)))
             if run.step == config.steps - config.last:
                 run.save(path.with_stem(f"{path.stem}_constant"))
-            side, samples = coming.popleft().result()
-            log.add(run.step, side, samples, *run.advance(side, samples))
+            batch = coming.popleft().result()
+            log.add(run.step, batch, *run.advance(batch))
             if time.monotonic() - saved >= SAVE_SECONDS or run.step == config.steps:
                 run.save()
                 saved = time.monotonic()
@@ -174,8 +174,8 @@ class _Log:
         if first:
             print(f"continuing from step {first}", flush=True)
 
-    def add(self, step: int, side: int, samples: tuple[Sample, ...], loss: float, ious: list[float]) -> None:
-        for name, value in (("loss", loss), *((sample.form, iou) for sample, iou in zip(samples, ious, strict=True)), (str(side), loss)):
+    def add(self, step: int, batch: Batch, loss: float, iou: float) -> None:
+        for name, value in (("loss", loss), (batch.request.form, iou), (str(batch.side), loss)):
             self.means[name] = 0.97 * self.means.get(name, value) + 0.03 * value
         done = step + 1
         if done % 50 == 0:
