@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequences", type=int, default=200, help="simulated source sequences to train on (default: %(default)s)")
     parser.add_argument("--architecture", default="tiny2", help="of the model (default: %(default)s)")
     parser.add_argument("--trunk", type=Path, help="efficientnet-lite2-9656183e.pth, ImageNet weights to start from")
+    parser.add_argument("--device", default="cpu", help="of torch (default: %(default)s)")
+    parser.add_argument("--makers", type=int, default=1, help="threads that make samples (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, with all saved (default: never)")
     parser.add_argument("--publish", action="store_true", help="write the weights as they are in the checkpoint; no training")
     parser.add_argument("--earlier", type=Path, help="weights of an earlier model, of which what fits is taken over")
     for each in options(PretrainConfig):
@@ -47,9 +51,11 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.out / "checkpoint.pt"
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.publish:
-        sam = build(args.architecture, config.seed, args.trunk, args.earlier)
+        sam = build(args.architecture, config.seed, args.trunk, args.earlier).to(args.device)
         freeze(sam, config.frozen_stages)
-        train(sam, mixture(args.pictures, scenes, args.sequences), config, checkpoint)
+        train(sam, mixture(args.pictures, scenes, args.sequences), config, checkpoint, makers=args.makers, minutes=args.minutes)
+        if args.minutes < math.inf:
+            return 0
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     held_out = load_scenes(scenes, "source", range(HELD_OUT_SEED, HELD_OUT_SEED + HELD_OUT_SEQUENCES))
     publish(state["averaged"], args.out, args.architecture, {"steps": state["step"], "config": asdict(config)}, held_out)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.pretraining.samples import Batch, error_points
-from wesam_ros.sam.preprocessing import normalize
+from wesam_ros.sam.preprocessing import CPU, normalize
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -33,7 +33,7 @@ def encode(sam: Sam, batch: Batch) -> Tensor:
     A canvas smaller than the model's is the same picture with coarser tokens: the position table is resized to it, and segment_anything
     does so with the relative ones.
     """
-    pixels = torch.stack([normalize(sample.pixels, batch.side) for sample in batch.samples])
+    pixels = torch.stack([normalize(sample.pixels.to(sam.device), batch.side) for sample in batch.samples])
     encoder = sam.image_encoder
     table = encoder.pos_embed.permute(0, 3, 1, 2)
     grid = batch.side // 16
@@ -86,16 +86,18 @@ def mask_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def batch_loss(sam: Sam, batch: Batch) -> tuple[Tensor, float]:
     """The mean loss of a batch's rounds, and the mean IoU of the first round's single masks; a picture counts as much as another."""
-    with torch.autocast("cpu", torch.bfloat16):
+    device = sam.device
+    with torch.autocast(device.type, torch.bfloat16):
         embeddings = encode(sam, batch)
-        prompts, masks = collect(batch), batch.masks
-        target = functional.avg_pool2d(masks.float(), 2)
+        prompts, masks = collect(batch, device), batch.masks
+        target = functional.avg_pool2d(masks.to(device).float(), 2)
         counts = torch.bincount(prompts.owners)
         weights = 1 / (counts[prompts.owners] * len(counts))
         loss, iou, low = _round(sam, embeddings, prompts, batch, target)
         if batch.request.again:
             found = functional.interpolate(low, scale_factor=4.0, mode="bilinear", align_corners=False)[:, 0] > 0
-            point, label = error_points(found.numpy(), masks.numpy(), np.random.default_rng(batch.request.seed))
+            point, label = error_points(found.cpu().numpy(), masks.numpy(), np.random.default_rng(batch.request.seed))
+            point, label = point.to(device), label.to(device)
             if prompts.points is not None:
                 point, label = torch.cat([prompts.points[0], point], 1), torch.cat([prompts.points[1], label], 1)
             second, _, _ = _round(sam, embeddings, replace(prompts, points=(point, label), coarse=low), batch, target, single=True)
@@ -103,18 +105,18 @@ def batch_loss(sam: Sam, batch: Batch) -> tuple[Tensor, float]:
     return (loss * weights).sum(), float((iou * weights).sum())
 
 
-def collect(batch: Batch) -> Prompted:
-    """The prompts of all samples of a batch."""
+def collect(batch: Batch, device: torch.device = CPU) -> Prompted:
+    """The prompts of all samples of a batch, on the device."""
 
     def joined(parts: list[Tensor | None]) -> Tensor | None:
         known = [part for part in parts if part is not None]
-        return torch.cat(known) if known else None
+        return torch.cat(known).to(device) if known else None
 
     samples = batch.samples
     points = joined([None if sample.points is None else sample.points[0] for sample in samples])
     labels = joined([None if sample.points is None else sample.points[1] for sample in samples])
     return Prompted(
-        owners=batch.owners,
+        owners=batch.owners.to(device),
         boxes=joined([sample.boxes for sample in samples]),
         points=None if points is None or labels is None else (points, labels),
         coarse=joined([sample.coarse for sample in samples]),

@@ -6,6 +6,7 @@ come to them (Hu et al., 2024, call it warm-up, stable, decay). Averaged weights
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +32,7 @@ EARLY, LATE = (0.4, 0.4, 0.2), (0.1, 0.3, 0.6)
 """Shares of the steps on each canvas: before the rate falls, and while it does."""
 SAVE_SECONDS = 600.0
 AHEAD = 2
-"""Batches that are made while a step is computed."""
+"""Batches, per thread that makes them, that are made while a step is computed."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class PretrainConfig:
     steps: int = option(20000, "steps in all; may be changed between two parts of a run that has not come to the last ones", minimum=1)
     last: int = option(2500, "steps at the end in which the rate falls to zero", minimum=1)
     warm_up: int = option(200, "steps of linear warm-up", minimum=1)
+    batch: int = option(1, "times as many pictures a step as SIDES has, for a GPU", minimum=1)
     prompts: int = option(8, "most prompted things a picture", minimum=1)
     lr: float = option(7e-4, "learning rate of all but the trunk", minimum=0.0)
     trunk_share: float = option(0.12, "learning rate of the trunk, as a share of that", minimum=0.0)
@@ -58,7 +60,7 @@ def make_batch(mixture: Mixture, config: PretrainConfig, step: int) -> Batch:
     rng = np.random.default_rng([config.seed, step])
     late = step >= config.steps - config.last
     side = int(rng.choice(list(SIDES), p=LATE if late else EARLY))
-    return draw_batch(mixture, side, SIDES[side], config.prompts, rng)
+    return draw_batch(mixture, side, config.batch * SIDES[side], config.prompts, rng)
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
@@ -98,7 +100,7 @@ class Run:
         self.optimizers = make_optimizers(sam, config)
         self.step = 0
         if path.is_file():
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, map_location=sam.device, weights_only=True)
             self.sam.load_state_dict(state["model"])
             self.averaged.load_state_dict(state["averaged"])
             for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
@@ -136,7 +138,7 @@ class Run:
         return float(loss.detach()), iou
 
 
-def train(sam: Sam, mixture: Mixture, config: PretrainConfig, path: Path) -> Sam:
+def train(sam: Sam, mixture: Mixture, config: PretrainConfig, path: Path, *, makers: int = 1, minutes: float = math.inf) -> Sam:
     """Trains `sam` in place, continuing from `path` where it exists and saving there; returns the averaged model.
 
     The state before the rate begins to fall is kept beside it, as "constant": from there a run can be made longer.
@@ -146,22 +148,26 @@ def train(sam: Sam, mixture: Mixture, config: PretrainConfig, path: Path) -> Sam
         mixture: what is trained on.
         config: how.
         path: of the checkpoint.
+        makers: threads that make batches.
+        minutes: after which it stops, with all saved.
     """
     run = Run(sam, config, path)
     log = _Log(config, run.step)
-    saved = time.monotonic()
-    with ThreadPoolExecutor(1) as ahead:
+    began = saved = time.monotonic()
+    with ThreadPoolExecutor(makers) as ahead:
         coming: deque[Future[Batch]] = deque()
-        while run.step < config.steps:
-            while len(coming) < AHEAD:
+        while run.step < config.steps and time.monotonic() - began < 60 * minutes:
+            while len(coming) < AHEAD * makers:
                 coming.append(ahead.submit(make_batch, mixture, config, run.step + len(coming)))
             if run.step == config.steps - config.last:
                 run.save(path.with_stem(f"{path.stem}_constant"))
             batch = coming.popleft().result()
             log.add(run.step, batch, *run.advance(batch))
-            if time.monotonic() - saved >= SAVE_SECONDS or run.step == config.steps:
+            if time.monotonic() - saved >= SAVE_SECONDS:
                 run.save()
                 saved = time.monotonic()
+        run.save()
+        ahead.shutdown(cancel_futures=True)
     return run.averaged
 
 
