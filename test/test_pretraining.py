@@ -15,6 +15,7 @@ from wesam_ros.pretraining import training
 from wesam_ros.pretraining.augment import compact, paste, place, recolour
 from wesam_ros.pretraining.card import score
 from wesam_ros.pretraining.losses import batch_loss, collect, decode, encode, mask_losses
+from wesam_ros.pretraining.packing import pack
 from wesam_ros.pretraining.samples import FORMS, Batch, Request, draw_batch, draw_sample, error_points
 from wesam_ros.pretraining.scenes import Scenes
 from wesam_ros.pretraining.sources import Mixture, read_folders, split
@@ -71,6 +72,14 @@ def test_folders_that_are_not_whole_are_named(tmp_path: Path) -> None:
     (tmp_path / "things" / "masks" / "a.png").unlink()
     with pytest.raises(DatasetError, match=r"masks/a\.png is missing"):
         read_folders(tmp_path)
+
+
+def test_packed_pictures_are_read_as_what_they_were(scenes: Scenes, tmp_path: Path) -> None:
+    size = pack(Mixture((("simulated", scenes),)), tmp_path, 320, 90, 1)
+    folder = read_folders(tmp_path)["simulated"]
+    image, labels = folder[0]
+    assert folder.names == ("00000",) and image.shape == (240, 320, 3) and 0 < size < 60_000
+    assert np.array_equal(labels, scenes.labels[0][0][1::2, 1::2])
 
 
 def test_shares_of_the_sources_hold() -> None:
@@ -219,6 +228,12 @@ def test_what_fits_of_earlier_weights_is_taken_over() -> None:
     assert taken > 150
     assert torch.equal(own["mask_decoder.iou_token.weight"], earlier["mask_decoder.iou_token.weight"])
     assert torch.equal(own["image_encoder.blocks.1.attn.rel_pos_h"], earlier[f"image_encoder.blocks.{BLOCKS[1]}.attn.rel_pos_h"])
+
+
+def test_a_run_may_begin_with_weights_of_its_own_kind() -> None:
+    sam, other = build("tiny2", 0, None, None), build("tiny2", 1, None, None)
+    assert take_over(sam, other.state_dict()) == len(other.state_dict())
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in sam.state_dict().items())
 
 
 def test_frozen_parts_take_no_gradient() -> None:

@@ -11,12 +11,15 @@ import cv2
 import torch
 
 from wesam_ros.config import options
+from wesam_ros.pretraining.packing import pack
 from wesam_ros.pretraining.sources import Mixture, Pictures, read_folders, split
 from wesam_ros.pretraining.training import PretrainConfig, train
 
 HELD_OUT_SEED = 1_000_000
 """Held-out sequences have seeds from here on; training sequences count from 0."""
 HELD_OUT_SEQUENCES = 20
+PACKED_SIDE, PACKED_QUALITY, PACKED_MOST = 384, 72, 600
+"""Of pictures to be carried: pixels on the longer side, JPEG quality, and most of a source."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="of torch (default: %(default)s)")
     parser.add_argument("--makers", type=int, default=1, help="threads that make samples (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, with all saved (default: never)")
+    parser.add_argument("--pack", type=Path, help="write what is trained on into this folder, small enough to be carried; no training")
     parser.add_argument("--publish", action="store_true", help="write the weights as they are in the checkpoint; no training")
     parser.add_argument("--earlier", type=Path, help="weights of an earlier model, of which what fits is taken over")
     for each in options(PretrainConfig):
@@ -49,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
     config = PretrainConfig(**{each.name: getattr(args, each.name) for each in options(PretrainConfig)})
     scenes = args.scenes or args.out / "scenes"
     checkpoint = args.out / "checkpoint.pt"
+    if args.pack is not None:
+        size = pack(mixture(args.pictures, scenes, args.sequences), args.pack, PACKED_SIDE, PACKED_QUALITY, PACKED_MOST)
+        print(f"packed {size / 2**20:.1f} MiB into {args.pack}")
+        return 0
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.publish:
         sam = build(args.architecture, config.seed, args.trunk, args.earlier).to(args.device)

@@ -46,11 +46,12 @@ def build(architecture: str, seed: int, trunk: Path | None, earlier: Path | None
 
 
 def take_over(sam: Sam, earlier: dict[str, Tensor]) -> int:
-    """Copies tensors of the same name and shape, blocks as in BLOCKS; returns how many."""
+    """Copies tensors of the same name and shape; returns how many. A plain ViT's blocks are taken as BLOCKS says."""
     own, taken = sam.state_dict(), 0
+    plain = not any(name.startswith("image_encoder.trunk.") for name in earlier)
     for name, value in own.items():
         parts = name.split(".")
-        if name.startswith("image_encoder.blocks."):
+        if plain and name.startswith("image_encoder.blocks."):
             parts[2] = str(BLOCKS[int(parts[2])])
         found = earlier.get(".".join(parts))
         if found is not None and found.shape == value.shape:
