@@ -30,6 +30,7 @@ LEAST_PIXELS = 400
 """Instances with fewer visible pixels (20 x 20 of 640 x 480) are not in the headline figures: nobody grasps a sliver. `*_slivers` has
 those of SLIVER_PIXELS and more as well."""
 SLIVER_PIXELS = 150
+WEIGHTS = "tiny.safetensors"
 
 
 def _forms(labels: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint16], rng: np.random.Generator) -> dict[str, tuple[Prompt, ...]]:
@@ -71,10 +72,15 @@ def score(engine: Engine, scenes: Scenes, seed: int, progress: Callable[[str], N
     return {form: float(np.mean(value)) for form, value in means.items()}
 
 
+def write_weights(state: dict[str, Tensor], path: Path) -> None:
+    """Writes weights in half precision, as the package ships them."""
+    save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, path)
+
+
 def publish(state: dict[str, Tensor], out: Path, architecture: str, facts: dict[str, Any], held_out: Scenes) -> None:
     """Writes averaged weights in half precision and their scores on held-out scenes into `out`, as tiny.safetensors and tiny.json."""
-    path = out / "tiny.safetensors"
-    save_file({key: value.half().contiguous() for key, value in state.items()}, path)
+    path = out / WEIGHTS
+    write_weights(state, path)
     sam = load_sam(architecture, path)  # scored as users get it: after rounding to half precision
     results = {f"miou_{form}": round(value, 4) for form, value in score(TorchEngine(sam), held_out, 0).items()}
     facts = {

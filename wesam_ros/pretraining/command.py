@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trunk", type=Path, help="efficientnet-lite2-9656183e.pth, ImageNet weights to start from")
     parser.add_argument("--device", default="cpu", help="of torch (default: %(default)s)")
     parser.add_argument("--makers", type=int, default=1, help="threads that make samples (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, with all saved (default: never)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="stop after so long and write the weights without a score (default: never)",
+    )
     parser.add_argument("--pack", type=Path, help="write what is trained on into this folder, small enough to be carried; no training")
     parser.add_argument("--publish", action="store_true", help="write the weights as they are in the checkpoint; no training")
     parser.add_argument("--earlier", type=Path, help="weights of an earlier model, of which what fits is taken over")
@@ -44,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, or continues where it was interrupted; at the end writes `tiny.safetensors` and `tiny.json` into the folder."""
-    from wesam_ros.pretraining.card import publish
+    from wesam_ros.pretraining.card import WEIGHTS, publish, write_weights
     from wesam_ros.pretraining.scenes import load_scenes
     from wesam_ros.pretraining.start import build, freeze
 
@@ -61,8 +66,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.publish:
         sam = build(args.architecture, config.seed, args.trunk, args.earlier).to(args.device)
         freeze(sam, config.frozen_stages)
-        train(sam, mixture(args.pictures, scenes, args.sequences), config, checkpoint, makers=args.makers, minutes=args.minutes)
+        sources = mixture(args.pictures, scenes, args.sequences)
+        averaged = train(sam, sources, config, checkpoint, makers=args.makers, minutes=args.minutes)
         if args.minutes < math.inf:
+            write_weights(averaged.state_dict(), args.out / WEIGHTS)
             return 0
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     held_out = load_scenes(scenes, "source", range(HELD_OUT_SEED, HELD_OUT_SEED + HELD_OUT_SEQUENCES))
