@@ -25,7 +25,7 @@ GROUPED = 0.04
 """Share of the things that are asked for together with a neighbour, as one."""
 ROUNDS = 0.3
 """Share of the steps with a second round: a point where the first answer is wrong, and its logits as the mask input."""
-LEAST_PIXELS = 48
+LEAST_PIXELS = 32
 
 Bool = npt.NDArray[np.bool_]
 

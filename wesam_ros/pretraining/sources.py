@@ -18,11 +18,11 @@ Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Picture = tuple[npt.NDArray[np.uint8], Labels]
 """An RGB image (H, W, 3), and instance ids (H, W), 0 = background or not labelled."""
 SHARES = {
-    "coco2017": 0.38,
-    "animals7": 0.17,
-    "medical_waste": 0.08,
-    "class5": 0.07,
-    "electronic_parts": 0.05,
+    "coco2017": 0.48,
+    "animals7": 0.11,
+    "medical_waste": 0.09,
+    "class5": 0.03,
+    "electronic_parts": 0.04,
     "granular": 0.05,
     "simulated": 0.2,
 }

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 SIDES = {256: 8, 384: 4, 512: 2}
 """Canvases in pixels, and the pictures a step that take about the same time on them."""
-EARLY, LATE = (0.4, 0.4, 0.2), (0.1, 0.3, 0.6)
-"""Shares of the steps on each canvas: before the rate falls, and while it does."""
+EARLY, LATE = (0.4, 0.4, 0.2), (0.0, 0.35, 0.65)
+"""Shares of the steps on each canvas: before the rate falls, and while it does, when small things are learnt."""
 SAVE_SECONDS = 600.0
 AHEAD = 2
 """Batches, per thread that makes them, that are made while a step is computed."""
