@@ -13,6 +13,7 @@ from wesam_ros.pretraining.trunk import convert, read_trunk
 from wesam_ros.sam.architectures import ARCHITECTURES
 from wesam_ros.sam.hybrid_encoder import STAGES, STEM, SameConv2d, Trunk
 from wesam_ros.sam.lora import adapted, adapter_shape, prepare
+from wesam_ros.sam.predictor import Encoder
 from wesam_ros.sam.preprocessing import normalize
 
 
@@ -122,6 +123,29 @@ def test_an_adapter_changes_the_embedding_and_leaves_no_trace() -> None:
             changed = sam.image_encoder(pixels)
         after = sam.image_encoder(pixels)
     assert (changed - before).abs().max() > 1e-3 and torch.equal(before, after)
+
+
+def test_the_export_agrees_with_torch_in_single_and_in_half_precision(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from wesam_ros.engines.export import _export_graph
+    from wesam_ros.engines.half_precision import to_half_precision
+    from wesam_ros.engines.store import ENCODER, OPSET
+
+    torch.manual_seed(0)
+    sam = ARCHITECTURES["tiny2"].build()
+    prepare(sam)
+    module, pixels = Encoder(sam), torch.randn(1, 3, 512, 512)
+    a, b = torch.randn(4, 2, 4, 192) / 14, torch.randn(4, 2, 192, 4) / 20
+    rank = torch.export.Dim("rank", min=1, max=64)
+    inputs, free = {"pixels": pixels, "a": a, "b": b}, {"pixels": {}, "a": {2: rank}, "b": {3: rank}}
+    _export_graph(module, inputs, free, tmp_path / ENCODER, OPSET)
+    to_half_precision(tmp_path / ENCODER, tmp_path / "half.onnx")
+    with torch.inference_mode():
+        expected = module(pixels, a, b)
+    for name, tolerance in ((ENCODER, 1e-4), ("half.onnx", 2e-2)):
+        session = onnxruntime.InferenceSession(tmp_path / name, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        torch.testing.assert_close(torch.from_numpy(found), expected, atol=tolerance, rtol=tolerance)
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
