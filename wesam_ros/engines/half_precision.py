@@ -16,8 +16,8 @@ from wesam_ros import install_extra
 from wesam_ros.engines.engine import EngineError, as_engine_error
 from wesam_ros.engines.export import SINGLE_FILE_BYTES
 
-SINGLE = frozenset({"LayerNormalization", "Softmax", "Sin", "Cos", "ReduceMean", "Pow", "Sqrt"})
-"""Operators that stay in float32. The last three are SAM's LayerNorm2d, whose other steps read from these."""
+SINGLE = frozenset({"LayerNormalization", "Softmax", "Sin", "Cos", "Resize", "ReduceMean", "Pow", "Sqrt"})
+"""Operators that stay in float32. The last three are SAM's LayerNorm2d, whose other steps read from these; Resize takes its scales so."""
 _PARTS = frozenset({"ReduceMean", "Sqrt"})
 _POSITIONS = frozenset({"Sin", "Cos"})
 

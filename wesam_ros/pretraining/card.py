@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from wesam_ros import __version__
 from wesam_ros.data.boxes import boxes_of_labels
@@ -18,7 +18,6 @@ from wesam_ros.data.weak_labels import coarse_mask, points_prompt
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.pretraining.scenes import Scenes
-from wesam_ros.pretraining.training import PretrainConfig
 from wesam_ros.sam.adapter import base_hash
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.prompts import Prompt, Prompts
@@ -32,6 +31,7 @@ LEAST_PIXELS = 400
 """Instances with fewer visible pixels (20 x 20 of 640 x 480) are not in the headline figures: nobody grasps a sliver. `*_slivers` has
 those of SLIVER_PIXELS and more as well."""
 SLIVER_PIXELS = 150
+WEIGHTS = "tiny.safetensors"
 
 
 def _forms(labels: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint16], rng: np.random.Generator) -> dict[str, tuple[Prompt, ...]]:
@@ -73,13 +73,17 @@ def score(engine: Engine, scenes: Scenes, seed: int, progress: Callable[[str], N
     return {form: float(np.mean(value)) for form, value in means.items()}
 
 
-def publish(out: Path, config: PretrainConfig, held_out: Scenes) -> None:
-    """Writes the averaged weights in half precision, their scores and the model card into `out`."""
-    state = torch.load(out / "averaged.pt", weights_only=True)
-    path = out / "tiny.safetensors"
-    save_file({key: value.half().contiguous() for key, value in state.items()}, path)
-    sam = load_sam("tiny", path)  # scored as users get it: after rounding to half precision
-    results = {f"miou_{form}": round(value, 4) for form, value in score(TorchEngine(sam), held_out, config.seed).items()}
+def write_weights(state: dict[str, Tensor], path: Path) -> None:
+    """Writes weights in half precision, as the package ships them."""
+    save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, path)
+
+
+def publish(state: dict[str, Tensor], out: Path, architecture: str, facts: dict[str, Any], held_out: Scenes) -> None:
+    """Writes averaged weights in half precision and their scores on held-out scenes into `out`, as tiny.safetensors and tiny.json."""
+    path = out / WEIGHTS
+    write_weights(state, path)
+    sam = load_sam(architecture, path)  # scored as users get it: after rounding to half precision
+    results = {f"miou_{form}": round(value, 4) for form, value in score(TorchEngine(sam), held_out, 0).items()}
     facts = {
         "model": "tiny",
         "parameters": sum(parameter.numel() for parameter in sam.parameters()),
@@ -87,7 +91,7 @@ def publish(out: Path, config: PretrainConfig, held_out: Scenes) -> None:
         "held_out_frames": len(held_out),
         "least_visible_pixels": LEAST_PIXELS,
         **results,
-        "config": asdict(config),
+        **facts,
         "torch": torch.__version__,
         "machine": platform.machine(),
         "wesam_ros": __version__,

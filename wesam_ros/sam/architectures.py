@@ -94,6 +94,14 @@ def build_tiny() -> Sam:
     return _with_decoder(encoder, side, width, mlp_width=512)
 
 
+def build_hybrid() -> Sam:
+    """SAM at 512 px with a convolutional trunk below four ViT blocks of 192 channels: 7.5 M parameters, the decoder of `tiny`."""
+    from wesam_ros.sam.hybrid_encoder import HybridEncoder
+
+    encoder = HybridEncoder(img_size=512, width=192, depth=4, heads=3, window=8, global_blocks=(1, 3), out_chans=128)
+    return _with_decoder(encoder, 512, 128, mlp_width=512)
+
+
 def build_vit_t(side: int = 1024) -> Sam:
     """MobileSAM: TinyViT-5M as the encoder, and SAM's own decoder."""
     from wesam_ros.sam.tiny_vit import TinyVit
@@ -128,6 +136,7 @@ def _with_decoder(encoder: torch.nn.Module, side: int, width: int, mlp_width: in
 
 ARCHITECTURES: dict[str, Architecture] = {
     "tiny": Architecture(build_tiny, "", 0),
+    "tiny2": Architecture(build_hybrid, "", 0),
     "vit_t": Architecture(build_vit_t, "mobile_sam.pt", 40_728_226, "MobileSAM"),
     "vit_b": Architecture(_official("vit_b"), "sam_vit_b_01ec64.pth", 375_042_383),
     "vit_l": Architecture(_official("vit_l"), "sam_vit_l_0b3195.pth", 1_249_524_607),
