@@ -1,4 +1,4 @@
-"""How good a frozen model's masks are on each source of pictures, beside its box itself.
+"""Scores of a frozen model on each source of pictures, beside its box itself.
 
     python benchmarks/pretrain.py --pictures FOLDER --osd FOLDER --scenes FOLDER
 

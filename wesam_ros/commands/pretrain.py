@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def mixture(pictures: Path | None, scenes: Path, sequences: int) -> Mixture:
-    """What is trained on: the pictures of each set that are not held out, and simulated scenes.
+    """The mixture that is trained on: the pictures of each set that are not held out, and simulated scenes.
 
     Raises:
         DatasetError: there are no pictures in the folder.

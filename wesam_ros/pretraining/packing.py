@@ -1,4 +1,4 @@
-"""What a run needs, made small enough to be carried to a machine with a GPU: pictures and simulated scenes as JPEG and PNG."""
+"""The data of a run, made small enough to be carried to a machine with a GPU: pictures and simulated scenes as JPEG and PNG."""
 
 from __future__ import annotations
 

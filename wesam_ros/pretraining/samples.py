@@ -32,7 +32,7 @@ Bool = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked in all pictures of a step: one form of prompt, so that they share a call of the decoder.
+    """The prompts of all pictures of a step: one form of prompt, so that they share a call of the decoder.
 
     Attributes:
         form: one of FORMS.

@@ -37,7 +37,7 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How long and how fast."""
+    """Length and pace of the training."""
 
     seed: int = option(0, "seed of new weights and of samples", minimum=0)
     steps: int = option(20000, "steps in all; may be changed between two parts of a run that has not come to the last ones", minimum=1)
@@ -66,8 +66,8 @@ def make_batch(mixture: Mixture, config: PretrainConfig, step: int) -> Batch:
 def learning_rate(config: PretrainConfig, step: int) -> float:
     """Share of the full rate at a step: linear warm-up, constant, and at last 1 - sqrt down to zero (Hägele et al., 2024)."""
     rising = min(1.0, (step + 1) / config.warm_up)
-    fallen = max(0.0, (step - (config.steps - config.last)) / config.last)
-    return rising * max(0.0, 1 - float(np.sqrt(fallen)))
+    fall = max(0.0, (step - (config.steps - config.last)) / config.last)
+    return rising * max(0.0, 1 - float(np.sqrt(fall)))
 
 
 def make_optimizers(sam: Sam, config: PretrainConfig) -> list[torch.optim.Optimizer]:

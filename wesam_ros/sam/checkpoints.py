@@ -22,7 +22,9 @@ from wesam_ros.sam.lora import prepare
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-TINY_WEIGHTS = Path(__file__).parent.parent / "weights" / "tiny.safetensors"
+WEIGHTS = Path(__file__).parent.parent / "weights"
+"""The weights that the package ships, as NAME.safetensors."""
+TINY_WEIGHTS = WEIGHTS / "tiny.safetensors"
 PIXELS = {"pixel_mean": (123.675, 116.28, 103.53), "pixel_std": (58.395, 57.12, 57.375)}
 POSITIONS = "image_encoder.pos_embed"
 Shapes = Mapping[str, tuple[int, ...]]
@@ -32,8 +34,9 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     """Loads a model, frozen, in float32 and evaluation mode, ready to take adapters.
 
     Args:
-        name: "tiny", "vit_t", "vit_b", "vit_l" or "vit_h".
-        checkpoint: the official file, or one trained from it (see `read_tensors`); None for `tiny` takes the weights of the package.
+        name: "tiny", "tiny2", "vit_t", "vit_b", "vit_l" or "vit_h".
+        checkpoint: the official file, or one trained from it (see `read_tensors`); None for a model whose weights the package ships
+            (`tiny`, `tiny2`) takes those.
         device: "auto" or a torch device, such as "cpu" or "cuda"; see `resolve_device`.
 
     Raises:
@@ -44,7 +47,7 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
         raise CheckpointError("unknown_model", f"model must be one of {', '.join(ARCHITECTURES)}, but got {name!r}")
     place = resolve_device(device)
     architecture = ARCHITECTURES[name]
-    path = Path(checkpoint) if checkpoint else (TINY_WEIGHTS if name == "tiny" else None)
+    path = Path(checkpoint) if checkpoint else (None if architecture.official_file else WEIGHTS / f"{name}.safetensors")
     if path is None:
         raise CheckpointError(
             "missing",
