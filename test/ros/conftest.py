@@ -272,6 +272,7 @@ def segmenter(
 
     try:
         graph.until(subscribed, "the segmenter's start")
+        graph.diagnostics.pop("/segmenter", None)  # counters of an earlier module's segmenter
         yield process
     finally:
         process.stop()
