@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SIDES = {256: 8, 384: 4, 512: 2}
 """Canvases in pixels, and the pictures a step that take about the same time on them."""
-EARLY, LATE = (0.4, 0.4, 0.2), (0.0, 0.35, 0.65)
+EARLY, LATE = (0.15, 0.35, 0.5), (0.0, 0.35, 0.65)
 """Shares of the steps on each canvas: before the rate falls, and while it does, when small things are learnt."""
 SAVE_SECONDS = 600.0
 AHEAD = 2
