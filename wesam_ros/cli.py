@@ -18,7 +18,7 @@ COMMANDS = {
     "doctor": ("wesam_ros.commands.doctor", "say what this machine computes with, build the engines, and compare them with torch"),
     "export": ("wesam_ros.commands.export", "write the model as ONNX files, for ONNX Runtime and others"),
     "benchmark": ("wesam_ros.commands.benchmark", "time every engine that is present against SamPredictor"),
-    "pretrain": ("wesam_ros.commands.pretrain", "train the small default model on simulated scenes"),
+    "pretrain": ("wesam_ros.commands.pretrain", "train the small models on real pictures and simulated scenes"),
 }
 """By name: a module with add_arguments(parser) and run(args) -> int, and a line of help."""
 
