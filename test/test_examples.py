@@ -99,7 +99,7 @@ def test_the_bridge_says_what_it_lacks(tmp_path: Path) -> None:
 def test_rviz_shows_what_is_published() -> None:
     manager = yaml.safe_load((EXAMPLES / "rviz.rviz").read_text())["Visualization Manager"]
     topics = {each["Topic"]["Value"] for each in manager["Displays"] if "Topic" in each}
-    assert topics == {"/segmenter/overlay", "/segmenter/points"}
+    assert topics == {"/segmenter/detections_3d", "/segmenter/overlay", "/segmenter/points"}
     assert topics <= published()
     assert "rviz_default_plugins/TF" in {each["Class"] for each in manager["Displays"]}
     assert next(each for each in manager["Displays"] if "PointCloud2" in each["Class"])["Channel Name"] == "instance"
