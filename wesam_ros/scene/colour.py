@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wesam_ros.sam.upscaling import Rectangle
 
-WEIGHT, WEIGHT_NEARBY = 0.83, 0.09
+WEIGHT, WEIGHT_NEARBY = 0.66, 0.07
 """Slopes of the two comparisons' log-ratios: pixels have much in common with each other and with the prior, so that each counts for less
 than one. From a logistic regression with the model's logits, on pictures held out of pretraining and simulated source scenes."""
 MOST, MOST_NEARBY = 4.0, 3.0
