@@ -71,7 +71,7 @@ def test_colours_that_differ_correct_a_coarse_prior(name: str, radius: float, be
     prior = prior_of(believed)[window]
     (log_odds,) = colour_log_odds(image, [window], [prior])
     before, after, truth = (prior > 0)[None], (prior + log_odds > 0)[None], true[window][None]
-    assert mask_iou(after, truth)[0] > max(0.94, mask_iou(before, truth)[0] + 0.05)
+    assert mask_iou(after, truth)[0] > max(0.9, mask_iou(before, truth)[0] + 0.05)
     assert boundary_f(after, truth)[0] > 0.9
 
 
