@@ -56,7 +56,7 @@ def striped(mask: Bool, rng: np.random.Generator) -> Image:
 @pytest.mark.parametrize(
     ("name", "radius", "believed", "paint"),
     [
-        ("grown", 50, disc(58), lambda m, r: painted(m, RED, BLUE, 8, r)),
+        ("grown", 50, disc(55), lambda m, r: painted(m, RED, BLUE, 8, r)),
         ("shrunken", 50, disc(42), lambda m, r: painted(m, RED, BLUE, 8, r)),
         ("shifted", 50, disc(50, 8), lambda m, r: painted(m, RED, BLUE, 8, r)),
         ("noisy", 50, disc(44), lambda m, r: painted(m, RED, BLUE, 30, r)),
