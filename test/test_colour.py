@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from wesam_ros.evaluation.metrics import boundary_f, mask_iou
-from wesam_ros.scene.colour import MOST, MOST_NEARBY, WEIGHT, WEIGHT_NEARBY, colour_log_odds
+from wesam_ros.scene.colour import MOST, MOST_NEARBY, WEIGHT, WEIGHT_NEARBY, colour_log_odds, log_odds_from_boxes
 
 Image = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float32]
@@ -138,3 +138,26 @@ def test_objects_do_not_depend_on_each_other() -> None:
 def test_a_prior_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="window's size"):
         colour_log_odds(np.zeros((*SIZE, 3), np.uint8), [(slice(0, 20), slice(0, 20))], [np.zeros((20, 21), np.float32)])
+
+
+@pytest.mark.parametrize(
+    ("name", "true", "box"),
+    [
+        ("disc", disc(60), (100, 60, 220, 180)),
+        ("half a disc", disc(60) & (np.indices(SIZE)[1] < 160), (100, 60, 160, 180)),
+        ("ring", disc(60) & ~disc(25), (100, 60, 220, 180)),
+        ("corner of the image", np.roll(disc(60), (-120, -160), (0, 1)) & (np.indices(SIZE).sum(0) < 200), (0, 0, 60, 60)),
+    ],
+)
+def test_a_box_and_colour_are_enough_for_an_object_of_its_own_colour(name: str, true: Bool, box: tuple[int, ...]) -> None:
+    image = painted(true, RED, BLUE, 10, np.random.default_rng(6))
+    rows, columns = slice(max(0, box[1] - 20), box[3] + 20), slice(max(0, box[0] - 20), box[2] + 20)
+    (log_odds,) = log_odds_from_boxes(image, [(rows, columns)], np.array([box], np.float32))
+    assert mask_iou((log_odds > 0)[None], true[rows, columns][None])[0] > 0.9
+
+
+def test_an_object_of_the_colour_around_it_is_the_ellipse_in_its_box() -> None:
+    image = np.full((*SIZE, 3), 90, np.uint8)
+    window = slice(40, 200), slice(80, 240)
+    (log_odds,) = log_odds_from_boxes(image, [window], np.array([[100, 60, 220, 180]], np.float32))
+    assert mask_iou((log_odds > 0)[None], disc(60)[window][None])[0] > 0.95

@@ -36,6 +36,11 @@ NEAR, MARGIN = 0.05, 0.05
 """The region of an object: where its prior has at least this probability, enlarged by this share of its sides. Farther off, other things
 have its colours."""
 
+ELLIPSE, OUTSIDE = 3.0, -20.0
+"""Log-odds that an object is in the middle of its box, if nothing else is known; it is not outside."""
+ROUNDS, BOOST = 4, 1.5
+"""Times that colour is asked where there is nothing but a box, and how much more it counts than beside a model."""
+
 Float = npt.NDArray[np.float32]
 _OWN = 0.125
 """Share of a pixel's own weight that its bin has after smoothing."""
@@ -71,6 +76,38 @@ def colour_log_odds(image: npt.NDArray[np.uint8], windows: Sequence[Rectangle], 
     return found
 
 
+def log_odds_from_boxes(image: npt.NDArray[np.uint8], windows: Sequence[Rectangle], boxes: Float) -> list[Float]:
+    """Log-odds of each object in its window by its box and colour alone, for objects whose model has nothing that fits the box.
+
+    An ellipse in the box is the prior, and colour is asked several times, each time with what it has found.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        windows: rows and columns around each of n boxes, with some of what is around it.
+        boxes: (n, 4) x0 y0 x1 y1 in pixels of the image.
+
+    Returns:
+        n arrays (h, w) float32.
+    """
+    found = []
+    for window, box in zip(windows, boxes, strict=True):
+        prior = _ellipse(window, box)
+        log_odds = prior
+        for _ in range(ROUNDS):
+            log_odds = prior + np.float32(BOOST) * colour_log_odds(image, [window], [log_odds])[0]
+        found.append(log_odds)
+    return found
+
+
+def _ellipse(window: Rectangle, box: Float) -> Float:
+    """Log-odds (h, w) in a window: highest in the middle of a box (4,), 0 on the ellipse in it, and far below outside of the box."""
+    rows, columns = (np.arange(each.start, each.stop, dtype=np.float32) + np.float32(0.5) for each in window)
+    y, x = (2 * (rows - box[1]) / max(box[3] - box[1], 1) - 1)[:, None], (2 * (columns - box[0]) / max(box[2] - box[0], 1) - 1)[None]
+    prior = np.clip(ELLIPSE * (1 - np.hypot(x, y)), -2, 2)
+    prior[np.maximum(np.abs(x), np.abs(y)) > 1] = OUTSIDE
+    return np.asarray(prior, np.float32)
+
+
 def _region(prior: Float) -> Rectangle | None:
     """The rows and columns in which an object may be by its prior (h, w), and some around; None where there are none, or nothing else."""
     possible = prior > np.log(NEAR / (1 - NEAR))
@@ -89,8 +126,8 @@ def _region(prior: Float) -> Rectangle | None:
 
 def _in_region(pixels: npt.NDArray[np.uint8], prior: Float) -> Float:
     """Log-odds (h, w) of a region's pixels (h, w, 3), with their prior (h, w)."""
-    level = pixels >> 4
-    bins = np.asarray((level[..., 0].astype(np.uint16) << 8) | (level[..., 1] << 4) | level[..., 2], np.uint16)
+    red, green, blue = cv2.split(pixels)
+    bins = np.asarray(((red & 0xF0).astype(np.uint16) << 4) | (green & 0xF0) | (blue >> 4), np.uint16)
     longer = max(bins.shape)
     step = -(-longer // SAMPLES)
     table = _by_histograms(bins[::step, ::step], prior[::step, ::step])
@@ -127,7 +164,9 @@ def _by_neighbourhood(pixels: npt.NDArray[np.uint8], believed: Float) -> Float:
     size = believed.shape[1], believed.shape[0]
     scale = min(1.0, SIDE / max(size))
     reduced = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-    colour = np.asarray(cv2.resize(pixels, reduced, interpolation=cv2.INTER_AREA), np.float32)
+    step = max(1, max(size) // (2 * SIDE))  # averaging all pixels of a large region would cost more than all the rest
+    sampled = np.ascontiguousarray(pixels[::step, ::step])
+    colour = np.asarray(cv2.resize(sampled, reduced, interpolation=cv2.INTER_AREA), np.float32)
     on = _probability(np.asarray(cv2.resize(believed, reduced, interpolation=cv2.INTER_LINEAR), np.float32))
     around = (2 * RADIUS + 1, 2 * RADIUS + 1)
     share, mean = cv2.blur(on, around), cv2.blur(colour, around)
