@@ -17,7 +17,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pictures import runs
 
 
 def pictures(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
@@ -33,7 +32,7 @@ def _as_pairs(folder: Path, root: Path, images: str, masks: str, suffix: str) ->
     for path, ids in pictures(folder):
         shutil.copy(path, root / images / path.name)
         mask = np.where(ids > 0, 255, 0).astype(np.uint8)
-        assert cv2.imwrite(str(root / masks / f"{path.stem}{suffix}"), mask, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        assert cv2.imwrite(str(root / masks / f"{path.stem}{suffix}"), mask)
 
 
 def kvasir_seg(folder: Path, out: Path) -> str:
@@ -48,6 +47,13 @@ def ecssd(folder: Path, out: Path) -> str:
     return f"ecssd:{out / 'ECSSD'}"
 
 
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """Of a mask (H, W), down its columns, beginning with the background."""
+    flat = mask.T.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    return [0] * int(flat[0]) + np.diff([0, *changes, flat.size]).tolist()
+
+
 def coco2017(folder: Path, out: Path) -> str:
     """COCO's layout, with val2017 alone, and run lengths for masks."""
     root = out / "coco2017"
@@ -58,8 +64,8 @@ def coco2017(folder: Path, out: Path) -> str:
         shutil.copy(path, root / "val2017" / path.name)
         images.append({"id": number, "file_name": path.name, "height": ids.shape[0], "width": ids.shape[1]})
         for instance in np.unique(ids[ids > 0]):
-            segmentation = runs(ids == instance)
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "iscrowd": 0, "segmentation": segmentation})
+            runs = {"size": list(ids.shape), "counts": run_lengths(ids == instance)}
+            annotations.append({"id": len(annotations) + 1, "image_id": number, "iscrowd": 0, "segmentation": runs})
     content = {"images": images, "annotations": annotations}
     (root / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
     return f"coco/val2017:{root}"
