@@ -104,16 +104,16 @@ def test_a_kernel_with_zeros_before_it_pads_as_tensorflow_does(kernel: int) -> N
 
 def test_size_and_shapes() -> None:
     with torch.device("meta"):
-        sam = ARCHITECTURES["tiny2"].build()
+        sam = ARCHITECTURES["tiny"].build()
         embedding = sam.image_encoder(torch.empty(2, 3, 512, 512))
-    assert embedding.shape == (2, 128, 32, 32)
+    assert embedding.shape == (2, 512, 32, 32)
     count = sum(value.numel() for value in sam.state_dict().values())
     assert count <= 8_000_000 and 2 * count <= 16_000_000
 
 
 def test_an_adapter_changes_the_embedding_and_leaves_no_trace() -> None:
     torch.manual_seed(0)
-    sam = ARCHITECTURES["tiny2"].build()
+    sam = ARCHITECTURES["tiny"].build()
     prepare(sam)
     assert adapter_shape(sam) == (4, 192)
     pixels, low_rank = torch.randn(1, 3, 512, 512), (torch.randn(4, 2, 2, 192), torch.randn(4, 2, 192, 2))
@@ -132,7 +132,7 @@ def test_the_export_agrees_with_torch_in_single_and_in_half_precision(tmp_path: 
     from wesam_ros.engines.store import ENCODER, OPSET
 
     torch.manual_seed(0)
-    sam = ARCHITECTURES["tiny2"].build()
+    sam = ARCHITECTURES["tiny"].build()
     prepare(sam)
     module, pixels = Encoder(sam), torch.randn(1, 3, 512, 512)
     a, b = torch.randn(4, 2, 4, 192) / 14, torch.randn(4, 2, 192, 4) / 20

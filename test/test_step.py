@@ -115,7 +115,7 @@ def test_a_gradient_that_ends_at_a_block_is_the_whole_one_from_there_on(sam: Any
     fresh = Adapter.untrained(sam, base_hash(sam), rank=4, seed=0)
     a, b = fresh.a.requires_grad_(), torch.full_like(fresh.b, 0.01).requires_grad_()
     pixels = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
-    whole, part = (torch.autograd.grad(embed_images(sam, pixels, train_from(block, (a, b))).square().mean(), (a, b)) for block in (0, 5))
+    whole, part = (torch.autograd.grad(embed_images(sam, pixels, train_from(block, (a, b))).square().mean(), (a, b)) for block in (0, 2))
     for all_blocks, deep_ones in zip(whole, part, strict=True):
-        assert not deep_ones[:5].any() and all_blocks[:5].any()
-        torch.testing.assert_close(deep_ones[5:], all_blocks[5:])
+        assert not deep_ones[:2].any() and all_blocks[:2].any()
+        torch.testing.assert_close(deep_ones[2:], all_blocks[2:])

@@ -11,7 +11,7 @@ from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
 
-MODELS = ("tiny", "tiny2", "vit_t", "vit_b", "vit_l", "vit_h")
+MODELS = ("tiny", "vit_t", "vit_b", "vit_l", "vit_h")
 """The models of wesam_ros.sam.architectures. They stand here so that launch files get by without torch; a test holds both together."""
 
 

@@ -71,7 +71,7 @@ def make_buffered_frame(sam: Sam, frame: Frame, prompts: Prompts, constraints: C
     with autocast(sam, precision):
         embedding = embed_images(sam, normalize(batch, side))
         logits, _ = decode_together(sam, embedding, prompts)
-    embedding = embedding.float()
+    embedding = embedding[:, : sam.prompt_encoder.embed_dim].float()  # without the finer features
     constraints = constraints.to(logits.device)
     masks = ((logits > 0) & constraints.allowed).float()
     elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))

@@ -104,7 +104,8 @@ def predict_views(
         embeddings = embed_images(sam, normalize(batch.to(sam.device), side), low_rank)
         decoded = [decode(sam, embedding[None], as_seen) for embedding in embeddings]
     predictions = []
-    for embedding, (logits, scores) in zip(embeddings.float(), decoded, strict=True):
+    coarse = embeddings[:, : sam.prompt_encoder.embed_dim].float()  # without the finer features
+    for embedding, (logits, scores) in zip(coarse, decoded, strict=True):
         if is_mirrored:
             logits, embedding = mirror_logits(logits, prompts.size), mirror_logits(embedding, prompts.size)
         predictions.append(Prediction(logits, scores, embedding))

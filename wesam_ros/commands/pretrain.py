@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=Path, help="folder of real pictures: SET/images/NAME.jpg, SET/masks/NAME.png")
     parser.add_argument("--scenes", type=Path, help="folder where simulated scenes are kept (default: OUT/scenes)")
     parser.add_argument("--sequences", type=int, default=200, help="simulated source sequences to train on (default: %(default)s)")
-    parser.add_argument("--architecture", default="tiny2", help="of the model (default: %(default)s)")
+    parser.add_argument("--architecture", default="tiny", help="of the model (default: %(default)s)")
     parser.add_argument("--trunk", type=Path, help="efficientnet-lite2-9656183e.pth, ImageNet weights to start from")
     parser.add_argument("--device", default="cpu", help="of torch (default: %(default)s)")
     parser.add_argument("--makers", type=int, default=1, help="threads that make samples (default: %(default)s)")

@@ -166,14 +166,14 @@ def _graphs(sam: Sam) -> list[tuple[str, nn.Module, dict[str, Tensor], dict[str,
     blocks_rank = {"pixels": {}, "a": {2: rank}, "b": {3: rank}}
     pixels = torch.zeros(1, 3, side, side)
     low = side // 4
+    decoder = Decoder(sam)
     # Three objects and three tokens: sizes of 1 would be taken for constants.
     prompts = {
-        "embedding": torch.zeros(1, sam.prompt_encoder.embed_dim, *sam.prompt_encoder.image_embedding_size),
+        "embedding": torch.zeros(1, decoder.channels, *sam.prompt_encoder.image_embedding_size),
         "points": torch.zeros(3, 3, 2),
         "labels": torch.zeros(3, 3, dtype=torch.int64),
     }
     free = {"embedding": {}, "points": {0: objects, 1: tokens}, "labels": {0: objects, 1: tokens}}
-    decoder = Decoder(sam)
     return [
         (ENCODER, Encoder(sam), {"pixels": pixels, "a": adapter.a, "b": adapter.b}, blocks_rank),
         (DECODER, decoder, prompts, free),

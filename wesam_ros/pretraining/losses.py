@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.pretraining.samples import Batch, error_points
+from wesam_ros.sam.fine_features import unpack, upscale
 from wesam_ros.sam.preprocessing import CPU, normalize
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Prompted:
 
 
 def encode(sam: Sam, batch: Batch) -> Tensor:
-    """Embeddings (b, c, side / 16, side / 16) of a batch's pictures.
+    """Embeddings (b, 4 c, side / 16, side / 16) of a batch's pictures.
 
     A canvas smaller than the model's is the same picture with coarser tokens: the position table is resized to it, and segment_anything
     does so with the relative ones.
@@ -46,7 +47,7 @@ def encode(sam: Sam, batch: Batch) -> Tensor:
 def decode(sam: Sam, embeddings: Tensor, prompts: Prompted, side: int) -> tuple[Tensor, Tensor]:
     """All four masks' logits (n, 4, side / 4, side / 4) and predicted IoU (n, 4) of things in several pictures.
 
-    MaskDecoder.predict_masks, which takes the things of one picture, with each thing's own embedding.
+    FineMaskDecoder.predict_masks, which takes the things of one picture, with each thing's own embedding.
     """
     rows, columns = embeddings.shape[-2:]
     scale = sam.image_encoder.img_size / side
@@ -55,10 +56,12 @@ def decode(sam: Sam, embeddings: Tensor, prompts: Prompted, side: int) -> tuple[
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=prompts.coarse)
     decoder, count = sam.mask_decoder, len(prompts.owners)
     outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
-    image = embeddings[prompts.owners] + dense[..., :rows, :columns]
+    coarse, eighth, quarter = unpack(embeddings)
+    image = coarse[prompts.owners] + dense[..., :rows, :columns]
     position = sam.prompt_encoder.pe_layer((rows, columns)).expand(count, -1, -1, -1)
     tokens, image = decoder.transformer(image, position, torch.cat([outputs, sparse], 1))
-    upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(2, (rows, columns)))
+    image = image.transpose(1, 2).unflatten(2, (rows, columns))
+    upscaled = upscale(decoder.output_upscaling, image, eighth[prompts.owners], quarter[prompts.owners])
     weights = torch.stack([mlp(tokens[:, 1 + index]) for index, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1)
     masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
     return masks, decoder.iou_prediction_head(tokens[:, 0])

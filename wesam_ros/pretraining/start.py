@@ -16,8 +16,6 @@ from wesam_ros.sam.hybrid_encoder import SameConv2d
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-BLOCKS = (2, 3, 6, 7)
-"""Blocks of a plain ViT encoder that a hybrid encoder's four begin as: two in windows, each followed by a global one."""
 DEVIATIONS = {"4": 10.0, "8": 6.0, "16": 3.5, "32": 1.5}
 """Standard deviations of the trunk's features by stride, about."""
 
@@ -46,18 +44,12 @@ def build(architecture: str, seed: int, trunk: Path | None, earlier: Path | None
 
 
 def take_over(sam: Sam, earlier: dict[str, Tensor]) -> int:
-    """Copies tensors of the same name and shape; returns how many. A plain ViT's blocks are taken as BLOCKS says."""
-    own, taken = sam.state_dict(), 0
-    plain = not any(name.startswith("image_encoder.trunk.") for name in earlier)
-    for name, value in own.items():
-        parts = name.split(".")
-        if plain and name.startswith("image_encoder.blocks."):
-            parts[2] = str(BLOCKS[int(parts[2])])
-        found = earlier.get(".".join(parts))
-        if found is not None and found.shape == value.shape:
-            value.copy_(found)
-            taken += 1
-    return taken
+    """Copies tensors of the same name and shape; returns how many."""
+    own = sam.state_dict()
+    fitting = [(own[name], found) for name, found in earlier.items() if name in own and own[name].shape == found.shape]
+    for value, found in fitting:
+        value.copy_(found)
+    return len(fitting)
 
 
 def freeze(sam: Sam, stages: int) -> None:

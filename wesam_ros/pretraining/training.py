@@ -46,7 +46,7 @@ class PretrainConfig:
     batch: int = option(1, "times as many pictures a step as SIDES has, for a GPU", minimum=1)
     prompts: int = option(8, "most prompted things a picture", minimum=1)
     lr: float = option(7e-4, "learning rate of all but the trunk", minimum=0.0)
-    trunk_share: float = option(0.12, "learning rate of the trunk, as a share of that", minimum=0.0)
+    trunk_share: float = option(0.12, "learning rate of the trunk and of the finer features, as a share of that", minimum=0.0)
     frozen_stages: int = option(3, "stages of the trunk that stay as they are", minimum=0, maximum=7)
     weight_decay: float = option(0.05, "weight decay of the transformers' matrices", minimum=0.0)
     ema: float = option(0.998, "decay of the averaged weights, which are the ones kept", minimum=0.0, maximum=1.0)
@@ -78,7 +78,8 @@ def make_optimizers(sam: Sam, config: PretrainConfig) -> list[torch.optim.Optimi
         for name, p in part.named_parameters()
         if p.ndim == 2 and "rel_pos" not in name
     }
-    trunk = {id(p) for p in sam.image_encoder.trunk.parameters()}
+    # The finer features come from the trunk's, which are several times as large as the tokens.
+    trunk = {id(p) for part in (sam.image_encoder.trunk, sam.image_encoder.fine) for p in part.parameters()}
     trained = [p for p in sam.parameters() if p.requires_grad]
     others = [p for p in trained if id(p) not in hidden | trunk]
     groups = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ _import_modules()
 
 from segment_anything.modeling.image_encoder import Attention as Attention  # noqa: E402
 from segment_anything.modeling.image_encoder import get_rel_pos as get_rel_pos  # noqa: E402
+from segment_anything.modeling.mask_decoder import MaskDecoder as MaskDecoder  # noqa: E402
 
 PATCH = 16
 """Pixels of the model's input per position of the embedding, along either axis."""
@@ -70,36 +70,14 @@ def _official(name: str) -> Callable[[], Sam]:
 
 
 def build_tiny() -> Sam:
-    """SAM at 512 px with a ViT of 192 channels and 8 blocks: 4.9 M parameters, a 32 x 32 embedding, low-resolution masks of 128 x 128.
+    """SAM at 512 px with a convolutional trunk below four ViT blocks of 192 channels: 7.5 M parameters.
 
-    Windows of 8 tokens divide the 32 x 32 grid, so no window is padded; two blocks attend globally. The decoder is 128 wide.
+    The decoder is 128 wide and takes finer features (fine_features.py). Low-resolution masks are 128 x 128.
     """
-    from segment_anything.modeling import ImageEncoderViT
-
-    side, width = 512, 128
-    encoder = ImageEncoderViT(
-        img_size=side,
-        patch_size=PATCH,
-        embed_dim=192,
-        depth=8,
-        num_heads=3,
-        mlp_ratio=4,
-        out_chans=width,
-        qkv_bias=True,
-        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=8,
-        global_attn_indexes=(3, 7),
-    )
-    return _with_decoder(encoder, side, width, mlp_width=512)
-
-
-def build_hybrid() -> Sam:
-    """SAM at 512 px with a convolutional trunk below four ViT blocks of 192 channels: 7.5 M parameters, the decoder of `tiny`."""
     from wesam_ros.sam.hybrid_encoder import HybridEncoder
 
     encoder = HybridEncoder(img_size=512, width=192, depth=4, heads=3, window=8, global_blocks=(1, 3), out_chans=128)
-    return _with_decoder(encoder, 512, 128, mlp_width=512)
+    return _with_decoder(encoder, 512, 128, mlp_width=512, fine=True)
 
 
 def build_vit_t(side: int = 1024) -> Sam:
@@ -109,9 +87,14 @@ def build_vit_t(side: int = 1024) -> Sam:
     return _with_decoder(TinyVit(side), side, 256, mlp_width=2048)
 
 
-def _with_decoder(encoder: torch.nn.Module, side: int, width: int, mlp_width: int) -> Sam:
-    """SAM with a prompt encoder and a mask decoder of `width` channels, heads of 32, and MLPs of `mlp_width` between attentions."""
-    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+def _with_decoder(encoder: torch.nn.Module, side: int, width: int, mlp_width: int, *, fine: bool = False) -> Sam:
+    """SAM with a prompt encoder and a mask decoder of `width` channels, heads of 32, and MLPs of `mlp_width` between attentions.
+
+    With `fine` the decoder takes features of a finer grid, too, from an encoder that has them.
+    """
+    from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
+
+    from wesam_ros.sam.fine_features import FineMaskDecoder
 
     sam = Sam(
         image_encoder=encoder,
@@ -121,7 +104,7 @@ def _with_decoder(encoder: torch.nn.Module, side: int, width: int, mlp_width: in
             input_image_size=(side, side),
             mask_in_chans=16,
         ),
-        mask_decoder=MaskDecoder(
+        mask_decoder=(FineMaskDecoder if fine else MaskDecoder)(
             num_multimask_outputs=3,
             transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=mlp_width, num_heads=width // 32),
             transformer_dim=width,
@@ -136,7 +119,6 @@ def _with_decoder(encoder: torch.nn.Module, side: int, width: int, mlp_width: in
 
 ARCHITECTURES: dict[str, Architecture] = {
     "tiny": Architecture(build_tiny, "", 0),
-    "tiny2": Architecture(build_hybrid, "", 0),
     "vit_t": Architecture(build_vit_t, "mobile_sam.pt", 40_728_226, "MobileSAM"),
     "vit_b": Architecture(_official("vit_b"), "sam_vit_b_01ec64.pth", 375_042_383),
     "vit_l": Architecture(_official("vit_l"), "sam_vit_l_0b3195.pth", 1_249_524_607),

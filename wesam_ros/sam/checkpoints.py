@@ -34,9 +34,9 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     """Loads a model, frozen, in float32 and evaluation mode, ready to take adapters.
 
     Args:
-        name: "tiny", "tiny2", "vit_t", "vit_b", "vit_l" or "vit_h".
-        checkpoint: the official file, or one trained from it (see `read_tensors`); None for a model whose weights the package ships
-            (`tiny`, `tiny2`) takes those.
+        name: "tiny", "vit_t", "vit_b", "vit_l" or "vit_h".
+        checkpoint: the official file, or one trained from it (see `read_tensors`); None takes those that the package
+            ships, which are `tiny`'s.
         device: "auto" or a torch device, such as "cpu" or "cuda"; see `resolve_device`.
 
     Raises:

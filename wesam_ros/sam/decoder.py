@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wesam_ros.sam.fine_features import EIGHTH, WHOLE, FineMaskDecoder
 from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
 from wesam_ros.sam.preprocessing import mask_to_low_res, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
@@ -108,12 +109,14 @@ class Decoder(nn.Module):
         self.second, self.second_bias = _as_product(second)
         self.hypernetwork = decoder.output_hypernetworks_mlps[0]
         self.iou_head = decoder.iou_prediction_head
+        self.width: int = encoder.embed_dim
+        self.channels = self.width * (WHOLE if isinstance(decoder, FineMaskDecoder) else 1)
 
     def forward(self, embedding: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Low-resolution logits (n, 4 h, 4 w) and predicted IoU (n,).
 
         Args:
-            embedding: (1, c, h, w) of the image.
+            embedding: (1, c, h, w) of the image, or (1, 4 c, h, w) where it has finer features.
             points: (n, t, 2) float32 in pixels of the model's input, n and t >= 1.
             labels: (n, t) int64, from ABSENT to SECOND_CORNER.
             masks: (n, 1, 4 h, 4 w) float32 logits, or None where no object has a mask prompt.
@@ -122,14 +125,15 @@ class Decoder(nn.Module):
         count = prompts.shape[0]
         token_pe = torch.cat([self.outputs.expand(count, -1, -1), prompts], 1)
         hidden = functional.pad((labels == ABSENT) * HIDDEN, (self.outputs.shape[0], 0))  # (n, T)
-        image = embedding.flatten(2).transpose(1, 2)
+        whole = embedding.flatten(2).transpose(1, 2)
+        image, finer = whole[..., : self.width], whole[..., self.width :]
         image = image + (self.no_mask if masks is None else self.mask_downscaling(masks).flatten(2).transpose(1, 2))
         tokens = token_pe
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, self.position, hidden)
         read = tokens[:, :2]  # the IoU's token and the single mask's
         read = self.last_norm(read + self.last_attention(read + token_pe[:, :2], image + self.position, image))
-        return self._masks(image, self.hypernetwork(read[:, 1])), self.iou_head(read[:, 0])[:, 0]
+        return self._masks(image, finer, self.hypernetwork(read[:, 1])), self.iou_head(read[:, 0])[:, 0]
 
     def _embed(self, points: Tensor, labels: Tensor) -> Tensor:
         """Tokens (n, t, c); the position counts for labels of points and corners only."""
@@ -139,13 +143,22 @@ class Decoder(nn.Module):
         position = torch.cat([turns.sin(), turns.cos()], -1)
         return position * (labels >= OFF).unsqueeze(-1) + functional.embedding(labels - ABSENT, self.kinds)
 
-    def _masks(self, image: Tensor, weights: Tensor) -> Tensor:
-        """Logits (n, 4 h, 4 w) from image tokens (n, h w, c) and each object's weights (n, c / 8) of the upscaled channels."""
+    def _masks(self, image: Tensor, finer: Tensor, weights: Tensor) -> Tensor:
+        """Logits (n, 4 h, 4 w) from image tokens (n, h w, c) and each object's weights (n, c / 8) of the upscaled channels.
+
+        The image's finer features (1, h w, 3 c) are packed in the order of the upscaled pixels; there may be none, (1, h w, 0).
+        """
         h, w = self.grid
         count = weights.shape[0]
-        x = (image @ self.first + self.first_bias).reshape(count, h * w * 4, -1)
+        x = image @ self.first + self.first_bias
+        if self.channels > self.width:
+            x = x + finer[..., : EIGHTH * self.width]
+        x = x.reshape(count, h * w * 4, -1)
         x = functional.layer_norm(x, x.shape[-1:], self.norm.weight, self.norm.bias, self.norm.eps)
-        x = functional.gelu(functional.gelu(x) @ self.second + self.second_bias).reshape(count, h * w * 16, -1)
+        x = functional.gelu(x) @ self.second + self.second_bias
+        if self.channels > self.width:
+            x = x + finer[..., EIGHTH * self.width :].reshape(1, h * w * 4, -1)
+        x = functional.gelu(x).reshape(count, h * w * 16, -1)
         logits = (x @ weights.unsqueeze(-1)).reshape(count, h, w, 2, 2, 2, 2)  # row, column, then twice row and column within
         return logits.permute(0, 1, 3, 5, 2, 4, 6).reshape(count, 4 * h, 4 * w)
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wesam_ros.sam.fine_features import FineFeatures
+
 STEM = 32
 """Channels after the stem."""
 STAGES = (
@@ -32,7 +34,7 @@ STRIDE = 16
 
 
 class HybridEncoder(nn.Module):
-    """Embeds preprocessed images (n, 3, side, side) as (n, out_chans, side / 16, side / 16).
+    """Embeds preprocessed images (n, 3, side, side) as (n, 4 out_chans, side / 16, side / 16), with finer features (fine_features.py).
 
     Args:
         img_size: the input's side in pixels, a multiple of 32 times the window.
@@ -41,7 +43,7 @@ class HybridEncoder(nn.Module):
         heads: of each block.
         window: side of an attention window in tokens.
         global_blocks: which blocks attend to the whole image.
-        out_chans: channels of the embedding.
+        out_chans: channels of the embedding without the finer features.
     """
 
     def __init__(
@@ -80,13 +82,15 @@ class HybridEncoder(nn.Module):
             nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False),
             LayerNorm2d(out_chans),
         )
+        self.fine = FineFeatures(STAGES[1][4], STAGES[2][4], out_chans)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.tokens(self.trunk(x)) + self.pos_embed
+        features = self.trunk(x)
+        x = self.tokens(features) + self.pos_embed
         for block in self.blocks:
             x = block(x)
         embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))
-        return embedding
+        return torch.cat([embedding, self.fine(*features[:2])], 1)
 
     def tokens(self, features: list[Tensor]) -> Tensor:
         """The trunk's features, finest first, as tokens (n, rows, columns, width) without positions."""
