@@ -53,7 +53,9 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["ocid", "osd", "voc2012", "kvasir-seg", "ecssd", "isic2016", "folder", "coco", "coco-file", "yolo-seg", "voc-xml"])
+@pytest.mark.parametrize(
+    "name", ["ocid", "osd", "voc2012", "kvasir-seg", "ecssd", "isic2016", "folder", "coco", "coco-file", "yolo-seg", "voc-xml"]
+)
 @given(data=st.data())
 def test_data_sets(attempt: Attempt, datasets: Path, name: str, data: st.DataObject) -> None:
     folder, entry = datasets / name, DATASETS[name]

@@ -36,7 +36,10 @@ def test_a_set_in_its_published_layout(name: str, tmp_path: Path) -> None:
     objects = 2 if name in ("coco2017", "food_trays") else 1
     folder, out = tmp_path / name, tmp_path / "published"
     for number in range(COUNT):
-        for part, pixels, suffix in (("images", np.full((*SIZE, 3), 40 * number, np.uint8), "jpg"), ("masks", ids_of(number, objects), "png")):
+        for part, pixels, suffix in (
+            ("images", np.full((*SIZE, 3), 40 * number, np.uint8), "jpg"),
+            ("masks", ids_of(number, objects), "png"),
+        ):
             (folder / part).mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(folder / part / f"{number:04d}.{suffix}"), pixels)
     data = SETS[name](folder, out)

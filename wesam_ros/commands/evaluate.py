@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--home", default="", metavar="DATA", help="data set to measure forgetting on, instead of scenes of the simulator's source domain"
     )
-    parser.add_argument("--no-source", action="store_true", help="do not measure forgetting, which needs the simulator where there is no --home")
+    parser.add_argument(
+        "--no-source", action="store_true", help="do not measure forgetting, which needs the simulator where there is no --home"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
     parser.add_argument(
         "--out",
