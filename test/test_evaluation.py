@@ -20,7 +20,7 @@ from wesam_ros.data.codecs import decode_compressed_image
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.cells import Cell, run_cell
-from wesam_ros.evaluation.comparison import Setting, expanded, _forgettable, source_of
+from wesam_ros.evaluation.comparison import Setting, _forgettable, expanded, source_of
 from wesam_ros.evaluation.prompts import KINDS, draw
 from wesam_ros.evaluation.splits import Fold, halves, simulated
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread, rows_as_csv
