@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.losses import hard_iou
 from wesam_ros.adaptation.predictions import predict_both_ways, predict_views
 from wesam_ros.adaptation.pseudo_labels import make_pseudo_labels
+from wesam_ros.adaptation.validation import validation_iou
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.constraints import Constraints, gather_constraints
+from wesam_ros.scene.refine import prompt_fit
 from wesam_ros.scene.support import Support
 
 SIZE = (96, 128)
@@ -83,7 +86,7 @@ def test_teacher_and_anchor_are_the_mean_of_both_ways(sam: Any) -> None:
     assert not mean.colour.any() and kept[True, 1.0].colour.any()
 
 
-def test_pseudo_labels_have_the_colours_and_the_guard_does_not(sam: Any) -> None:
+def test_pseudo_labels_and_the_guards_reference_have_the_colours(sam: Any) -> None:
     config = AdaptationConfig(precision="float32")
     frame, prompts = Frame(_image()), Prompts.from_boxes(np.array([BOX], np.float32), SIZE)
     admission, observation = admit(sam, frame, prompts, config, np.random.default_rng(0))
@@ -93,3 +96,7 @@ def test_pseudo_labels_have_the_colours_and_the_guard_does_not(sam: Any) -> None
     labels = make_pseudo_labels(kept.anchor_logits, kept, torch.arange(1), config)
     wanted = (kept.anchor_logits + kept.colour > 0) & kept.constraints.allowed
     assert torch.equal(labels.anchor > 0, wanted) and torch.equal(labels.teacher > 0, wanted)
+    fit = prompt_fit(wanted, kept.constraints)
+    assert torch.equal(validation_iou(wanted, kept), (fit + 1) / 2)
+    plain = replace(kept, colour=torch.zeros_like(kept.colour))
+    assert torch.equal(validation_iou(wanted, plain), fit)
