@@ -2,10 +2,10 @@
 # Eight minutes of pretraining on a GPU. It has not been run on one yet.
 #
 # Where the pictures are, once:      wesam pretrain --pictures FOLDER --scenes FOLDER --pack packed     (40 MB)
-#                                    wesam pretrain --out RUN --scenes FOLDER --publish                 (RUN/tiny.safetensors, 15 MB)
-# On the machine with the GPU:       scripts/pretrain_gpu.sh packed RUN/tiny.safetensors OUT [options of wesam pretrain]
+#                                    wesam pretrain --out RUN --scenes FOLDER --publish                 (RUN/MODEL.safetensors, 15 MB)
+# On the machine with the GPU:       scripts/pretrain_gpu.sh packed RUN/MODEL.safetensors OUT [options of wesam pretrain]
 #
-# OUT has checkpoint.pt, from which the same command goes on, and the averaged weights as tiny.safetensors, for another start.
+# OUT has checkpoint.pt, from which the same command goes on, and the averaged weights as MODEL.safetensors, for another start.
 # The last time, give --steps N --last N, with N as many steps as eight minutes have: then the rate falls to zero.
 set -euo pipefail
 packed=$1 weights=$2 out=$3

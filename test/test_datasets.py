@@ -84,6 +84,12 @@ def kvasir(root: Path) -> Path:
     return root
 
 
+def ecssd(root: Path) -> Path:
+    photo(root / "ECSSD" / "images" / "0001.jpg")
+    put(root / "ECSSD" / "ground_truth_mask" / "0001.png", square(255))
+    return root
+
+
 def isic(root: Path) -> Path:
     for part, name in (("Training", "ISIC_0000000"), ("Test", "ISIC_0000003")):
         photo(root / f"ISBI2016_ISIC_Part1_{part}_Data" / f"{name}.jpg")
@@ -123,6 +129,7 @@ TREES: dict[str, tuple[Callable[[Path], Path], str, str]] = {
     "coco-c": (coco, "val2017", "annotations"),
     "voc2012": (voc, "VOCdevkit/VOC2012/JPEGImages", "VOCdevkit/VOC2012/SegmentationObject"),
     "kvasir-seg": (kvasir, "Kvasir-SEG/images", "Kvasir-SEG/masks"),
+    "ecssd": (ecssd, "ECSSD/images", "ECSSD/ground_truth_mask"),
     "isic2016": (isic, "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
     "chameleon": (chameleon, "CHAMELEON/Imgs", "CHAMELEON/GT"),
     "camo": (camo, "CAMO-V.1.0-CVIU2019/Images/Test", "CAMO-V.1.0-CVIU2019/GT"),

@@ -30,6 +30,7 @@ def test_doctor_says_what_serves_and_why_not_the_others(tmp_path: Path) -> None:
         "TensorRT: cannot be imported",
         "ROS: jazzy, rclpy not found",
         "model: tiny on cpu",
+        "tiny serves: it ships with the package",
         "ms from the image to all masks (median of 2",
     ):
         assert shown in auto
@@ -52,3 +53,27 @@ def test_an_exception_of_a_library_is_what_doctor_says(monkeypatch: pytest.Monke
     monkeypatch.setattr("wesam_ros.engines.selection.create_engine", fail)
     doctor._examine("tensorrt", object(), 1)
     assert capsys.readouterr().out == "  does not serve: AttributeError: no attribute 'execute_async_v3'\n"
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "gib", "said", "unsaid"),
+    [
+        (
+            "tiny",
+            "cpu",
+            16,
+            ["weights/tiny.md", "download mobile_sam.pt", "--model vit_t", "model:=vit_t checkpoint:=/path/to/mobile_sam.pt"],
+            "vit_b",
+        ),
+        ("tiny", "cpu", 2, ["cpu has 2 GiB, too little"], "download"),
+        ("tiny", "cuda:1", 12, ["cuda:1 has 12 GiB", "download sam_vit_b_01ec64.pth", "--model vit_b"], "mobile_sam"),
+        ("tiny", "cuda", 6, ["download mobile_sam.pt"], "vit_b"),
+        ("vit_b", "cpu", 64, ["vit_b serves, sam_vit_b_01ec64.pth of Segment Anything"], "download"),
+    ],
+)
+def test_the_better_model_that_the_machine_can_carry(model: str, device: str, gib: int, said: list[str], unsaid: str) -> None:
+    sentence = doctor.advice(model, device, gib * GIB)
+    assert all(part in sentence for part in said) and unsaid not in sentence, sentence

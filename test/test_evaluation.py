@@ -20,7 +20,7 @@ from wesam_ros.data.codecs import decode_compressed_image
 from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.cells import Cell, run_cell
-from wesam_ros.evaluation.comparison import Setting, _expanded, source_of
+from wesam_ros.evaluation.comparison import Setting, _forgettable, expanded, source_of
 from wesam_ros.evaluation.prompts import KINDS, draw
 from wesam_ros.evaluation.splits import Fold, halves, simulated
 from wesam_ros.evaluation.tables import as_csv, as_html, as_markdown, gap_closed, mean_and_spread, rows_as_csv
@@ -245,6 +245,14 @@ def test_a_data_set_is_halved_by_sequence(tmp_path: Path) -> None:
     assert halves(["table"] * 5) == ([0, 1, 2], [3, 4])
 
 
+def test_forgetting_is_measured_on_the_halves_of_another_data_set_that_no_cell_adapts_to(tmp_path: Path) -> None:
+    home = f"folder:{_folder(tmp_path / 'home', ('a/1', 'b/1', 'c/1'))}"
+    setting = replace(SETTING, forgetting=True, home=home)
+    seen = [{frame.sequence for frame in _forgettable("folder:elsewhere", fold, setting)} for fold in (0, 1)]
+    assert seen == [{"b"}, {"a", "c"}]
+    assert _forgettable(home, 0, setting) == ()
+
+
 def test_rows_of_other_data_are_not_taken_for_these(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,8 +267,8 @@ def test_rows_of_other_data_are_not_taken_for_these(
 
 
 def test_each_corruption_of_coco_is_a_data_set() -> None:
-    assert [source_of(each, SETTING).domain for each in _expanded("coco-c:x")][:2] == ["gaussian_noise", "shot_noise"]
-    assert _expanded("coco-c/snow@3:x") == ["coco-c/snow@3:x"] and source_of("coco-c/snow@3:x", SETTING).domain == "snow@3"
+    assert [source_of(each, SETTING).domain for each in expanded("coco-c:x")][:2] == ["gaussian_noise", "shot_noise"]
+    assert expanded("coco-c/snow@3:x") == ["coco-c/snow@3:x"] and source_of("coco-c/snow@3:x", SETTING).domain == "snow@3"
 
 
 def test_data_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

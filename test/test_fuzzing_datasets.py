@@ -38,6 +38,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "osd": {"image_color/a.png": png, "disparity/a.png": png16, "annotation/a.png": grey},
         "voc2012": {"JPEGImages/a.jpg": jpeg, "SegmentationObject/a.png": grey, "ImageSets/Segmentation/val.txt": b"a\n"},
         "kvasir-seg": {"images/a.jpg": jpeg, "masks/a.jpg": jpeg},
+        "ecssd": {"images/a.jpg": jpeg, "ground_truth_mask/a.png": grey},
         "isic2016": {f"{part}_Data/a.jpg": jpeg, f"{part}_GroundTruth/a_Segmentation.png": grey},
         "folder": {"images/a.jpg": jpeg, "masks/a.png": grey},
         "coco": {"val2017/a.jpg": jpeg, "annotations/instances_val2017.json": json.dumps(instances).encode()},
@@ -52,7 +53,9 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["ocid", "osd", "voc2012", "kvasir-seg", "isic2016", "folder", "coco", "coco-file", "yolo-seg", "voc-xml"])
+@pytest.mark.parametrize(
+    "name", ["ocid", "osd", "voc2012", "kvasir-seg", "ecssd", "isic2016", "folder", "coco", "coco-file", "yolo-seg", "voc-xml"]
+)
 @given(data=st.data())
 def test_data_sets(attempt: Attempt, datasets: Path, name: str, data: st.DataObject) -> None:
     folder, entry = datasets / name, DATASETS[name]

@@ -28,6 +28,15 @@ def processor() -> str:
     return f"{name}, {cores()} cores"
 
 
+def memory(device: str) -> int:
+    """Bytes of memory that a torch device computes in: a GPU's own, else the machine's."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 class DeviceError(ValueError):
     """A device that torch cannot compute on here; the sentence says which ones there are, and how to get the other."""
 

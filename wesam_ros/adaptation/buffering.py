@@ -10,9 +10,10 @@ import torch
 from torch.nn import functional
 
 from wesam_ros.adaptation.admission import Admission, Observation
+from wesam_ros.adaptation.colour_evidence import colour_evidence
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.losses import masked_prototypes
-from wesam_ros.adaptation.predictions import autocast, valid_region
+from wesam_ros.adaptation.predictions import autocast, predict_both_ways, valid_region
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.adaptation.validation import scored_objects
 from wesam_ros.data.frames import Frame
@@ -43,7 +44,7 @@ def buffered_frame(
         config: precision, least side of a box, and limits of the objects that are scored.
     """
     if admission.accepted:
-        kept = make_buffered_frame(sam, frame, observation.prompts, observation.constraints, config.precision)
+        kept = _corrected(sam, make_buffered_frame(sam, frame, observation.prompts, observation.constraints, config.precision), config)
         return replace(kept, scorable=bool(scored_objects(kept, config).any()))
     as_they_came, belonging = moved_boxes(observation.prompts, admission.offset, config.least_side)
     if not len(belonging):
@@ -52,6 +53,16 @@ def buffered_frame(
     constraints = gather_constraints(belonging, observation.support, side, grid_side)
     kept = replace(make_buffered_frame(sam, frame, belonging, constraints, config.precision), prompts=as_they_came)
     return kept if scored_objects(kept, config).any() else None
+
+
+@torch.inference_mode()
+def _corrected(sam: Sam, frame: BufferedFrame, config: AdaptationConfig) -> BufferedFrame:
+    """The frame with the anchor's logits averaged over the image and its mirror image, and with the evidence of colour."""
+    logits, prompts = frame.anchor_logits, frame.prompts
+    if config.both_ways:
+        logits = predict_both_ways(sam, None, frame.pixels, prompts, config.precision).clone()
+    colour = colour_evidence(frame.pixels, logits, frame.constraints, prompts.size) if config.colour else torch.zeros_like(logits)
+    return replace(frame, anchor_logits=logits, colour=config.colour * colour)
 
 
 @torch.inference_mode()
@@ -84,5 +95,6 @@ def make_buffered_frame(sam: Sam, frame: Frame, prompts: Prompts, constraints: C
         anchor_logits=logits.clone(),
         anchor_prototypes=prototypes[:-1].clone(),
         background=prototypes[-1:].clone(),
+        colour=torch.zeros_like(logits),
         stamp_ns=frame.stamp_ns,
     )

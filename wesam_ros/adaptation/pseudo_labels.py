@@ -41,7 +41,8 @@ def make_pseudo_labels(teacher: Tensor, frame: BufferedFrame, chosen: Tensor, co
     constraints = frame.constraints[chosen]
     inside, surface = (known[chosen] for known in known_pixels(frame.constraints))
     anchor_masks, teacher_masks = (
-        (refine(logits, frame.constraints) if config.correct else (logits > 0).float())[chosen] for logits in (frame.anchor_logits, teacher)
+        (refine(logits + frame.colour, frame.constraints) if config.correct else (logits > 0).float())[chosen]
+        for logits in (frame.anchor_logits, teacher)
     )
     # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be
     # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.

@@ -26,7 +26,7 @@ from wesam_ros.adaptation.losses import (
     masked_prototypes,
     point_loss,
 )
-from wesam_ros.adaptation.predictions import Prediction, predict_views, valid_region
+from wesam_ros.adaptation.predictions import Prediction, predict_both_ways, predict_views, valid_region
 from wesam_ros.adaptation.pseudo_labels import PseudoLabels, make_pseudo_labels
 from wesam_ros.adaptation.replay_buffer import BufferedFrame, TeacherPrediction
 from wesam_ros.adaptation.views import strong_view, weak_view
@@ -82,7 +82,7 @@ def training_step(
         now: how many steps there were before.
     """
     if frame not in teacher_predictions or now - teacher_predictions[frame].step >= config.teacher_age:
-        teacher_predictions[frame] = TeacherPrediction(predict_teacher(sam, low_rank, frame, config.precision, rng), now)
+        teacher_predictions[frame] = TeacherPrediction(predict_teacher(sam, low_rank, frame, config, rng), now)
     teacher = teacher_predictions[frame].logits
 
     count = min(config.objects, len(frame.prompts))
@@ -103,11 +103,15 @@ def training_step(
     return StepResult(losses, count, int(pseudo_labels.agreed.sum()), int(pseudo_labels.measured.sum()))
 
 
-def predict_teacher(sam: Sam, low_rank: tuple[Tensor, Tensor], frame: BufferedFrame, precision: str, rng: np.random.Generator) -> Tensor:
-    """The adapting model's logits (n, h, w) of all the frame's objects on a weak view of it, without gradients."""
-    view, is_mirrored = weak_view(frame.pixels, rng)
+def predict_teacher(
+    sam: Sam, low_rank: tuple[Tensor, Tensor], frame: BufferedFrame, config: AdaptationConfig, rng: np.random.Generator
+) -> Tensor:
+    """The adapting model's logits (n, h, w) of all the frame's objects, without gradients: on a weak view, or the mean of both."""
     with torch.no_grad():
-        (teacher,) = predict_views(sam, low_rank, [view], is_mirrored, frame.prompts, precision)
+        if config.both_ways:
+            return predict_both_ways(sam, low_rank, frame.pixels, frame.prompts, config.precision)
+        view, is_mirrored = weak_view(frame.pixels, rng)
+        (teacher,) = predict_views(sam, low_rank, [view], is_mirrored, frame.prompts, config.precision)
     return teacher.logits
 
 

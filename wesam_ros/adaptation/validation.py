@@ -35,7 +35,7 @@ class ValidationScore:
 
     Attributes:
         score: IoU with the anchor's refined mask. Changes that depth and prompts support raise it, all others lower it. For an object that
-            depth does not see, the fit of the mask to its prompt.
+            depth does not see, the fit of the mask to its prompt, or the mean of both where colour has corrected the anchor's mask.
         agreement: IoU with the anchor's own mask; a collapse to speckles lowers it.
         objects: how many objects were scored.
         filled: share of masks that fill their box where the anchor's does not. It tells of a collapse to whole boxes, which neither score
@@ -64,8 +64,10 @@ class Comparison:
 def validation_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
     """Scores (n,) in [0, 1] of masks (n, h, w) bool of all objects of a frame; see ValidationScore.score."""
     known, _ = known_pixels(frame.constraints)
-    reference = refine(frame.anchor_logits, frame.constraints) > 0
-    return torch.where(known.flatten(1).any(1), hard_iou(masks, reference), prompt_fit(masks, frame.constraints))
+    iou = hard_iou(masks, refine(frame.anchor_logits + frame.colour, frame.constraints) > 0)
+    fit = prompt_fit(masks, frame.constraints)
+    seen, coloured = (each.flatten(1).any(1) for each in (known, frame.colour))
+    return torch.where(seen, iou, torch.where(coloured, (fit + iou) / 2, fit))
 
 
 def scored_objects(frame: BufferedFrame, config: AdaptationConfig) -> Tensor:

@@ -18,13 +18,17 @@ import torch
 import wesam_ros
 from wesam_ros.commands import common
 from wesam_ros.engines import CHOICES
+from wesam_ros.machine import memory
 from wesam_ros.options import positive_integer
+from wesam_ros.sam.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
     from wesam_ros.engines.engine import Engine
 
+LEAST_FOR_VIT_B, LEAST_FOR_VIT_T = 8 * 2**30, 3 * 2**30
+"""Bytes of memory to serve and to adapt a model with, in two processes."""
 PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -44,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     for name, text in facts().items():
         print(f"{name}: {text}")
     print(f"model: {args.model} on {device}", flush=True)
+    print(advice(args.model, device, memory(device)), flush=True)
     sam = load_sam(args.model, args.checkpoint, device)
     for name in CHOICES[1:]:
         print(f"\n{name}, on a frame of 12 objects:", flush=True)
@@ -62,6 +67,28 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print("If masks or speed are not what they should be, report all of this output, with the command, as an issue of wesam_ros.")
     return 0
+
+
+def advice(name: str, device: str, available: int) -> str:
+    """A sentence on which model serves, and which official one is better where a device with so many bytes of memory can carry it.
+
+    A GPU is to carry ViT-B, whose encoder takes 4.3 GB in training (docs/results.md), and other devices MobileSAM, since ViT-B takes
+    seconds per frame on a CPU.
+    """
+    model = ARCHITECTURES[name]
+    if model.official_file:
+        return f"{name} serves, {model.official_file} of {model.project}, or a model trained from it."
+    better, least = ("vit_b", LEAST_FOR_VIT_B) if device.startswith("cuda") and available >= LEAST_FOR_VIT_B else ("vit_t", LEAST_FOR_VIT_T)
+    ships = f"{name} serves: it ships with the package, and its card tells what it knows (wesam_ros/weights/{name}.md)."
+    has = f"{device} has {available / 2**30:.0f} GiB"
+    if available < least:
+        return f"{ships} Official models are better, but {has}, too little for them beside an adapter node."
+    official = ARCHITECTURES[better]
+    return (
+        f"{ships} {official.project}'s own is better, and {has}, enough for it: download {official.official_file}, which the README of "
+        f"{official.project} links, and give --model {better} --checkpoint {official.official_file} here, or model:={better} "
+        f"checkpoint:=/path/to/{official.official_file} to adapt.launch.py."
+    )
 
 
 def facts() -> dict[str, str]:

@@ -36,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=128, help="most frames of a data set's split (default: %(default)s)")
     common.add_model_options(parser)
     common.add_topic_options(parser, ("image", "depth", "camera_info", "labels"))
-    parser.add_argument("--no-source", action="store_true", help="do not measure forgetting, which needs the simulator")
+    parser.add_argument(
+        "--home", default="", metavar="DATA", help="data set to measure forgetting on, instead of scenes of the simulator's source domain"
+    )
+    parser.add_argument(
+        "--no-source", action="store_true", help="do not measure forgetting, which needs the simulator where there is no --home"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
     parser.add_argument(
         "--out",
@@ -54,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if min(args.steps, args.workers, args.limit) < 1:
         raise ValueError(f"--steps, --workers and --limit must be at least 1, but got {args.steps}, {args.workers} and {args.limit}")
     topics = tuple(common.named_topics(args).items())
-    setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit, topics)
+    setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit, topics, args.home)
     lists = (args.data, args.methods, args.prompts, args.noise, args.seeds)
     compare(Wanted(*map(tuple, lists)), setting, args.out, args.workers, common.device_of(args), lambda text: print(text, flush=True))
     return 0

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, or continues where it was interrupted; at the end writes `tiny.safetensors` and `tiny.json` into the folder."""
-    from wesam_ros.pretraining.card import WEIGHTS, publish, write_weights
+    """Trains, or continues where it was interrupted; at the end writes weights and card into the folder, named after the model."""
+    from wesam_ros.pretraining.card import publish, weights_file, write_weights
     from wesam_ros.pretraining.scenes import load_scenes
     from wesam_ros.pretraining.start import build, freeze
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         sources = mixture(args.pictures, scenes, args.sequences)
         averaged = train(sam, sources, config, checkpoint, makers=args.makers, minutes=args.minutes)
         if args.minutes < math.inf:
-            write_weights(averaged.state_dict(), args.out / WEIGHTS)
+            write_weights(averaged.state_dict(), weights_file(args.out, args.architecture))
             return 0
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     held_out = load_scenes(scenes, "source", range(HELD_OUT_SEED, HELD_OUT_SEED + HELD_OUT_SEQUENCES))

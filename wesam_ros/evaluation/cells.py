@@ -52,7 +52,8 @@ class Row:
         miou: with prompts of the kind that was learnt from.
         boundary_f: likewise, within 2 pixels.
         cross: mIoU with prompts of every kind, by kind.
-        source_miou: mIoU on scenes of the source domain, with prompts of the kind learnt from: what was forgotten.
+        source_miou: mIoU on frames of the source domain, or of another data set that is not adapted to, with
+            prompts of the kind learnt from: what was forgotten.
         prequential: mIoU over the stream, each frame predicted with its own prompts before it was learnt from.
         prequential_last_third: likewise over the last third.
         curve: the stream's frames, mIoU each; null where nothing was scored.

@@ -15,6 +15,7 @@ import torch
 from wesam_ros import __version__
 from wesam_ros.data.datasets.coco_c import KINDS as CORRUPTIONS
 from wesam_ros.data.datasets.registry import DATASETS
+from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.cells import Cell, run_cell
 from wesam_ros.evaluation.rows import KEYS, check_same, key_of, read_rows, row_as_json, write_tables
 from wesam_ros.evaluation.splits import OTHER_FRAMES, Fold, Source, dataset, recording, simulated, tables
@@ -55,6 +56,8 @@ class Setting:
         forgetting: whether to score on the source domain as well, which needs the simulator.
         limit: most frames of a data set's split.
         topics: of recordings, those that were named, by role.
+        home: a data set that is scored on instead of the source domain, "" for the source domain. Of each fold, its frames to score on;
+            nothing where a cell adapts to it.
     """
 
     model: str
@@ -63,6 +66,7 @@ class Setting:
     forgetting: bool
     limit: int
     topics: tuple[tuple[str, str], ...] = ()
+    home: str = ""
 
     def noted(self) -> dict[str, Any]:
         """The values that setting.json holds."""
@@ -86,7 +90,9 @@ def compare(wanted: Wanted, setting: Setting, out: Path, workers: int, device: s
     """
     for name in wanted.methods:
         method(name)  # an unknown one is an error now, not in hours
-    places = [each for data in wanted.data for each in _expanded(data)]
+    places = [each for data in wanted.data for each in expanded(data)]
+    if setting.home:
+        source_of(setting.home, setting).load()
     sources = [source_of(data, setting) for data in places]
     for data, source in zip(places, sources, strict=True):
         if source.dataset in DATASETS:  # so is a folder that is not what it was said to be; simulating takes long, and cannot fail
@@ -138,13 +144,13 @@ def _result(setting: Setting, wanted: dict[str, Any], device: str) -> dict[str, 
     cell = Cell(**{name: wanted[name] for name in KEYS})
     label = " ".join(map(str, key_of(wanted)))
     sam = _model(setting.model, setting.checkpoint, device)
-    scenes = _scenes() if setting.forgetting else ()
+    scenes = _forgettable(wanted["data"], cell.fold, setting) if setting.forgetting else ()
     row = run_cell(sam, cell, folds[cell.fold], scenes, setting.steps, lambda text: print(f"  {label}: {text}", flush=True))
     machine = processor() if sam.device.type == "cpu" else torch.cuda.get_device_name(sam.device)
     return {**row.flat(), "model": setting.model, "machine": machine, "wesam_ros": __version__}
 
 
-def _expanded(data: str) -> list[str]:
+def expanded(data: str) -> list[str]:
     """The data sets that an argument stands for: of COCO-C without a split, each kind of corruption."""
     name, _, folder = data.partition(":")
     return [f"coco-c/{kind}:{folder}" for kind in CORRUPTIONS] if name == "coco-c" and folder else [data]
@@ -172,9 +178,22 @@ def _folds(data: str, setting: Setting) -> list[Fold]:
     return source_of(data, setting).load()
 
 
+def _forgettable(data: str, fold: int, setting: Setting) -> Sequence[Frame]:
+    """The frames that forgetting is measured on, which no cell of this fold adapts to."""
+    if not setting.home:
+        return _scenes()
+    folds = _home(setting)
+    return () if data == setting.home else folds[fold % len(folds)].test
+
+
 @cache
-def _scenes() -> Any:
+def _scenes() -> tuple[Frame, ...]:
     return tables("source", SOURCE_TABLES, OTHER_FRAMES)
+
+
+@cache
+def _home(setting: Setting) -> list[Fold]:
+    return source_of(setting.home, setting).load()
 
 
 @cache

@@ -29,7 +29,7 @@ def check_same(file: Path, setting: Mapping[str, Any], sources: Sequence[Source]
     """
     before = now = dict(setting)
     if file.exists():
-        before = {"topics": {}} | _loaded(file)
+        before = {"topics": {}, "home": ""} | _loaded(file)
     else:
         for rows in (file.with_name("method.json"), file.with_name("rows.jsonl")):
             if rows.exists():

@@ -31,7 +31,6 @@ LEAST_PIXELS = 400
 """Instances with fewer visible pixels (20 x 20 of 640 x 480) are not in the headline figures: nobody grasps a sliver. `*_slivers` has
 those of SLIVER_PIXELS and more as well."""
 SLIVER_PIXELS = 150
-WEIGHTS = "tiny.safetensors"
 
 
 def _forms(labels: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint16], rng: np.random.Generator) -> dict[str, tuple[Prompt, ...]]:
@@ -73,19 +72,24 @@ def score(engine: Engine, scenes: Scenes, seed: int, progress: Callable[[str], N
     return {form: float(np.mean(value)) for form, value in means.items()}
 
 
+def weights_file(out: Path, architecture: str) -> Path:
+    """The file of an architecture's weights in a folder."""
+    return out / f"{architecture}.safetensors"
+
+
 def write_weights(state: dict[str, Tensor], path: Path) -> None:
     """Writes weights in half precision, as the package ships them."""
     save_file({key: value.half().cpu().contiguous() for key, value in state.items()}, path)
 
 
 def publish(state: dict[str, Tensor], out: Path, architecture: str, facts: dict[str, Any], held_out: Scenes) -> None:
-    """Writes averaged weights in half precision and their scores on held-out scenes into `out`, as tiny.safetensors and tiny.json."""
-    path = out / WEIGHTS
+    """Writes averaged weights in half precision and their scores on held-out scenes, as OUT/ARCHITECTURE.safetensors and .json."""
+    path = weights_file(out, architecture)
     write_weights(state, path)
     sam = load_sam(architecture, path)  # scored as users get it: after rounding to half precision
     results = {f"miou_{form}": round(value, 4) for form, value in score(TorchEngine(sam), held_out, 0).items()}
     facts = {
-        "model": "tiny",
+        "model": architecture,
         "parameters": sum(parameter.numel() for parameter in sam.parameters()),
         "hash": base_hash(sam),
         "held_out_frames": len(held_out),

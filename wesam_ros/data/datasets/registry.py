@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wesam_ros.data.datasets import camouflage, coco, coco_c, coco_files, folder, medical, ocid, osd, voc, voc_xml, yolo
+from wesam_ros.data.datasets import camouflage, coco, coco_c, coco_files, folder, medical, ocid, osd, salient, voc, voc_xml, yolo
 from wesam_ros.data.datasets.files import Frames
 
 
@@ -42,6 +42,7 @@ DATASETS: dict[str, Dataset] = {
     ),
     "voc2012": Dataset(voc.read_voc2012, voc.SPLITS, "val", "PASCAL VOC 2012, segmented objects, with void pixels (VOCdevkit)"),
     "kvasir-seg": Dataset(medical.read_kvasir_seg, medical.KVASIR_SPLITS, "all", "Kvasir-SEG: polyps in colonoscopy"),
+    "ecssd": Dataset(salient.read_ecssd, salient.SPLITS, "all", "ECSSD: salient objects"),
     "isic2016": Dataset(medical.read_isic2016, medical.ISIC_SPLITS, "test", "ISIC 2016 task 1: skin lesions (ISBI2016_ISIC_Part1_*)"),
     "chameleon": Dataset(camouflage.read_chameleon, camouflage.CHAMELEON_SPLITS, "test", "CHAMELEON: camouflaged animals"),
     "camo": Dataset(camouflage.read_camo, camouflage.CAMO_SPLITS, "test", "CAMO: camouflaged objects (CAMO-V.1.0-CVIU2019)"),

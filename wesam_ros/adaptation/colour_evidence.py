@@ -1,0 +1,57 @@
+"""Colour as evidence where depth is silent: log-odds on the decoder's grid that correct the masks which are learnt from."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from wesam_ros.adaptation.views import Pixels
+from wesam_ros.sam.preprocessing import resized_size
+from wesam_ros.scene.colour import colour_log_odds
+from wesam_ros.scene.constraints import Constraints
+from wesam_ros.scene.refine import known_pixels
+
+SCALE = 4
+"""Pixels of the model's input for one of the decoder's grid, along either axis, in all SAM models."""
+AROUND = 0.25
+"""Share of the allowed region's sides that is looked at on each side of it."""
+BEYOND = -8.0
+"""Logit of what is not allowed: background that colour learns from."""
+
+
+def colour_evidence(pixels: Pixels, logits: Tensor, constraints: Constraints, size: tuple[int, int]) -> Tensor:
+    """Log-odds (n, h, w) of colour on the grid; 0 where it does not know, and for objects that depth sees.
+
+    Args:
+        pixels: (h', w', 3) uint8, the image at the model's size.
+        logits: (n, h, w) of all of a frame's objects.
+        constraints: on them.
+        size: (H, W) of the original image.
+    """
+    evidence = torch.zeros_like(logits)
+    height, width = resized_size(size, logits.shape[-1])
+    image = cv2.resize(pixels, (SCALE * width, SCALE * height), interpolation=cv2.INTER_AREA)
+    seen = torch.stack(known_pixels(constraints)).any(0).flatten(1).any(1).cpu().numpy()
+    allowed = constraints.allowed[:, :height, :width].cpu().numpy()
+    for index in np.flatnonzero(~seen & allowed.any((1, 2))):
+        rows, columns = _window(allowed[index])
+        prior = np.where(allowed[index], logits[index, :height, :width].cpu().numpy(), np.float32(BEYOND))[rows, columns]
+        fine = cv2.resize(prior, (SCALE * prior.shape[1], SCALE * prior.shape[0]), interpolation=cv2.INTER_LINEAR)
+        window = slice(SCALE * rows.start, SCALE * rows.stop), slice(SCALE * columns.start, SCALE * columns.stop)
+        odds = colour_log_odds(image, [window], [fine])[0]
+        small = cv2.resize(odds, (prior.shape[1], prior.shape[0]), interpolation=cv2.INTER_AREA)
+        evidence[index, rows, columns] = torch.from_numpy(small).to(evidence)
+    return evidence
+
+
+def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of a region (h, w) that is not empty, enlarged by AROUND within the image."""
+    spans = []
+    for axis in (0, 1):
+        inside = np.flatnonzero(region.any(1 - axis))
+        more = 1 + int(AROUND * (inside[-1] + 1 - inside[0]))
+        spans.append(slice(max(0, int(inside[0]) - more), min(region.shape[axis], int(inside[-1]) + 1 + more)))
+    return spans[0], spans[1]
