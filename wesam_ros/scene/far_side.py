@@ -31,31 +31,32 @@ def far_side(points: Float, flat: Float, height: Float, base: Float, depth: Floa
     through them.
 
     Args:
-        points: (n, k, 3) metres in the optical frame, of n objects.
-        flat: (n, k, 2), the points in the support plane, the camera at (0, 0).
+        points: (3, n, k) metres in the optical frame, of n objects.
+        flat: (2, n, k), the points in the support plane, the camera at (0, 0).
         height: (n, k) metres above the plane.
         base: (3, 2), the plane's two axes in the optical frame.
         depth: (H, W) metres, 0 = none.
         camera: (3, 3) intrinsic matrix K, or (H, W, 2) rays.
 
     Returns:
-        The turned points (n, k, 2) in the plane, and those that count (n, k).
+        The turned points (2, n, k) in the plane, and those that count (n, k).
     """
-    turned = 2 * _middles(flat, height)[:, None] - flat
-    moved = points + np.einsum("ij,nkj->nki", base, turned - flat)
+    turned = 2 * _middles(flat, height).T[..., None] - flat
+    across, away = turned - flat
+    moved = np.stack([points[i] + base[i, 0] * across + base[i, 1] * away for i in range(3)])
     u, v = _pixels(moved, camera, depth.shape)
-    seen = (u >= 0) & (u < depth.shape[1]) & (v >= 0) & (v < depth.shape[0]) & (moved[..., 2] > 0)
+    seen = (u >= 0) & (u < depth.shape[1]) & (v >= 0) & (v < depth.shape[0]) & (moved[2] > 0)
     there = depth[np.where(seen, v, 0), np.where(seen, u, 0)]  # 0 without a depth: it may be there
-    return turned, seen & (there - moved[..., 2] < FREE)
+    return turned, seen & (there - moved[2] < FREE)
 
 
 def _middles(flat: Float, height: Float) -> Float:
     """(n, 2): the middles of objects, by top and silhouette."""
-    count = flat.shape[1]
-    view = flat.mean(1)
-    view = view / np.maximum(np.linalg.norm(view, axis=1, keepdims=True), 1e-9)
+    count = flat.shape[2]
+    view = flat.mean(2).T
+    view = view / np.maximum(np.hypot(view[:, :1], view[:, 1:]), 1e-9)
     right = np.stack([-view[:, 1], view[:, 0]], 1)
-    away, across = (np.einsum("nki,ni->nk", flat, each) for each in (view, right))
+    away, across = (flat[0] * each[:, :1] + flat[1] * each[:, 1:] for each in (view, right))
     order, ends = np.argsort(across, 1), max(1, int(count * SIDE))
     both = np.stack([order[:, :ends], order[:, -ends:]])
     of_ends = np.sort(np.take_along_axis(away[None], both, 2), 2)[:, :, ends // 2].mean(0)
@@ -63,38 +64,39 @@ def _middles(flat: Float, height: Float) -> Float:
     ranked = np.sort(height, 1)
     low, high = ranked[:, count // 100], ranked[:, -1 - count // 200]
     top = height >= (high - np.maximum(TOP * (high - low), LAYER))[:, None]
-    tops, rows, counts = np.sort(np.where(top, away, np.inf), 1), np.arange(len(flat)), top.sum(1)
+    tops, rows, counts = np.sort(np.where(top, away, np.inf), 1), np.arange(len(top)), top.sum(1)
     of_top = (tops[rows, counts // 25] + tops[rows, counts - 1 - counts // 25]) / 2
     near, far = away.min(1), away.max(1)
     of_top = np.minimum(of_top, np.maximum(near + far, 2 * near + last - left) / 2)  # what is seen of the top may be another thing's end
     return np.asarray(view * np.maximum(of_top, of_ends)[:, None] + right * ((left + last) / 2)[:, None])
 
 
-def hidden_below(lowest: Float, normal: Float, depth: Float32, camera: Projection) -> bool:
-    """True where something nearer hides what is below the lowest points seen (n, 3); False where they lie on what is there.
+def hidden_below(points: Float, lowest: Bool, normal: Float, depth: Float32, camera: Projection) -> Bool:
+    """(n,) true where something nearer hides what is below an object's lowest points; false where they lie on what is there.
 
     Args:
-        lowest: (n, 3) metres in the optical frame.
+        points: (3, n, k) metres in the optical frame.
+        lowest: (n, k), which of them are the lowest.
         normal: (3,) of the support plane, away from it.
         depth: (H, W) metres, 0 = none.
         camera: as in `far_side`.
     """
-    below = lowest - BELOW * normal
+    below = points - BELOW * normal[:, None, None]
     u, v = _pixels(below, camera, depth.shape)
     inside = (u >= 0) & (u < depth.shape[1]) & (v >= 0) & (v < depth.shape[0])
-    there = depth[v[inside], u[inside]]
-    hidden = (there > 0) & (there < below[inside, 2] - HIDES)
-    return bool(2 * (np.count_nonzero(hidden) + np.count_nonzero(~inside)) > len(lowest))
+    there = depth[np.where(inside, v, 0), np.where(inside, u, 0)]
+    hidden = ((there > 0) & (there < below[2] - HIDES)) | ~inside
+    return np.asarray(2 * np.count_nonzero(hidden & lowest, 1) > np.count_nonzero(lowest, 1))
 
 
 def _pixels(points: Float, camera: Projection, size: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Columns and rows (2, ...) of points (..., 3); of a distorted image, those of the pinhole camera that is most like it."""
+    """Columns and rows (2, ...) of points (3, ...); of a distorted image, those of the pinhole camera that is most like it."""
     if camera.ndim == 3:
         x, y = camera[size[0] // 2, :, 0], camera[:, size[1] // 2, 1]
         fx, fy = 1 / np.nanmedian(np.diff(x)), 1 / np.nanmedian(np.diff(y))
         cx, cy = np.nanmedian(np.arange(size[1]) - x * fx), np.nanmedian(np.arange(size[0]) - y * fy)
     else:
         fx, fy, cx, cy = camera[0, 0], camera[1, 1], camera[0, 2], camera[1, 2]
-    scale = 1 / np.maximum(points[..., 2], 1e-6)
-    places = np.stack([points[..., 0] * scale * fx + cx, points[..., 1] * scale * fy + cy]) + 0.5
+    scale = 1 / np.maximum(points[2], 1e-6)
+    places = np.stack([points[0] * scale * fx + cx, points[1] * scale * fy + cy]) + 0.5
     return np.floor(np.minimum(np.maximum(places, -1), 1e6)).astype(np.int64)
