@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="wesam_ros.nodes needs ROS 2")
 
-from wesam_ros.ros.transforms import TransformBuffer, TransformError
+from wesam_ros.data.transforms import TransformBuffer, TransformError
 from wesam_ros.scene.geometry import cloud, locate
 from wesam_ros.scene.object_points import MIN_POINTS
 
