@@ -148,6 +148,23 @@ def test_a_thing_on_another_ends_there_and_a_hidden_one_at_the_table() -> None:
     holds(box, *hidden, metres=0.01)
 
 
+def test_seen_from_straight_above_a_thing_ends_at_what_is_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera sees but the tops of a thing on the table and of one on another."""
+    above = np.eye(4)
+    above[:3, :3], above[:3, 3] = np.diag([1.0, -1.0, -1.0]), [0, 0, 0.8]
+    monkeypatch.setitem(globals(), "POSE", above)
+    thing, below, top = (
+        ((-0.2, 0, 0.05), (0.12, 0.06, 0.1), 30.0),
+        ((0.15, 0, 0.05), (0.2, 0.2, 0.1), 0.0),
+        ((0.15, 0, 0.13), (0.1, 0.05, 0.06), 60.0),
+    )
+    scene = Scene([TABLE, thing, below, top])
+    noisy(scene)
+    boxes = scene.found(transform=above)
+    for box, expected in zip(boxes, (thing, below, top), strict=True):
+        holds(box, *expected, metres=0.01)
+
+
 def test_the_far_side_of_a_round_thing_is_there() -> None:
     """A ball of a radius of 5 cm shows less than its front half."""
     scene, center, radius = Scene([TABLE]), np.array([0.0, 0.0, 0.05]), 0.05

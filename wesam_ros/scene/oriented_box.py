@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.scene.far_side import far_side, hidden_below
+from wesam_ros.scene.far_side import STANDS, View, ends_at, far_side
 from wesam_ros.scene.object_points import MIN_POINTS, ObjectPoints, connected, taken
 from wesam_ros.scene.plane import STEP, along, fit_plane
 from wesam_ros.scene.projection import Float, Float32, Projection, back_project, height_over
@@ -28,9 +28,6 @@ NEAREST = 0.5
 """Metres; the depth's noise does not fall below that of this distance."""
 FLAT = 0.012
 """An object of less height than this, in metres, keeps all its points: it cannot be told from the plane by height."""
-STANDS = 0.03
-"""Metres above the plane up to which the lowest point seen may be: the object stands on it. Above, it lies on something, unless what is
-below is hidden."""
 TAIL = 0.002
 """Share of the points left out at either end of a height."""
 DIRECTIONS = np.stack([np.cos(np.arange(8) * np.pi / 8), np.sin(np.arange(8) * np.pi / 8)])
@@ -100,7 +97,8 @@ def oriented_boxes(
         found = [_principal(each) for each in points.transpose(1, 2, 0)]
         centers, axes, sizes = (np.stack([box[k] for box in found]) for k in range(3))
     else:
-        centers, axes, sizes = _on_plane(points, depth, camera, *plane)
+        view = View(depth, camera, *plane, _level(plane[0]))
+        centers, axes, sizes = _on_plane(points, view, labels, np.array(objects.index) + 1)
     if transform is not None:
         centers = np.einsum("ij,nj->ni", transform[:3, :3], centers) + transform[:3, 3]
         axes = np.einsum("ij,njk->nik", transform[:3, :3], axes)
@@ -133,23 +131,24 @@ def support_plane(labels: Labels, depth: Float32, camera: Projection, crops: Seq
     return fit_plane(points, np.random.default_rng(0), TRIALS, VOTES)  # the same draws for each frame: equal frames give equal boxes
 
 
-def _on_plane(points: Float, depth: Float32, camera: Projection, normal: Float, offset: float) -> tuple[Float, Float, Float]:
+def _on_plane(points: Float, view: View, labels: Labels, own: npt.NDArray[np.int64]) -> tuple[Float, Float, Float]:
     """Centres (n, 3), axes (n, 3, 3) and sizes (n, 3) of the smallest rectangles about the normal of points (3, n, k); from the plane up,
-    where an object stands on it."""
-    base = _level(normal)
-    height = height_over(points, normal, offset)
+    where an object stands on it. `own` (n,) are the objects' values in `labels`."""
+    normal = view.normal
+    height = height_over(points, normal, view.offset)
     ranked = np.sort(height, 1)
     tail = int(ranked.shape[1] * TAIL)
     low, high = ranked[:, tail], ranked[:, -1 - tail]
-    flat = np.stack([height_over(points, axis, 0.0) for axis in base.T])
-    middles, turns, sides = _rectangles(flat, *far_side(points, flat, height, base, depth, camera))
+    flat = np.stack([height_over(points, axis, 0.0) for axis in view.base.T])
+    middles, turns, sides = _rectangles(flat, *far_side(points, flat, height, view))
     stands = low < STANDS
     if not stands.all():
         lowest = height <= (low + (high - low) / 10)[:, None]
-        stands |= hidden_below(points, lowest, normal, depth, camera)
-    low = np.where(stands, 0.0, low)
-    centers = np.einsum("ij,nj->ni", base, middles) + normal * (offset + (low + high) / 2)[:, None]
-    x = np.einsum("ij,nj->ni", base, turns)
+        low = np.where(stands, 0.0, ends_at(points, flat, low, lowest, view, labels, own))
+    else:
+        low = np.zeros_like(low)
+    centers = np.einsum("ij,nj->ni", view.base, middles) + normal * (view.offset + (low + high) / 2)[:, None]
+    x = np.einsum("ij,nj->ni", view.base, turns)
     return centers, _right_handed(x, normal), np.concatenate([sides, np.maximum(high - low, 0.0)[:, None]], 1)
 
 
