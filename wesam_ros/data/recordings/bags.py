@@ -57,6 +57,12 @@ def bag_info(path: Path) -> dict[str, tuple[str, int]]:
     return dict(_info(path, fingerprint(path)))
 
 
+def bag_notes(path: Path) -> list[str]:
+    """A sentence for each thing of a bag's files that is not as a recorder leaves it, such as a missing index. Raises BagError."""
+    with opened(path) as recording:
+        return list(recording.notes)
+
+
 @lru_cache(maxsize=16)
 def _info(path: Path, _: Any) -> dict[str, tuple[str, int]]:
     with opened(path) as recording:
