@@ -43,7 +43,8 @@ class TransformBuffer:
             for each in transforms:
                 t, q = each.transform.translation, each.transform.rotation
                 translation, rotation = np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w])
-                length = float(np.linalg.norm(rotation))
+                with np.errstate(over="ignore"):
+                    length = float(np.linalg.norm(rotation))
                 if not np.isfinite(translation).all() or not np.isfinite(length) or length < 1e-6:
                     continue
                 child = each.child_frame_id.lstrip("/")
