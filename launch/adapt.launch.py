@@ -65,8 +65,10 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    names = ("image_transport", "depth_transport", "detections_size", "model", "checkpoint", "device")
-    common = {name: text(name) for name in names} | {"lock_step": ParameterValue(LaunchConfiguration("lock_step"), value_type=bool)}
+    names = ("image_transport", "depth_transport", "rectified", "detections_size", "model", "checkpoint", "device")
+    common = {name: text(name) for name in names}
+    common["lock_step"] = ParameterValue(LaunchConfiguration("lock_step"), value_type=bool)
+    common["sync_slop"] = ParameterValue(LaunchConfiguration("sync_slop"), value_type=float)
     remappings = [(name + suffix, [LaunchConfiguration(name), suffix]) for name in TOPICS for suffix in suffixes(name)]
     kept_alive: dict[str, Any] = {"respawn": LaunchConfiguration("respawn"), "respawn_delay": RESPAWN_DELAY, "on_exit": stay_down}
     segmenter = Node(
@@ -102,7 +104,7 @@ def generate_launch_description() -> LaunchDescription:
         output="screen",
         condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration("bag"), "")),
         remappings=remappings,
-        parameters=[{"bag": text("bag"), "lock_step": common["lock_step"]}],
+        parameters=[{"bag": text("bag"), **{name: common[name] for name in ("lock_step", "sync_slop")}}],
     )
     return LaunchDescription([*arguments(), segmenter, adapter, player])
 

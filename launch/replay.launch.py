@@ -16,7 +16,7 @@ from launch_ros.substitutions import ExecutableInPackage
 from wesam_ros.settings import launch_argument
 
 TOPICS = ("image_topic", "depth_topic", "camera_info_topic", "detections_topic", "prompts_topic", "labels_topic")
-SETTINGS = ("model", "checkpoint", "device", "engine", "max_boxes", "detections_size", "steps_per_frame", "seed")
+SETTINGS = ("model", "checkpoint", "device", "engine", "max_boxes", "sync_slop", "rectified", "detections_size", "steps_per_frame", "seed")
 PASSED_ON = ("out", *SETTINGS, *TOPICS)
 PATIENCE = "40"
 """Seconds that it has to end: both nodes finish what they are at."""

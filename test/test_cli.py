@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from recorded import SIZE, START, STEP, picture, raw, rows, write
 
 from wesam_ros import cli
 from wesam_ros.data import simulator
@@ -99,6 +100,28 @@ def test_bag_osd_then_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         np.testing.assert_array_equal(frame.detections.boxes, boxes_of_labels(frame.labels)[1])  # no noise asked for: tight boxes
     assert cli.main(["bag", "info", str(out)]) == 0
     assert any(line.split() == ["/detections", "2", "vision_msgs/msg/Detection2DArray"] for line in capsys.readouterr().out.splitlines())
+
+
+def test_bag_info_tells_what_each_topic_is_taken_for_and_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sent = list(rows())
+    sent[-1] = ("/rgb", raw(START + 5 * STEP, picture(5)[:, :-1]), sent[-1][2])
+    sent[-1][1].step += 3 * SIZE[1]  # more bytes than there are
+    bag = write(tmp_path / "bag", sent=sent)
+    (bag / "metadata.yaml").unlink()
+    assert cli.main(["bag", "info", str(bag), "--frames"]) == 0
+    told = capsys.readouterr().out
+    for text in ("taken as image: /rgb", "taken as depth: /depth", "frames: 5, 5 with depth, 5 with camera, 5 with detections"):
+        assert text in told
+    assert [line.split(";")[0][:22] for line in told.splitlines() if line.startswith("note:")] == [
+        "note: its metadata.yam",
+        "note: 1 of image left ",
+    ]
+
+
+def test_bag_info_lists_a_recording_without_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag = write(tmp_path / "bag", sent=[row for row in rows() if row[0] == "/info"])
+    assert cli.main(["bag", "info", str(bag), "--frames"]) == 0
+    assert "no topic for image" in capsys.readouterr().out
 
 
 def test_bag_osd_of_another_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

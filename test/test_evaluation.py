@@ -163,6 +163,10 @@ def test_tables() -> None:
     assert table == ['"clean prompts: mIoU in percent, on frames never adapted to"', "method,dim box,camera box", *table[2:]]
     assert table[3] == "ours,68.0 ± 2.8,-"
     assert "| osd dim box | camera box | simulator dim box |" in as_markdown([{**ROWS[0], "dataset": "osd"}, ROWS[4], ROWS[0]])
+    noted = [{**row, "notes": ["3 images left out"]} for row in ROWS]
+    note = f"{ROWS[0]['dataset']} {ROWS[0]['domain']}: 3 images left out"
+    assert as_markdown(noted).count(note) == as_html(noted, "a").count(note) == 1
+    assert "Notes" not in as_markdown(ROWS)
     page = as_html([{**ROWS[0], "picture": "aGVsbG8="}, *ROWS[1:]], "a < b")
     assert page.count("data:image/jpeg;base64,aGVsbG8=") == page.count("<img") == 1
     assert as_html(ROWS, "a < b").count("<svg") == 2 and "a &lt; b" in as_html(ROWS, "a < b")

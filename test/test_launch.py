@@ -24,7 +24,8 @@ from wesam_ros.settings import AdapterParameters, SegmenterParameters  # noqa: E
 FOLDER = Path(__file__).parent.parent / "launch"
 TOPICS = {"image", "depth", "camera_info", "detections"}
 ARGUMENTS = {
-    "adapt": TOPICS | {"model", "checkpoint", "device", "engine", "adapter_file", "bag", "image_transport", "depth_transport", "respawn"},
+    "adapt": TOPICS
+    | {"model", "checkpoint", "device", "engine", "adapter_file", "bag", "image_transport", "depth_transport", "sync_slop", "respawn"},
     "replay": {"bag", "out", "model", "checkpoint", "device", "adapter_file", "lock_step", "image_topic", "prompts_topic"},
 }
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from wesam_ros.scene.geometry import locate
-from wesam_ros.scene.object_points import one_piece
-from wesam_ros.scene.oriented_box import MIN_BOX_POINTS, OrientedBox, oriented_boxes, support_plane
+from wesam_ros.scene.object_points import MIN_POINTS, connected
+from wesam_ros.scene.oriented_box import OrientedBox, support_plane
 
 Float = npt.NDArray[np.float64]
 SIZE = (240, 320)
@@ -51,7 +51,8 @@ class Scene:
     def found(self, camera: Float = K, transform: Float | None = POSE) -> list[OrientedBox | None]:
         """The boxes of all things but the table."""
         whole = (slice(0, SIZE[0]), slice(0, SIZE[1]))
-        return oriented_boxes(self.labels, self.depth, camera, [whole] * (len(self.boxes) - 1), transform)
+        places = locate(self.labels, self.depth, camera, [whole] * (len(self.boxes) - 1), transform)
+        return [place and place.box for place in places]
 
 
 def rotation(degrees: float) -> Float:
@@ -147,6 +148,23 @@ def test_a_thing_on_another_ends_there_and_a_hidden_one_at_the_table() -> None:
     holds(box, *hidden, metres=0.01)
 
 
+def test_seen_from_straight_above_a_thing_ends_at_what_is_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera sees but the tops of a thing on the table and of one on another."""
+    above = np.eye(4)
+    above[:3, :3], above[:3, 3] = np.diag([1.0, -1.0, -1.0]), [0, 0, 0.8]
+    monkeypatch.setitem(globals(), "POSE", above)
+    thing, below, top = (
+        ((-0.2, 0, 0.05), (0.12, 0.06, 0.1), 30.0),
+        ((0.15, 0, 0.05), (0.2, 0.2, 0.1), 0.0),
+        ((0.15, 0, 0.13), (0.1, 0.05, 0.06), 60.0),
+    )
+    scene = Scene([TABLE, thing, below, top])
+    noisy(scene)
+    boxes = scene.found(transform=above)
+    for box, expected in zip(boxes, (thing, below, top), strict=True):
+        holds(box, *expected, metres=0.01)
+
+
 def test_the_far_side_of_a_round_thing_is_there() -> None:
     """A ball of a radius of 5 cm shows less than its front half."""
     scene, center, radius = Scene([TABLE]), np.array([0.0, 0.0, 0.05]), 0.05
@@ -190,21 +208,13 @@ def test_any_frame_and_any_camera() -> None:
     holds(scene.found(rays)[0], *THING)
 
 
-def test_it_comes_with_the_place() -> None:
-    scene = Scene([TABLE, THING])
-    whole = (slice(0, SIZE[0]), slice(0, SIZE[1]))
-    (place,) = locate(scene.labels, scene.depth, K, (whole,), POSE)
-    assert place is not None
-    holds(place.box, *THING)
-
-
 def test_too_few_points_and_nothing_at_all() -> None:
     scene = Scene([TABLE, THING])
     scene.depth[scene.labels == 1] = 0
     v, u = np.nonzero(scene.labels == 1)
-    scene.depth[v[: MIN_BOX_POINTS - 1], u[: MIN_BOX_POINTS - 1]] = 1
+    scene.depth[v[: MIN_POINTS - 1], u[: MIN_POINTS - 1]] = 1
     assert scene.found() == [None]
-    assert oriented_boxes(np.zeros(SIZE, np.uint16), np.zeros(SIZE, np.float32), K, ()) == []
+    assert locate(np.zeros(SIZE, np.uint16), np.zeros(SIZE, np.float32), K, ()) == []
     assert support_plane(np.zeros(SIZE, np.uint16), np.zeros(SIZE, np.float32), K, ()) is None
     point = Scene([TABLE, THING])
     point.depth[point.labels == 1] = 1
@@ -214,15 +224,18 @@ def test_too_few_points_and_nothing_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depths", "kept"),
+    ("depths", "among", "kept"),
     [
-        ([[1, 1, 1, 2, 2]], [[1, 1, 1, 0, 0]]),
-        ([[1, 1, 0, 1, 1]], [[1, 1, 0, 1, 1]]),  # a hole of a pixel is bridged
-        ([[1.0, 1.01, 1.02, 1.03, 1.04]], [[1, 1, 1, 1, 1]]),  # a slope is one piece
-        ([[2, 2, 1, 1, 1]], [[0, 0, 1, 1, 1]]),
-        ([[1, 1, 1, 1.3, 1.6]], [[1, 1, 1, 0, 0]]),  # flying pixels
+        ([1, 1, 1, 2, 2], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]),
+        ([2, 1, 2, 1, 1], [1, 1, 1, 1, 1], [0, 1, 0, 1, 1]),  # in whatever order
+        ([1.0, 1.01, 1.02, 1.03, 1.04], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]),  # a slope is one piece
+        ([1.0, 1.01, 1.02, 1.04, 1.05], [1, 1, 0, 1, 1], [1, 1, 0, 0, 0]),  # and is two where its middle does not count
+        ([2, 2, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]),
+        ([1, 1, 1, 1.3, 1.6], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]),  # flying pixels
+        ([3.0, 3.04, 3.0, 3.04, 3.3], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]),  # farther away, depth is coarser
+        ([1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
     ],
 )
-def test_pieces(depths: list[list[float]], kept: list[list[int]]) -> None:
-    depth = np.array(depths, np.float32).repeat(4, 0)
-    np.testing.assert_array_equal(one_piece(depth > 0, depth), np.array(kept, bool).repeat(4, 0))
+def test_pieces(depths: list[float], among: list[int], kept: list[int]) -> None:
+    found = connected(np.array([depths, [1.0] * len(depths)]), np.array([among, [1] * len(depths)], bool))
+    np.testing.assert_array_equal(found, np.array([kept, [1] * len(depths)], bool))

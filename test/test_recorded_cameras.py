@@ -35,14 +35,26 @@ def info(k: np.ndarray = K, size: tuple[int, int] = (H, W), **changes: Any) -> A
     return message
 
 
-def recorded(folder: Path, image: Any, camera_info: Any, topic: str = "/c/image") -> Frame:
+def recorded(folder: Path, image: Any, camera_info: Any, topic: str = "/c/image", rectified: str = "auto") -> Frame:
     """The frame of a bag with these two messages."""
     with Writer(folder / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         for name, message in (("/c/camera_info", camera_info), (topic, image)):
             connection = writer.add_connection(name, message.__msgtype__, typestore=messages.typestore())
             writer.write(connection, 1, messages.serialize(message))
-    (frame,) = read_bag(folder / "bag", detections_required=False)
+    (frame,) = read_bag(folder / "bag", detections_required=False, rectified=rectified)
     return frame
+
+
+@pytest.mark.parametrize(("rectified", "fx"), [("auto", 26.0), ("true", 13.0), ("false", 26.0)])
+def test_whether_an_image_is_rectified_may_be_said(rectified: str, fx: float, tmp_path: Path) -> None:
+    p = np.hstack([K / [[2], [2], [1]], np.zeros((3, 1))])
+    message = info(p=p.ravel(), d=np.array([0.01, 0, 0, 0, 0]))
+    frame = recorded(tmp_path, raw(RGB, "rgb8"), message, rectified=rectified)
+    expected = camera_of(message, (H, W), rectified, "/c/image")
+    assert frame.camera is not None
+    np.testing.assert_array_equal(frame.camera, expected)
+    focal = frame.camera[0, 0] if frame.camera.ndim == 2 else 1 / np.median(np.diff(frame.camera[H // 2, :, 0]))
+    assert focal == pytest.approx(fx, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,38 @@ def test_boxes_in_space_are_boxes_in_the_image(tmp_path: Path) -> None:
     assert first.detections.classes == ("can",)
 
 
+def transform(topic: str, parent: str, child: str, stamp: int, x: float) -> Row:
+    """A message of TF, one transform along x, recorded at its stamp."""
+    types = messages.typestore().types
+    move = types["geometry_msgs/msg/Vector3"](x=x, y=0.0, z=0.0)
+    turn = types["geometry_msgs/msg/Quaternion"](x=0.0, y=0.0, z=0.0, w=1.0)
+    each = types["geometry_msgs/msg/TransformStamped"](
+        header=messages.header(stamp, parent),
+        child_frame_id=child,
+        transform=types["geometry_msgs/msg/Transform"](translation=move, rotation=turn),
+    )
+    return topic, types["tf2_msgs/msg/TFMessage"](transforms=[each]), stamp
+
+
+def test_boxes_in_another_frame_are_moved_by_the_transforms_of_the_recording(tmp_path: Path) -> None:
+    """The camera lies on an arm that moves by 0.1 m from frame to frame; the arm's base, with a slash as ROS 1 wrote it, stands still."""
+    moves = [transform("/tf", "base", "arm", START + (2 * k - 1) * STEP // 2, 0.1 * k - 0.05) for k in range(8)]
+    fixed = transform("/tf_static", "arm", messages.CAMERA_FRAME, 0, 0.0)
+    path = write(tmp_path / "bag", sent=[fixed, *sorted([*space_rows("/base"), *moves], key=lambda row: row[2])])
+    report = ReadingReport()
+    boxes = [each.detections.boxes[0] for each in read_bag(path, topics=TOPICS, report=report) if each.detections is not None]
+    assert not report.left_out
+    middles = [(x0 + x1) / 2 for x0, _, x1, _ in boxes[:3]]
+    np.testing.assert_allclose(middles, [16 - 40 * 0.1 * k for k in range(3)], atol=1e-3)  # 40 pixels for a metre at 1 m
+
+
+def test_a_transform_that_the_recording_lacks_is_named(tmp_path: Path) -> None:
+    report = ReadingReport()
+    sent = [transform("/tf_static", "base", "arm", 0, 0.0), *space_rows("base")]
+    assert all(each.detections is None for each in read_bag(write(tmp_path / "bag", sent=sent), topics=TOPICS, report=report))
+    assert messages.CAMERA_FRAME in report.first["detections", "no_transform"]
+
+
 @pytest.mark.parametrize(("changes", "reason"), [({"frame": "base"}, "no_transform"), ({"size": 90.0}, "wrong_unit")])
 def test_boxes_in_space_that_cannot_be_used_are_counted(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     report = ReadingReport()

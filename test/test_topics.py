@@ -55,6 +55,30 @@ ROBOTS = {
         "/zed/zed_node/depth/depth_registered",
         "/zed/zed_node/rgb/camera_info",
     ),
+    "ZED, all": (
+        "/zed/zed_node/rgb/image_rect_color /zed/zed_node/rgb/camera_info /zed/zed_node/rgb_raw/image_raw_color "
+        "/zed/zed_node/rgb_gray/image_rect_gray /zed/zed_node/left/image_rect_color /zed/zed_node/left/camera_info "
+        "/zed/zed_node/right/image_rect_color /zed/zed_node/stereo/image_rect_color /zed/zed_node/depth/depth_registered "
+        "/zed/zed_node/depth/camera_info /zed/zed_node/confidence/confidence_map",
+        "/zed/zed_node/rgb/image_rect_color",
+        "/zed/zed_node/depth/depth_registered",
+        "/zed/zed_node/rgb/camera_info",
+    ),
+    "ZED, as its newer driver names them": (
+        "/zed/zed_node/rgb/color/rect/image /zed/zed_node/rgb/color/rect/camera_info /zed/zed_node/rgb/gray/rect/image "
+        "/zed/zed_node/rgb/gray/rect/camera_info /zed/zed_node/depth/depth_registered /zed/zed_node/depth/depth_registered/camera_info "
+        "/zed/zed_node/left/color/rect/image /zed/zed_node/left/color/rect/camera_info /zed/zed_node/rgb/color/raw/image "
+        "/zed/zed_node/right/color/rect/image",
+        "/zed/zed_node/rgb/color/rect/image",
+        "/zed/zed_node/depth/depth_registered",
+        "/zed/zed_node/rgb/color/rect/camera_info",
+    ),
+    "Gazebo": (
+        "/rgbd_camera/image /rgbd_camera/depth_image /rgbd_camera/camera_info",
+        "/rgbd_camera/image",
+        "/rgbd_camera/depth_image",
+        "/rgbd_camera/camera_info",
+    ),
     "Azure Kinect": (
         "/rgb/image_raw /rgb/camera_info /depth_to_rgb/image_raw /depth_to_rgb/camera_info /depth/image_raw /ir/image_raw",
         "/rgb/image_raw",

@@ -160,7 +160,8 @@ class PlayerParameters:
 
 
 LAUNCH_ARGUMENTS = (
-    "model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "detections_size", "target_frame", "seed", "lock_step",
+    "model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "sync_slop", "rectified", "detections_size",
+    "target_frame", "seed", "lock_step",
 )  # fmt: skip
 """Parameters that launch/adapt.launch.py has arguments for, by the same name."""
 SET_BY_ADAPTER_FILE = ("keep_beside", "save_to")

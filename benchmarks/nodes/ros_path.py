@@ -3,7 +3,8 @@
     source scripts/env.sh
     python benchmarks/nodes/ros_path.py --json out/ros_path.json
 
-640 x 480, 10 objects, depth and camera_info, raw images or JPEG and PNG. Twice:
+640 x 480, 10 objects, depth and camera_info; images raw (rgb8), compressed (JPEG, depth as PNG), yuy2 (yuv422_yuy2) or bayer (bayer_rggb8),
+the last two with raw depth. Twice:
 
 - by stages, in one process without middleware: rclpy's own conversion from and to the wire format is part of it, the network is not;
 - through the segmenter node, one frame after another, less the model's own time: "in the node", from the moment at which the last message
@@ -48,6 +49,7 @@ from wesam_ros.scene.geometry import locate
 
 HEIGHT, WIDTH, OBJECTS = 480, 640, 10
 COMPRESSED = "image/compressed", "depth/compressedDepth"
+TRANSPORTS = "raw", "compressed", "yuy2", "bayer"
 START_SECONDS, ANSWER_SECONDS = 120.0, 10.0
 PAUSE = 0.03
 """Seconds between two messages of a frame."""
@@ -70,6 +72,17 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return image, depth, boxes, masks
 
 
+def colour_message(header: Header, image: np.ndarray, transport: str) -> Image:
+    """The image as a raw message; a grey one in the encodings of cameras, whose cost is the same."""
+    if transport == "raw":
+        return image_message(header, image)
+    grey = np.ascontiguousarray(image[..., 1])
+    if transport == "bayer":
+        return Image(header=header, height=HEIGHT, width=WIDTH, encoding="bayer_rggb8", step=WIDTH, data=array("B", grey.tobytes()))
+    data = array("B", np.stack([grey, np.full_like(grey, 128)], 2).tobytes())
+    return Image(header=header, height=HEIGHT, width=WIDTH, encoding="yuv422_yuy2", step=2 * WIDTH, data=data)
+
+
 def inputs(transport: str) -> dict[str, bytes]:
     """The serialised messages of one frame."""
     image, depth, boxes, _ = scene()
@@ -81,8 +94,8 @@ def inputs(transport: str) -> dict[str, bytes]:
         each.bbox.center.position.x, each.bbox.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
         each.bbox.size_x, each.bbox.size_y = x1 - x0, y1 - y0
         found.detections.append(each)
-    if transport == "raw":
-        colour, range_image = image_message(header, image), image_message(header, depth)
+    if transport != "compressed":
+        colour, range_image = colour_message(header, image, transport), image_message(header, depth)
     else:
         colour = CompressedImage(header=header, format="jpeg", data=array("B", codecs.encode_jpeg(image)))
         kind, data = codecs.encode_compressed_depth(depth.astype(np.float32) / np.float32(1000))
@@ -93,7 +106,7 @@ def inputs(transport: str) -> dict[str, bytes]:
 
 def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callable[[str], None]) -> None:
     """Everything that the segmenter does for a frame but the model; `lap` is called at the end of each stage with its name."""
-    kind = Image if transport == "raw" else CompressedImage
+    kind = CompressedImage if transport == "compressed" else Image
     kinds: dict[str, Any] = {"image": kind, "depth": kind, "camera_info": CameraInfo, "detections": Detection2DArray}
     messages = {name: deserialize_message(data[name], kinds[name]) for name in kinds}
     lap("take")
@@ -127,7 +140,7 @@ class Client(Node):
 
     def __init__(self, transport: str) -> None:
         super().__init__("ros_path")
-        kind, image, depth = (Image, "image", "depth") if transport == "raw" else (CompressedImage, *COMPRESSED)
+        kind, image, depth = (CompressedImage, *COMPRESSED) if transport == "compressed" else (Image, "image", "depth")
         topics = {"camera_info": (CameraInfo, "camera_info"), "depth": (kind, depth), "image": (kind, image)}
         topics["detections"] = (Detection2DArray, "detections")
         self._outputs = {name: self.create_publisher(type_, topic, 10) for name, (type_, topic) in topics.items()}
@@ -218,13 +231,14 @@ def measure(transport: str, repeats: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=300, help="frames of each (default: %(default)s)")
+    parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=TRANSPORTS, help="default: all")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args()
     enter_local_graph()
     rclpy.init(args=[])
     log = (args.json.expanduser().resolve().parent if args.json else Path("out").resolve()) / "ros_path.log"
     figures: dict[str, Any] = {"machine": processor()}
-    for transport in ("raw", "compressed"):
+    for transport in args.transports:
         figures[transport] = {"stages": measure(transport, args.repeats), "node": through_the_node(transport, args.repeats, log)}
         print(f"{transport}, milliseconds per frame:")
         for name, each in (*figures[transport]["stages"].items(), *figures[transport]["node"].items()):

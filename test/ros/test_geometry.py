@@ -10,8 +10,9 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="wesam_ros.nodes needs ROS 2")
 
-from wesam_ros.ros.transforms import TransformBuffer, TransformError
-from wesam_ros.scene.geometry import MIN_POINTS, cloud, locate
+from wesam_ros.data.transforms import TransformBuffer, TransformError
+from wesam_ros.scene.geometry import cloud, locate
+from wesam_ros.scene.object_points import MIN_POINTS
 
 CAMERA = np.array([[500.0, 0, 50], [0, 500, 40], [0, 0, 1]])
 CROPS = ((slice(20, 60), slice(30, 70)), (slice(0, 1), slice(0, 3)))

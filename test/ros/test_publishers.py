@@ -66,6 +66,7 @@ def test_another_definition_of_the_same_type_is_named(theirs: str | None, own: s
         ({"/image/ffmpeg": ["ffmpeg_image_transport_msgs/msg/FFMPEGPacket"]}, "republish ffmpeg"),
         ({"/image/theora": ["theora_image_transport/msg/Packet"], "/image/compressed": [COMPRESSED]}, "republish theora"),
         ({"/camera/color/image_raw": [IMAGE]}, "/camera/color/image_raw: remap"),
+        ({"/a/segmenter/objects": ["wesam_ros/msg/ObjectArray"], "/a/segmenter/labels": [IMAGE]}, ""),
         ({f"/camera{i}/image_raw": [IMAGE] for i in range(5)}, "/camera2/image_raw and 2 more: remap"),
     ],
 )

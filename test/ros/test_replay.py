@@ -8,9 +8,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 from recorded import Row, raw, write
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import UInt64
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import AdaptationStatus, ObjectArray
 from wesam_ros.msg import Prompts as PromptsMessage
@@ -40,6 +42,7 @@ from wesam_ros.nodes.player import Player
 from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import NodeProcess
 from wesam_ros.ros.subscriptions import LATCHED
+from wesam_ros.ros.transform_listener import STATIC
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 FRAMES = 4
@@ -75,12 +78,12 @@ SETTINGS = ("publish_every=1", "validation_every=2", "validation_frames=1", "tol
 METHOD = [word for setting in SETTINGS for word in ("--set", setting)]
 
 
-def run(bag: Path, checkpoint: Path, out: Path) -> dict[str, Any]:
+def run(bag: Path, checkpoint: Path, out: Path, *options: str) -> dict[str, Any]:
     """Plays a bag in a graph of its own; the summary."""
     domain = 1 + (int(os.environ["ROS_DOMAIN_ID"]) + 50) % 100
     command = [sys.executable, "-m", "wesam_ros.cli", "replay", str(bag), "--lock-step", "--out", str(out), "--domain-id", str(domain)]
     command += ["--checkpoint", str(checkpoint), "--steps-per-frame", "1", "--seed", "3", "--timeout", "90"]
-    done = subprocess.run([*command, *METHOD], cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*command, *METHOD, *options], cwd=out.parent, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads((out / "summary.json").read_text()))
 
@@ -162,6 +165,34 @@ def test_a_player_finds_prompts_and_leaves_out_frames_that_nothing_is_asked_for_
     assert request_of(sent[0], SIZE, 100).detections.ids == ("p", "m")
 
 
+def test_a_player_sends_the_transforms_of_a_recording(graph: Any, tmp_path: Path) -> None:
+    types = messages.typestore().types
+    sent = [row for row in unsynchronised() if row[0] != "/rgb/compressed"] + good_images()
+    times = [10**9 + k * 5 * 10**7 for k in range(60)]
+    sent += [
+        (topic, types["tf2_msgs/msg/TFMessage"](transforms=[]), time)
+        for topic, time in [("/tf_static", 10**9)] + [("/tf", t) for t in times]
+    ]
+    bag = write(tmp_path / "bag", sent=sorted(sent, key=lambda row: row[2]))
+    counts = {"/tf": 0, "/tf_static": 0, "image": 0}
+
+    def count(name: str) -> Callable[[Any], None]:
+        return lambda message: counts.__setitem__(name, counts[name] + 1)
+
+    node = graph.node
+    heard = [node.create_subscription(TFMessage, "/tf", count("/tf"), 100)]
+    heard.append(node.create_subscription(TFMessage, "/tf_static", count("/tf_static"), STATIC))
+    heard.append(node.create_subscription(Image, "image", count("image"), 10))
+    player = NodeProcess("player", {"bag": bag, "rate": 20.0}, tmp_path / "player.log", {})
+    try:
+        graph.until(lambda: counts["image"] == FRAMES and counts["/tf"] == 12, "images and transforms up to a little behind them", 40)
+        assert counts["/tf_static"] == 1
+    finally:
+        player.stop()
+        for each in heard:
+            node.destroy_subscription(each)
+
+
 def test_a_player_that_is_interrupted_ends_cleanly(graph: Any, tmp_path: Path) -> None:
     write_bag(tmp_path / "bag.mcap", frames())
     seen: list[CompressedImage] = []
@@ -211,7 +242,7 @@ MS = 10**6
 BAD_IMAGE, BAD_DEPTH = 1, 3
 
 
-def nasty() -> Iterator[Row]:
+def unsynchronised() -> Iterator[Row]:
     """Depth 1 ms before its image, every other one missing, one not registered; an image cut short; a camera_info of one stamp."""
     for i, frame in enumerate(frames()):
         stamp = frame.stamp_ns
@@ -231,13 +262,29 @@ def facts(report: Path) -> str:
     return re.sub(r"<[^>]+>", " ", report.read_text())
 
 
-def test_each_bad_message_costs_itself_only_and_offline_as_in_the_nodes(random_tiny: Path, tmp_path: Path) -> None:
-    bag = write(tmp_path / "bag", sent=nasty())
-    summary = run(bag, random_tiny, tmp_path / "run")
-    assert summary["frames"] == 3
+@pytest.fixture(scope="module")
+def nasty() -> Any:
+    """benchmarks/nodes/nasty.py."""
+    spec = spec_from_file_location("nasty", Path(__file__).parents[2] / "benchmarks" / "nodes" / "nasty.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_nasty_recording_costs_its_bad_messages_only_and_offline_as_in_the_nodes(random_tiny: Path, nasty: Any, tmp_path: Path) -> None:
+    rows = list(nasty.nasty_rows(frames(), "yuy2"))
+    depths = [place for place, row in enumerate(rows) if row[0] == "/camera/depth/image_raw"]
+    topic, _, time = rows[depths[1]]
+    rows[depths[1]] = topic, nasty.raw(time, "16UC1", np.full((SIZE[0] // 2, SIZE[1] // 2), 1000, np.uint16)), time  # not registered
+    bag = nasty.write_split(tmp_path / "bag", rows)
+    slop = ["--sync-slop", str(nasty.SLOP)]
+    summary = run(bag, random_tiny, tmp_path / "run", *slop)
+    assert (summary["frames"], summary["instances_scored"]) == (FRAMES - 1, 2 * (FRAMES - 1))
     command = ["adapt", str(bag), "--checkpoint", str(random_tiny), "--out", str(tmp_path / "adapt"), "--steps-per-frame", "1"]
-    assert cli.main([*command, "--seed", "3", "--threads", str(len(os.sched_getaffinity(0))), *METHOD]) == 0
-    assert json.loads((tmp_path / "adapt" / "summary.json").read_text())["frames"] == 3
+    assert cli.main([*command, "--seed", "3", "--threads", str(len(os.sched_getaffinity(0))), *METHOD, *slop]) == 0
+    assert json.loads((tmp_path / "adapt" / "summary.json").read_text())["frames"] == FRAMES - 1
     adapters = [(tmp_path / out / "adapter.safetensors").read_bytes() for out in ("run", "adapt")]
     assert adapters[0] == adapters[1]
     for out in ("run", "adapt"):
@@ -245,7 +292,7 @@ def test_each_bad_message_costs_itself_only_and_offline_as_in_the_nodes(random_t
 
 
 def test_in_lock_step_an_empty_depth_says_that_none_comes(graph: Any, tmp_path: Path) -> None:
-    write(tmp_path / "bag", sent=[row for row in nasty() if row[0] != "/rgb/compressed"] + good_images())
+    write(tmp_path / "bag", sent=[row for row in unsynchronised() if row[0] != "/rgb/compressed"] + good_images())
     (tmp_path / "bag.mcap").symlink_to(next((tmp_path / "bag").glob("*.mcap")))
     depths: list[Image] = []
     subscription = graph.node.create_subscription(Image, "depth", depths.append, 10)

@@ -20,10 +20,10 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.messages import stamp_of
+from wesam_ros.data.rotations import quaternion_of
 from wesam_ros.ros.objects import object_messages
 from wesam_ros.ros.standard_messages import BACKGROUND, detections_2d, detections_3d, label_info
 from wesam_ros.ros.subscriptions import LATCHED
-from wesam_ros.ros.transforms import quaternion_of
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import Located
 from wesam_ros.scene.oriented_box import OrientedBox

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_setting(parser, "sync_slop")
     common.add_setting(parser, "seed")
     common.add_setting(parser, "detections_size")
+    common.add_setting(parser, "rectified")
     common.add_model_options(parser)
     common.add_threads(parser, "; with 1, a seed gives the same adapter on any CPU")
     common.add_method_settings(parser)
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint,
         device=common.device_of(args),
         detections_size=args.detections_size,
+        rectified=args.rectified,
         config=common.method_config(args),
     )
     offline = OfflineRun(plan, lambda text: print(text, flush=True))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from wesam_ros.commands import common
 from wesam_ros.data.frames import Frame
+from wesam_ros.data.recordings.topics import BagTopics
 from wesam_ros.options import positive_integer
 
 
@@ -32,8 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _detector(simulated, jitter=0.05, miss=0.1, false_boxes=0.1)
     simulated.set_defaults(action_function=_from_simulator)
 
-    info = actions.add_parser("info", help="topics of a recording")
-    info.add_argument("bag", type=Path, help=".mcap or .db3 file, or the folder of a bag")
+    info = actions.add_parser("info", help="topics of a recording, what each is taken for, and what is wrong with its files")
+    info.add_argument("bag", type=Path, help=".mcap, .db3 or .bag file, or the folder of a bag")
+    info.add_argument("--frames", action="store_true", help="read all frames, too, and tell what was joined, converted and left out")
+    common.add_setting(info, "sync_slop")
+    common.add_setting(info, "rectified")
+    common.add_topic_options(info)
     info.set_defaults(action_function=_info)
 
 
@@ -89,10 +97,48 @@ def _shown(frames: Iterable[Frame], total: int) -> Iterator[Frame]:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from wesam_ros.data.recordings.bags import bag_info
+    from wesam_ros.data.recordings.bags import bag_info, bag_notes, find_topics
+    from wesam_ros.data.recordings.topics import BagError
 
     topics = bag_info(args.bag)
     wide = max((len(topic) for topic in topics), default=0)
     for topic, (msgtype, count) in topics.items():
         print(f"{topic:<{wide}}  {count:>6}  {msgtype}")
+    notes = bag_notes(args.bag)
+    for note in notes:
+        print(f"note: {note}")
+    try:
+        found = find_topics(args.bag, common.named_topics(args))
+    except BagError as error:  # the topics of any recording are listed
+        print(f"note: {error}")
+        return 0
+    for role, topic in asdict(found).items():
+        if topic in topics:
+            print(f"taken as {role}: {topic}")
+    if args.frames:
+        _tell_of_frames(args, found, [f"bag {args.bag}: {note}" for note in notes])
     return 0
+
+
+def _tell_of_frames(args: argparse.Namespace, topics: BagTopics, told: Sequence[str]) -> None:
+    """Reads all frames, and prints how many have what, and what was left out, without the sentences that were `told`."""
+    from wesam_ros.data.recordings.bags import read_bag
+    from wesam_ros.data.recordings.reports import ReadingReport
+
+    report, counts = ReadingReport(), Counter[str]()
+    frames = read_bag(
+        args.bag,
+        topics=topics,
+        labels=bool(topics.labels),
+        detections_required=False,
+        report=report,
+        sync_slop=args.sync_slop,
+        rectified=args.rectified,
+    )
+    for frame in frames:
+        parts = {name: getattr(frame, name) for name in ("depth", "camera", "detections", "prompted", "labels")}
+        counts.update(name for name, value in parts.items() if value is not None)
+    having = ", ".join(f"{count} with {name}" for name, count in counts.items())
+    print(f"frames: {report.frames}{', ' if having else ''}{having}")
+    for sentence in (each for each in report.sentences() if each not in told):
+        print(f"note: {sentence}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.commands import common
-from wesam_ros.data.recordings.bags import bag_info, find_topics
+from wesam_ros.data.recordings.bags import bag_info, find_topics, read_bag
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.replay import Compared, Learnt, ReplayAccount, Served, compare, pictures_of, record_of
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=300.0, metavar="S", help="seconds to wait for an answer (default: %(default)g)")
     parser.add_argument("--title", default="", help="title of the report (default: the recording's name)")
     common.add_model_options(parser)
-    for name in ("engine", "max_boxes", "detections_size", "sync_slop", "steps_per_frame", "seed"):
+    for name in ("engine", "max_boxes", "detections_size", "rectified", "sync_slop", "steps_per_frame", "seed"):
         common.add_setting(parser, name)
     common.add_method_settings(parser)
     common.add_topic_options(parser)
@@ -103,7 +103,7 @@ class Replay:
         bag, named = args.bag.expanduser().resolve(), common.named_topics(args)
         self.topics = find_topics(bag, named, detections_required=True)
         topics = {f"{role}_topic": named.get(role, "") for role in ROLES}
-        self.account = ReplayAccount(args.sync_slop)
+        self.account = ReplayAccount()
         speed = {"rate": args.rate, "lock_step": args.lock_step}
         self.player = Player(bag=str(bag), timeout=args.timeout, sync_slop=args.sync_slop, **speed, **topics)
         self.total = bag_info(bag)[self.topics.image][1]
@@ -160,6 +160,7 @@ class Replay:
             "device": self.args.device,
             "max_boxes": self.args.max_boxes,
             "detections_size": self.args.detections_size,
+            "rectified": self.args.rectified,
             "sync_slop": self.args.sync_slop,
             "lock_step": self.args.lock_step,
             **self.player.inputs,
@@ -196,8 +197,16 @@ class Replay:
         engine = create_engine(load_sam(self.args.model, self.args.checkpoint, common.device_of(self.args)), self.args.engine).engine
 
         def compared(account: ReplayAccount) -> Iterator[Compared]:
-            bag, size = self.player.bag, self.args.detections_size
-            return compare(bag, self.topics, self._served, self._learnt, engine, self.args.max_boxes, account, size)
+            bag, args = self.player.bag, self.args
+            frames = read_bag(
+                bag,
+                topics=self.topics,
+                labels=bool(self.topics.labels),
+                report=account.reading,
+                sync_slop=args.sync_slop,
+                rectified=args.rectified,
+            )
+            return compare(frames, self._served, self._learnt, engine, args.max_boxes, account, args.detections_size)
 
         progress = Progress("frames compared with the frozen model", sum(map(len, self.recorder.objects.values())))
         records: list[FrameRecord] = []
@@ -205,7 +214,7 @@ class Replay:
             records.append(record_of(each))
             progress.show(len(records), "")
         progress.done()
-        pictures = pictures_of(records, lambda: compared(ReplayAccount(self.args.sync_slop))) if records else []
+        pictures = pictures_of(records, lambda: compared(ReplayAccount())) if records else []
         facts = {**self._facts(seconds, engine), **self.account.facts()}
         record = RunRecord(self.args.title or self.player.bag.stem, self.args.seed, records, pictures, facts)
         for name, value in write_report(record, self.out).items():

@@ -99,7 +99,10 @@ def detections_of_3d(message: Any, camera: Camera, transform: Float | None) -> t
 def _rotation(orientation: Any) -> Float:
     """(3, 3) of a quaternion; all zeros, as messages have it that leave it out, mean no rotation."""
     q = np.array([orientation.x, orientation.y, orientation.z, orientation.w], np.float64)
-    length = float(np.linalg.norm(q))
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = float(np.linalg.norm(q))
     if length < 1e-6:
         return np.eye(3)
+    if not np.isfinite(length):
+        return np.full((3, 3), np.nan)
     return rotation_matrix(*(q / length).tolist())

@@ -147,7 +147,8 @@ def _result(setting: Setting, wanted: dict[str, Any], device: str) -> dict[str, 
     scenes = _forgettable(wanted["data"], cell.fold, setting) if setting.forgetting else ()
     row = run_cell(sam, cell, folds[cell.fold], scenes, setting.steps, lambda text: print(f"  {label}: {text}", flush=True))
     machine = processor() if sam.device.type == "cpu" else torch.cuda.get_device_name(sam.device)
-    return {**row.flat(), "model": setting.model, "machine": machine, "wesam_ros": __version__}
+    noted = {"notes": list(folds[cell.fold].notes)} if folds[cell.fold].notes else {}
+    return {**row.flat(), "model": setting.model, "machine": machine, "wesam_ros": __version__, **noted}
 
 
 def expanded(data: str) -> list[str]:

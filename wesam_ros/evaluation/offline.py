@@ -23,8 +23,8 @@ from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.recordings.bags import FrameMessages, find_topics, read_frame_messages
-from wesam_ros.data.recordings.decoding import usable_frame
+from wesam_ros.data.recordings.bags import FrameMessages, conversion_of, find_topics, read_frame_messages
+from wesam_ros.data.recordings.decoding import Conversion, usable_frame
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
 from wesam_ros.data.recordings.topics import BagError
@@ -61,6 +61,7 @@ class Plan:
         seed: of everything that is drawn.
         model, checkpoint, device: as of load_sam.
         detections_size: grid of the detections' boxes, as the nodes' parameter; "" is the image's.
+        rectified: whether images are rectified, as the nodes' parameter.
         config: options of the method.
     """
 
@@ -77,6 +78,7 @@ class Plan:
     checkpoint: Path | None = None
     device: str = "cpu"
     detections_size: str = ""
+    rectified: str = "auto"
     config: AdaptationConfig = field(default_factory=AdaptationConfig)
 
     def __post_init__(self) -> None:
@@ -115,6 +117,7 @@ class OfflineRun:
             "topics": dict(plan.topics),
             "steps per frame": plan.steps_per_frame,
             "sync slop": plan.sync_slop,
+            "rectified": plan.rectified,
             "start": str(plan.adapter or ""),
             "method": asdict(self.learner.config),
         }
@@ -154,15 +157,16 @@ class OfflineRun:
     def _frames(self) -> Iterator[Frame]:
         """The frames not seen yet; those that were are not decoded again. Labels are read, where there are some, for the report alone."""
 
-        def messages() -> Iterator[tuple[FrameMessages, Path]]:
+        def messages() -> Iterator[tuple[FrameMessages, Path, Conversion]]:
             for _ in range(self.plan.passes):
                 for bag in self.plan.bags:
                     topics, labels = self._topics[bag], bool(self._topics[bag].labels)
                     rows = read_frame_messages(bag, topics=topics, labels=labels, report=self._reading, sync_slop=self.plan.sync_slop)
-                    yield from ((each, bag) for each in rows)
+                    conversion = conversion_of(bag, self.plan.rectified)
+                    yield from ((each, bag, conversion) for each in rows)
 
-        for parts, bag in islice(messages(), self._seen, None):
-            frame = usable_frame(parts, bag.stem, self._decoding)
+        for parts, bag, conversion in islice(messages(), self._seen, None):
+            frame = usable_frame(parts, bag.stem, self._decoding, conversion)
             if frame is None:
                 self._seen += 1
             else:
@@ -245,7 +249,12 @@ class OfflineRun:
         self._say(f"goes on after frame {self._seen}")
 
     def _restore(self, state: Any) -> None:
-        setting = {"sync slop": SLOP_SECONDS, **state["setting"], "method": renamed_options(state["setting"]["method"])}
+        setting = {
+            "sync slop": SLOP_SECONDS,
+            "rectified": "auto",
+            **state["setting"],
+            "method": renamed_options(state["setting"]["method"]),
+        }
         if changed := [name for name, value in self._setting.items() if setting.get(name) != value]:
             raise ValueError(
                 f"{self.plan.out / STATE_FILE} is of a run with other {' and '.join(changed)}; give the same ones, or another --out"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.recordings.bags import read_bag
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
-from wesam_ros.data.recordings.topics import BagTopics
-from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.segmentation import segment
 from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
@@ -56,13 +52,11 @@ class ReplayAccount:
     """The account of a replay: messages and objects that were no use, and requests that were not answered.
 
     Attributes:
-        sync_slop: seconds that the stamp of a depth may be off its image's.
         reading: messages left out of the recording, by the rules that the nodes have for live ones.
         objects: objects rejected, by "<input>.<reason>".
         unanswered: requests of images that can be used, but have no masks.
     """
 
-    sync_slop: float = SLOP_SECONDS
     reading: ReadingReport = field(default_factory=ReadingReport)
     objects: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
@@ -74,8 +68,7 @@ class ReplayAccount:
 
 
 def compare(
-    bag: Path,
-    topics: BagTopics,
+    frames: Iterable[Frame],
     served_at: Callable[[int, tuple[int, int]], Sequence[Served]],
     learnt_at: Callable[[int], Sequence[Learnt]],
     engine: Engine,
@@ -88,8 +81,7 @@ def compare(
     An answer without objects to a request that has some is a node's in lock step that could not segment the frame: it counts as none.
 
     Args:
-        bag: the recording.
-        topics: its topics; true labels are read if it has a topic for them.
+        frames: of the recording, with true labels if it has them; `account` has what could not be read of them.
         served_at: gives what the segmenter published for a stamp in nanoseconds and an image of (H, W), in the order in which it came.
         learnt_at: gives what the adapter node published for a stamp, likewise.
         engine: with the model that the segmenter has.
@@ -100,7 +92,7 @@ def compare(
     Raises:
         ValueError: the graph answered with other objects than the recording asks for.
     """
-    for frame in read_bag(bag, topics=topics, labels=bool(topics.labels), report=account.reading, sync_slop=account.sync_slop):
+    for frame in frames:
         served, learnt = list(served_at(frame.stamp_ns, frame.size)), list(learnt_at(frame.stamp_ns))
         for source, request in requests_of(frame, detections_size):
             request = request.best(limit)

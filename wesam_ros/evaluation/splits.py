@@ -24,10 +24,14 @@ STREAM_FRAMES, OTHER_FRAMES = (3, 5, 8, 10), (4, 7, 10)
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One way to use a data set: `adapt` is the stream, `test` what it is scored on."""
+    """One way to use a data set: `adapt` is the stream, `test` what it is scored on.
+
+    `notes` are sentences on what was left out of it, or is taken otherwise than it stands there.
+    """
 
     adapt: Sequence[Frame]
     test: Sequence[Frame]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,16 +91,16 @@ def dataset(name: str, folder: Path, split: str, limit: int) -> Source:
     def load() -> list[Fold]:
         if apart:
             try:
-                return [
-                    Fold(*(_some(frames, range(len(frames)), limit) for frames in (entry.read(folder, earlier), entry.read(folder, later))))
-                ]
+                parts = entry.read(folder, earlier), entry.read(folder, later)
+                notes = tuple(dict.fromkeys(note for frames in parts for note in frames.notes))
+                return [Fold(*(_some(frames, range(len(frames)), limit) for frames in parts), notes)]
             except DatasetError as error:
                 raise DatasetError(
                     f"{error}. For halves of the split {entry.default!r} alone give {name}/{entry.default}:{folder}"
                 ) from error
         frames = entry.read(folder, split or entry.default)
         first, second = (_some(frames, half, limit) for half in halves(frames.scenes))
-        return [Fold(first, second), Fold(second, first)]
+        return [Fold(first, second, frames.notes), Fold(second, first, frames.notes)]
 
     if entry.own:
         return Source(name, folder.resolve().name, 1 if apart else 2, load, str(folder.resolve()))
@@ -146,14 +150,16 @@ def recording(path: Path, topics: Mapping[str, str]) -> Source:
 
     def load() -> list[Fold]:
         from wesam_ros.data.recordings.bags import find_topics, read_bag
+        from wesam_ros.data.recordings.reports import ReadingReport
         from wesam_ros.data.recordings.topics import NO_TOPIC
 
         found = find_topics(path, {**topics, "detections": NO_TOPIC, "prompts": NO_TOPIC})
-        messages = read_bag(path, topics=found, labels=True, detections_required=False)
+        report = ReadingReport()
+        messages = read_bag(path, topics=found, labels=True, detections_required=False, report=report)
         frames = tuple(frame for frame in messages if frame.labels is not None)
         if not frames:
             raise ValueError(f"{path} has no frame with true labels; only labelled recordings can be scored")
         cut = 2 * len(frames) // 3
-        return [Fold(frames[:cut], frames[cut:])]
+        return [Fold(frames[:cut], frames[cut:], tuple(report.sentences()))]
 
     return Source("recording", path.stem, 1, load, str(path.resolve()))

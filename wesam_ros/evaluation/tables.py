@@ -160,7 +160,15 @@ def as_markdown(rows: Rows) -> str:
     for title, (header, lines) in grids(rows).items():
         body = [header, ["---"] * len(header), *lines]
         parts.append(f"### {title[0].upper()}{title[1:]}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in body) + "\n")
+    if notes := notes_of(rows):
+        parts.append("### Notes on the data\n\n" + "\n".join(f"- {note}" for note in notes) + "\n")
     return "\n".join(parts)
+
+
+def notes_of(rows: Rows) -> list[str]:
+    """What was left out of each data set, or taken otherwise than it stands there, as sentences that begin with its name."""
+    found = (f"{row['dataset']} {row['domain']}: {note}" for row in rows for note in row.get("notes", ()))
+    return list(dict.fromkeys(found))
 
 
 def as_html(rows: Rows, title: str) -> str:
@@ -170,6 +178,8 @@ def as_html(rows: Rows, title: str) -> str:
         head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
         sections.append(f"<h2>{escape(name[0].upper() + name[1:])}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+    if notes := notes_of(rows):
+        sections.append("<h2>Notes on the data</h2><ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
     places = _first_rows(rows)
     sections.append("<h2>Over the streams</h2><p>mIoU in percent, mean of the last 8 frames, first seed; predicted before learnt from.</p>")
     sections.extend(_curves(place, methods) for place, methods in places.items())

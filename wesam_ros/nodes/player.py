@@ -58,6 +58,7 @@ class Player(Node):
         self._wait_for_listeners()
         sent, due, last_stamp, period = 0, time.monotonic(), 0, 0.0
         while rclpy.ok(context=self.context):
+            self.recording.begin_transforms()
             for parts in self.recording.frames():
                 if not self.parameters.lock_step:
                     if self.parameters.rate:
@@ -79,6 +80,7 @@ class Player(Node):
         lock_step = self.parameters.lock_step
         if lock_step and not any(role in REQUESTS for role in parts.by_role):
             return  # nothing would answer
+        self.recording.send_transforms(parts)
         ended = not lock_step
         for role in self.recording.roles(parts):
             if role in REQUESTS and not ended:

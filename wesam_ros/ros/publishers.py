@@ -9,6 +9,8 @@ from wesam_ros.data.codecs import republish_command, unread_transport
 
 NAMED = 3
 """Topics that one sentence names."""
+OBJECTS = "wesam_ros/msg/ObjectArray"
+"""A segmenter's; what it publishes beside them is no input."""
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 REMEDIES = {
     "yolo_msgs/msg/DetectionArray": "examples/yolo_msgs_bridge.py converts it",
@@ -69,6 +71,8 @@ def _remedy(topic: str, wanted: str, published: str) -> str:
 def instead(topic: str, types: Sequence[str], published: Mapping[str, Sequence[str]]) -> str:
     """The topics that may be meant where nobody publishes `topic`, with the remedy, as the end of a sentence; "" if there are none.
 
+    What a segmenter publishes is never meant.
+
     Args:
         topic: the full name that is listened to.
         types: message types that are read.
@@ -82,7 +86,8 @@ def instead(topic: str, types: Sequence[str], published: Mapping[str, Sequence[s
     readable = [name for name, kind in siblings.items() if kind == COMPRESSED]
     if readable:
         return f"; but {readable[0]} is published: leave the transport at auto"
-    others = [name for name, kinds in sorted(published.items()) if set(kinds) & set(types)]
+    own = tuple(name.removesuffix("objects") for name, kinds in published.items() if OBJECTS in kinds and name.endswith("/objects"))
+    others = [name for name, kinds in sorted(published.items()) if set(kinds) & set(types) and not name.startswith(own)]
     if not others:
         return ""
     more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from wesam_ros.data.recordings import messages
-from wesam_ros.data.recordings.bags import BagMessage, FrameMessages, bag_info, find_topics, read_frame_messages
+from wesam_ros.data.recordings.bags import BagMessage, FrameMessages, bag_info, find_topics, read_frame_messages, read_messages
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.topics import REQUESTS
+from wesam_ros.data.recordings.transforms import transform_topics
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.msg import Prompts
+from wesam_ros.ros.transform_listener import QUEUE as TF_QUEUE
+from wesam_ros.ros.transform_listener import STATIC as TF_STATIC
 
 ROLES = ("camera_info", "depth", "image", *REQUESTS)
 """In the order of sending. Requests come last, and so do their publishers: a node that hears them hears the others."""
@@ -33,12 +36,14 @@ CLASSES: dict[str, Any] = {
 }
 SUFFIXES = {("image", messages.COMPRESSED_IMAGE): "/compressed", ("depth", messages.COMPRESSED_IMAGE): "/compressedDepth"}
 QUEUE = 10
+TF_AHEAD_NS = 2 * 10**8
+"""Transforms are sent until they were recorded so much later than the image: those at its stamp lie between two of them."""
 
 
 class RecordingOutput:
     """Publishes a recording on image, depth, camera_info, detections and prompts, as the bytes that were recorded.
 
-    Compressed images are published on image/compressed and depth/compressedDepth.
+    Compressed images are published on image/compressed and depth/compressedDepth, its transforms on /tf and /tf_static.
 
     Args:
         node: the owner of the publishers.
@@ -60,11 +65,43 @@ class RecordingOutput:
         self.topics = find_topics(bag, named)
         kinds = {topic: kind for topic, (kind, _) in bag_info(bag).items()}
         self.kinds = {role: kinds[topic] for role, topic in asdict(self.topics).items() if topic in kinds}
+        self._transforms = self._transform_publishers(node)  # before the others: a node that hears those hears these
+        self._moving: Iterator[BagMessage] = iter(())
+        self._transforms_until = 0  # when the one that was sent last was recorded
         self.publishers: dict[str, Publisher[Any]] = {
             role: node.create_publisher(CLASSES[self.kinds[role]], role + SUFFIXES.get((role, self.kinds[role]), ""), QUEUE)
             for role in ROLES
             if role in self.kinds
         }
+
+    def _transform_publishers(self, node: Node) -> dict[str, Publisher[Any]]:
+        """Publishers by the recording's topics of transforms; none where it has none, or where tf2_msgs is not installed."""
+        static, moving = transform_topics(bag_info(self.bag))
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError:
+            return {}
+        held = node.create_publisher(TFMessage, "/tf_static", TF_STATIC) if static else None
+        other = node.create_publisher(TFMessage, "/tf", TF_QUEUE) if moving else None
+        return {**dict.fromkeys(static, held), **dict.fromkeys(moving, other)}
+
+    def begin_transforms(self) -> None:
+        """Sends the static transforms, and begins again with the others."""
+        static, moving = transform_topics(bag_info(self.bag))
+        self._publish(read_messages(self.bag, static, ReadingReport()) if static and self._transforms else ())
+        self._moving = read_messages(self.bag, moving, ReadingReport()) if moving and self._transforms else iter(())
+        self._transforms_until = 0
+
+    def send_transforms(self, parts: FrameMessages) -> None:
+        """Sends the transforms up to a frame's image, and the next ones."""
+        until = parts.by_role["image"].time_ns + TF_AHEAD_NS
+        while self._transforms_until <= until and (message := next(self._moving, None)) is not None:
+            self._publish([message])
+            self._transforms_until = message.time_ns
+
+    def _publish(self, rows: Iterable[BagMessage]) -> None:
+        for row in rows:
+            self._transforms[row.topic].publish(row.data)
 
     @property
     def inputs(self) -> dict[str, Any]:

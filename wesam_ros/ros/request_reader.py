@@ -18,9 +18,9 @@ from wesam_ros.data.intrinsics import Camera
 from wesam_ros.data.messages import are_in_space
 from wesam_ros.data.requests import Request, request_of, request_of_detections
 from wesam_ros.data.synchronizer import SynchronizedFrame
+from wesam_ros.data.transforms import TransformBuffer, TransformError
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.transform_listener import listen_to_transforms
-from wesam_ros.ros.transforms import TransformBuffer, TransformError
 from wesam_ros.settings import InputParameters
 
 TF_WAIT = 0.1

@@ -22,7 +22,7 @@ from vision_msgs.msg import (
 )
 
 from wesam_ros.data.detections import Detections
-from wesam_ros.ros.objects import pose_message
+from wesam_ros.ros.objects import set_pose
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import Located
 
@@ -48,7 +48,8 @@ def detections_3d(header: Header, located: Sequence[Located | None], detections:
     found = []
     for i, place in enumerate(located):
         if place is not None and place.box is not None:
-            pose = pose_message(place.box)
+            pose = Pose()
+            set_pose(pose, place.box)
             x, y, z = place.box.size.tolist()
             box = BoundingBox3D(center=pose, size=Vector3(x=x, y=y, z=z))
             found.append(Detection3D(header=header, results=[_hypothesis(detections, i, pose)], bbox=box, id=detections.ids[i]))

@@ -8,10 +8,10 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from wesam_ros.data.messages import stamp_of
+from wesam_ros.data.transforms import TransformBuffer, TransformError
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.transform_listener import listen_to_transforms
-from wesam_ros.ros.transforms import TransformBuffer, TransformError
 from wesam_ros.settings import SegmenterParameters
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from wesam_ros.ros.transforms import TransformBuffer
+from wesam_ros.data.transforms import TransformBuffer
 
 QUEUE = 100
 """Messages kept of /tf and /tf_static, as tf2 does."""
+STATIC = QoSProfile(depth=QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Of /tf_static: who comes later hears them, too."""
 
 
 def listen_to_transforms(node: Node) -> TransformBuffer | None:
@@ -18,7 +20,6 @@ def listen_to_transforms(node: Node) -> TransformBuffer | None:
     except ImportError:
         return None
     buffer = TransformBuffer()
-    static = QoSProfile(depth=QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     node.create_subscription(TFMessage, "/tf", lambda message: buffer.add(message.transforms, static=False), QUEUE)
-    node.create_subscription(TFMessage, "/tf_static", lambda message: buffer.add(message.transforms, static=True), static)
+    node.create_subscription(TFMessage, "/tf_static", lambda message: buffer.add(message.transforms, static=True), STATIC)
     return buffer

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.scene.object_points import object_points
 from wesam_ros.scene.oriented_box import OrientedBox, oriented_boxes
-from wesam_ros.scene.projection import Float, Float32, Projection, back_project, measured
+from wesam_ros.scene.projection import Float, Float32, Projection, back_project, measured, moved
 
-MIN_POINTS = 10
-"""With fewer depth pixels under its mask an object has no 3D output."""
-POINTS = 512
-"""Pixels of an object that are used, evenly spread: their centroid is as exact as that of all."""
-_EVENLY = np.arange(POINTS)
 TRIM = 3.0
 """Pixels whose depth is more than this many robust standard deviations (1.4826 MAD) from the object's median are left out: flying pixels
 at edges, and background under a mask that reaches too far. An object whose depths are spread evenly loses none: they lie within 1.35."""
@@ -59,37 +55,33 @@ def locate(
         transform: (4, 4) from the camera's optical frame to the frame of the result; None for the optical frame.
 
     Returns:
-        For each object its place, None where it has fewer than MIN_POINTS depth pixels.
+        For each object its place, None where it has fewer than object_points.MIN_POINTS depth pixels.
     """
     found: list[Located | None] = [None] * len(crops)
     depth = measured(depth, camera)
-    counts, samples, corners = dict[int, int](), [], []
-    for index, (rows, columns) in enumerate(crops):
-        inside = np.flatnonzero((labels[rows, columns] == index + 1) & (depth[rows, columns] > 0))
-        if len(inside) >= MIN_POINTS:
-            counts[index] = len(inside)
-            samples.append(inside[_EVENLY * len(inside) // POINTS])  # of an object with fewer pixels, each comes several times
-            corners.append((rows.start, columns.start, columns.stop - columns.start))
-    if not samples:
+    objects = object_points(labels, depth, camera, crops)
+    if objects is None:
         return found
-    top, left, width = np.array(corners).T[..., None]
-    v, u = np.divmod(np.stack(samples), width)
-    points = back_project(v + top, u + left, depth, camera)
-    away = np.abs(points[2] - np.median(points[2], axis=1, keepdims=True))
-    kept = away <= np.maximum(TRIM * 1.4826 * np.median(away, axis=1, keepdims=True), TRIM_FLOOR)
-    axes, left = points, kept.sum(1)
-    if transform is not None:  # turned only: a place far from the map's origin has too many digits for float32
-        axes = np.tensordot(transform[:3, :3].astype(np.float32), points, 1)
-    centroids = (axes * kept).sum(2, dtype=np.float64) / left
+    points = objects.points
+    away = np.abs(points[2] - _medians(points[2]))
+    kept = away <= np.maximum(TRIM * 1.4826 * _medians(away), TRIM_FLOOR)
+    axes, left = points, np.count_nonzero(kept, 1)
     if transform is not None:
-        centroids += transform[:3, 3:]
-    ranked, objects = np.sort(np.where(kept, axes, np.inf), axis=2), np.arange(len(counts))  # what was left out is last
+        axes = moved(points, transform)
+    centroids = (axes * kept).sum(2) / left
+    ranked, rows = np.sort(np.where(kept, axes, np.inf), 2), np.arange(len(left))  # what was left out is last
     tail = (left * TAIL).astype(int)
-    extents = ranked[:, objects, left - 1 - tail] - ranked[:, objects, tail]
-    boxes = oriented_boxes(labels, depth, camera, crops, transform)
-    for index, centroid, extent in zip(counts, centroids.T, extents.T, strict=True):
-        found[index] = Located(centroid, extent.astype(np.float64), counts[index], boxes[index])
+    extents = ranked[:, rows, left - 1 - tail] - ranked[:, rows, tail]
+    boxes = oriented_boxes(objects, labels, depth, camera, crops, transform)
+    for index, centroid, extent, count, box in zip(objects.index, centroids.T, extents.T, objects.counts.tolist(), boxes, strict=True):
+        found[index] = Located(centroid, extent, count, box)
     return found
+
+
+def _medians(values: Float) -> Float:
+    """(n, 1): the upper medians of the rows of (n, k)."""
+    middle = values.shape[1] // 2
+    return np.partition(values, middle, 1)[:, middle : middle + 1]
 
 
 def cloud(

@@ -9,24 +9,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.scene.far_side import far_side, hidden_below
-from wesam_ros.scene.object_points import one_piece
+from wesam_ros.scene.far_side import STANDS, View, ends_at, far_side
+from wesam_ros.scene.object_points import MIN_POINTS, ObjectPoints, connected, taken
 from wesam_ros.scene.plane import STEP, along, fit_plane
-from wesam_ros.scene.projection import Float, Float32, Projection, back_project, measured
+from wesam_ros.scene.projection import Float, Float32, Projection, back_project, height_over
 
 Labels = npt.NDArray[np.uint16]
 Crop = tuple[slice, slice]
+Bool = npt.NDArray[np.bool_]
 
-MIN_BOX_POINTS = 10
-"""With fewer depth pixels an object has no box."""
-PIXELS = 1000
-"""An object with four times as many pixels is looked at in every second row and column, and so on."""
-BOX_POINTS = 512
-"""Points of an object from which its box is made, evenly spread."""
-_EVENLY = np.arange(BOX_POINTS)
-PLANE_POINTS = 2000
+PLANE_POINTS = 1000
 """The support plane is fitted to at most as many points."""
-TRIALS, VOTES = 80, 300
+TRIALS, VOTES = 48, 200
 """Planes tried for a frame, and points that vote: half of the points around the objects lie on the plane, so few are enough."""
 ON_PLANE = 0.006
 """Metres above the support plane, at a distance of one metre, up to which a point under a mask is the plane's."""
@@ -34,42 +28,10 @@ NEAREST = 0.5
 """Metres; the depth's noise does not fall below that of this distance."""
 FLAT = 0.012
 """An object of less height than this, in metres, keeps all its points: it cannot be told from the plane by height."""
-STANDS = 0.03
-"""Metres above the plane up to which the lowest point seen may be: the object stands on it. Above, it lies on something, unless what is
-below is hidden."""
 TAIL = 0.002
 """Share of the points left out at either end of a height."""
 DIRECTIONS = np.stack([np.cos(np.arange(8) * np.pi / 8), np.sin(np.arange(8) * np.pi / 8)])
 """(2, 8) unit vectors in the plane: the last point at either end of each is left out."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Pixels:
-    """Pixels of an object, taken at every `step` of its rows and columns.
-
-    Attributes:
-        index: of the object.
-        mask, depth: (h, w), its crop.
-        share: how many of its pixels one of these stands for.
-        v, u: (k,) rows and columns in the image.
-    """
-
-    index: int
-    mask: npt.NDArray[np.bool_]
-    depth: Float32
-    step: int
-    share: float
-    v: npt.NDArray[np.int64]
-    u: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class _Plane:
-    """A plane: unit normal (3,), offset in metres, and two axes (3, 2) in it."""
-
-    normal: Float
-    offset: float
-    base: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,21 +63,21 @@ class OrientedBox:
         """(3,) unit vector, the gripper's way to the object: against z."""
         return np.asarray(-self.axes[:, 2])
 
-    def moved(self, transform: Float) -> OrientedBox:
-        """The box in the frame that `transform` (4, 4) leads to."""
-        turn = transform[:3, :3]
-        center = np.einsum("ij,j->i", turn, self.center) + transform[:3, 3]
-        return OrientedBox(center, np.einsum("ij,jk->ik", turn, self.axes), self.size, self.points, self.on_plane)
-
 
 def oriented_boxes(
-    labels: Labels, depth: Float32, camera: Projection, crops: Sequence[Crop], transform: Float | None = None
-) -> list[OrientedBox | None]:
+    objects: ObjectPoints,
+    labels: Labels,
+    depth: Float32,
+    camera: Projection,
+    crops: Sequence[Crop],
+    transform: Float | None = None,
+) -> list[OrientedBox]:
     """The boxes of the objects of a label image.
 
     Flying pixels, pieces that are not connected with the object, and points on the support plane are left out.
 
     Args:
+        objects: their points.
         labels: (H, W), 0 = background, 1..n the objects.
         depth: (H, W) metres, 0 = none, registered to the labels.
         camera: (3, 3) intrinsic matrix K, or (H, W, 2) rays.
@@ -123,58 +85,33 @@ def oriented_boxes(
         transform: (4, 4) from the camera's optical frame to that of the boxes; None for the optical frame.
 
     Returns:
-        For each object its box, None where it has fewer than MIN_BOX_POINTS depth pixels.
+        The box of each of `objects`.
     """
-    depth = measured(depth, camera)
-    fitted = support_plane(labels, depth, camera, crops)
-    plane = None if fitted is None else _Plane(*fitted, _level(fitted[0]))
-    found: list[OrientedBox | None] = [None] * len(crops)
-    seen = [each for index, crop in enumerate(crops) if (each := _pixels_of(index, labels, depth, crop)) is not None]
-    if not seen:
-        return found
-    points, counts = _points_of(seen, depth, camera, plane)
-    boxes = _on_plane(points, counts, depth, camera, plane) if plane is not None else [*map(_principal, points, counts)]
-    for each, box in zip(seen, boxes, strict=True):
-        found[each.index] = box if transform is None else box.moved(transform)
-    return found
+    plane = support_plane(labels, depth, camera, crops)
+    kept = np.ones(objects.points.shape[1:], bool) if plane is None else _above(objects.points, *plane)
+    together = connected(objects.points[2], kept)
+    kept = np.where(np.count_nonzero(together, 1, keepdims=True) >= MIN_POINTS, together, kept)
+    counts = np.rint(objects.counts * kept.mean(1)).astype(int).tolist()
+    points = taken(objects.points, kept)
+    if plane is None:
+        found = [_principal(each) for each in points.transpose(1, 2, 0)]
+        centers, axes, sizes = (np.stack([box[k] for box in found]) for k in range(3))
+    else:
+        view = View(depth, camera, *plane, _level(plane[0]))
+        centers, axes, sizes = _on_plane(points, view, labels, np.array(objects.index) + 1)
+    if transform is not None:
+        centers = np.einsum("ij,nj->ni", transform[:3, :3], centers) + transform[:3, 3]
+        axes = np.einsum("ij,njk->nik", transform[:3, :3], axes)
+    rows = zip(centers, axes, sizes, counts, strict=True)
+    return [OrientedBox(center, turn, size, count, plane is not None) for center, turn, size, count in rows]
 
 
-def _pixels_of(index: int, labels: Labels, depth: Float32, crop: Crop) -> _Pixels | None:
-    """The pixels of an object that are looked at; None where it has too few."""
-    near = depth[crop]
-    mask = (labels[crop] == index + 1) & (near > 0)
-    total = int(np.count_nonzero(mask))
-    if total < MIN_BOX_POINTS:
-        return None
-    step = max(1, int(np.sqrt(total / PIXELS)))
-    coarse = mask[::step, ::step]
-    if np.count_nonzero(coarse) < MIN_BOX_POINTS:
-        step, coarse = 1, mask
-    v, u = np.nonzero(coarse)
-    return _Pixels(index, coarse, near[::step, ::step], step, total / len(v), v * step + crop[0].start, u * step + crop[1].start)
-
-
-def _points_of(seen: list[_Pixels], depth: Float32, camera: Projection, plane: _Plane | None) -> tuple[Float, list[int]]:
-    """(n, BOX_POINTS, 3) metres in the optical frame from which the boxes of n objects are made, and how many pixels they stand for."""
-    v, u = (np.concatenate([getattr(each, name) for each in seen]) for name in "vu")
-    points = back_project(v, u, depth, camera).T.astype(np.float64)
-    starts = np.cumsum([0, *(len(each.v) for each in seen)])
-    raised = tall = np.ones(len(points), bool)
-    if plane is not None:
-        height = along(points, plane.normal) - plane.offset
-        raised, tall = height > ON_PLANE * np.maximum(points[:, 2], NEAREST) ** 2, height > FLAT
-    chosen, counts = [], []
-    for each, start, end in zip(seen, starts, starts[1:], strict=False):
-        mask, inside = each.mask, np.arange(start, end)
-        kept, most = raised[start:end], 0.05 * (end - start)
-        if MIN_BOX_POINTS <= np.count_nonzero(kept) < end - start and np.count_nonzero(tall[start:end]) > most:
-            mask, inside = mask.copy(), inside[kept]
-            mask[each.mask] = kept
-        piece = one_piece(mask, each.depth, each.step)[mask]
-        inside = inside[piece] if np.count_nonzero(piece) >= MIN_BOX_POINTS else inside
-        counts.append(round(len(inside) * each.share))
-        chosen.append(inside[_EVENLY * len(inside) // BOX_POINTS])  # of an object with fewer pixels, each comes several times
-    return points[np.stack(chosen)], counts
+def _above(points: Float, normal: Float, offset: float) -> Bool:
+    """(n, k) true for points that are not the support plane's; all of an object that is as flat as the plane."""
+    height = height_over(points, normal, offset)
+    raised = height > ON_PLANE * np.maximum(points[2], NEAREST) ** 2
+    lies = (np.count_nonzero(raised, 1) < MIN_POINTS) | (np.count_nonzero(height > FLAT, 1) <= 0.05 * height.shape[1])
+    return np.asarray(raised | lies[:, None])
 
 
 def support_plane(labels: Labels, depth: Float32, camera: Projection, crops: Sequence[Crop]) -> tuple[Float, float] | None:
@@ -194,46 +131,47 @@ def support_plane(labels: Labels, depth: Float32, camera: Projection, crops: Seq
     return fit_plane(points, np.random.default_rng(0), TRIALS, VOTES)  # the same draws for each frame: equal frames give equal boxes
 
 
-def _on_plane(points: Float, counts: list[int], depth: Float32, camera: Projection, plane: _Plane) -> list[OrientedBox]:
-    """The smallest rectangles about the normal of points (n, k, 3); from the plane up, where an object stands on it."""
-    height = along(points, plane.normal) - plane.offset
+def _on_plane(points: Float, view: View, labels: Labels, own: npt.NDArray[np.int64]) -> tuple[Float, Float, Float]:
+    """Centres (n, 3), axes (n, 3, 3) and sizes (n, 3) of the smallest rectangles about the normal of points (3, n, k); from the plane up,
+    where an object stands on it. `own` (n,) are the objects' values in `labels`."""
+    normal = view.normal
+    height = height_over(points, normal, view.offset)
     ranked = np.sort(height, 1)
     tail = int(ranked.shape[1] * TAIL)
-    lows, highs = ranked[:, tail].tolist(), ranked[:, -1 - tail].tolist()
-    flat = np.einsum("nki,ij->nkj", points, plane.base)
-    middles, turns, sizes = _rectangles(flat, *far_side(points, flat, height, plane.base, depth, camera))
-    across = np.einsum("ij,nj->ni", plane.base, turns)
-    centers = np.einsum("ij,nj->ni", plane.base, middles)
-    boxes = []
-    for i, (low, high) in enumerate(zip(lows, highs, strict=True)):
-        if low < STANDS or hidden_below(points[i][height[i] <= low + (high - low) / 10], plane.normal, depth, camera):
-            low = 0.0
-        center = centers[i] + plane.normal * (plane.offset + (low + high) / 2)
-        size = np.array([*sizes[i], max(high - low, 0.0)])
-        boxes.append(OrientedBox(center, _right_handed(across[i], plane.normal), size, counts[i], True))
-    return boxes
+    low, high = ranked[:, tail], ranked[:, -1 - tail]
+    flat = np.stack([height_over(points, axis, 0.0) for axis in view.base.T])
+    middles, turns, sides = _rectangles(flat, *far_side(points, flat, height, view))
+    stands = low < STANDS
+    if not stands.all():
+        lowest = height <= (low + (high - low) / 10)[:, None]
+        low = np.where(stands, 0.0, ends_at(points, flat, low, lowest, view, labels, own))
+    else:
+        low = np.zeros_like(low)
+    centers = np.einsum("ij,nj->ni", view.base, middles) + normal * (view.offset + (low + high) / 2)[:, None]
+    x = np.einsum("ij,nj->ni", view.base, turns)
+    return centers, _right_handed(x, normal), np.concatenate([sides, np.maximum(high - low, 0.0)[:, None]], 1)
 
 
-def _principal(points: Float, count: int) -> OrientedBox:
-    """The box along the principal axes."""
+def _principal(points: Float) -> tuple[Float, Float, Float]:
+    """Centre (3,), axes (3, 3) and size (3,) of the box along the principal axes of points (k, 3)."""
     middle = np.median(points, 0)
-    spread = points - middle
-    away = np.linalg.norm(spread, axis=1)
-    spread = spread[away <= 3 * np.median(away) + 1e-9]
-    vectors = np.linalg.eigh(np.einsum("ni,nj->ij", spread, spread))[1]
+    around = points - middle
+    away = np.linalg.norm(around, axis=1)
+    around = around[away <= 3 * np.median(away) + 1e-9]
+    vectors = np.linalg.eigh(np.einsum("ni,nj->ij", around, around))[1]
     facing = -along(vectors.T, middle / max(float(np.linalg.norm(middle)), 1e-9))
     third = int(np.abs(facing).argmax())
     z = vectors[:, third] * np.sign(facing[third] or 1.0)
     first, second = (vectors[:, k] for k in range(3) if k != third)
     extents = []
     for axis in (first, second, z):
-        ranked = np.sort(along(spread, axis))
+        ranked = np.sort(along(around, axis))
         tail = int(len(ranked) * TAIL)
         extents.append((ranked[tail], ranked[-1 - tail]))
     if np.ptp(extents[0]) < np.ptp(extents[1]):
         first, second, extents[0], extents[1] = second, first, extents[1], extents[0]
     center = middle + sum((np.mean(each) * axis for each, axis in zip(extents, (first, second, z), strict=True)), np.zeros(3))
-    return OrientedBox(np.asarray(center), _right_handed(first, z), np.array([np.ptp(each) for each in extents]), count, False)
+    return np.asarray(center), _right_handed(first[None], z)[0], np.array([np.ptp(each) for each in extents])
 
 
 def _level(normal: Float) -> Float:
@@ -244,32 +182,36 @@ def _level(normal: Float) -> Float:
     return np.stack([first, _cross(normal, first)], 1)
 
 
-def _rectangles(flat: Float, hidden: Float, counts: npt.NDArray[np.bool_]) -> tuple[Float, Float, Float]:
-    """The smallest rectangles of points (n, k, 2), which those of `hidden` (n, k, 2) that count (n, k) may make larger.
+def _rectangles(flat: Float, hidden: Float, counts: Bool) -> tuple[Float, Float, Float]:
+    """The smallest rectangles of points (2, n, k), which those of `hidden` (2, n, k) that count (n, k) may make larger.
 
     Returns:
         Centres (n, 2), unit vectors (n, 2) of the longer sides, and the two sides (n, 2). The yaw is that of the points seen.
     """
-    rows = np.arange(len(flat))[:, None]
-    inner = np.ones(flat.shape[:2], bool)
-    each = np.einsum("nki,ij->njk", flat, DIRECTIONS)
-    inner[rows, each.argmax(2)] = inner[rows, each.argmin(2)] = False
-    start = flat.mean(1)
-    near = (flat - start[:, None]).astype(np.float32)
+    rows = np.arange(flat.shape[1])[:, None]
+    inner = np.ones(flat.shape[1:], bool)
+    each = DIRECTIONS[0] * flat[0][..., None] + DIRECTIONS[1] * flat[1][..., None]
+    inner[rows, each.argmax(1)] = inner[rows, each.argmin(1)] = False
+    start = flat.mean(2)
+    near = np.stack([flat[0] - start[0][:, None], flat[1] - start[1][:, None]], 2).astype(np.float32)
     angles = np.radians([cv2.minAreaRect(points[kept])[2] for points, kept in zip(near, inner, strict=True)])
-    turns = np.stack([np.stack([np.cos(angles), np.sin(angles)], 1), np.stack([-np.sin(angles), np.cos(angles)], 1)], 1)
-    sides = np.einsum("nki,nji->njk", np.concatenate([flat, hidden], 1) - start[:, None], turns)
-    used = np.concatenate([inner, counts], 1)[:, None]
+    x, y = np.concatenate([flat, hidden], 2) - start[..., None]
+    cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    sides = np.stack([x * cosine + y * sine, y * cosine - x * sine])
+    used = np.concatenate([inner, counts], 1)
     low, high = np.where(used, sides, np.inf).min(2), np.where(used, sides, -np.inf).max(2)
-    middles = np.einsum("nj,nji->ni", (low + high) / 2, turns) + start
-    longer = (high - low).argmax(1)
-    return middles, turns[rows[:, 0], longer], -np.sort(low - high, 1)
+    turns = np.stack([np.concatenate([cosine, sine], 1), np.concatenate([-sine, cosine], 1)])
+    half = (low + high) / 2
+    middles = half[0][:, None] * turns[0] + half[1][:, None] * turns[1] + start.T
+    longer = (high - low).argmax(0)
+    return middles, turns[longer, rows[:, 0]], -np.sort((low - high).T, 1)
 
 
 def _right_handed(x: Float, z: Float) -> Float:
-    """(3, 3) with columns x, y, z; of the two x that a box has, the one that points to the image's right."""
-    x = x if x[0] >= 0 else -x
-    return np.stack([x, _cross(z, x), z], 1)
+    """(n, 3, 3) with columns x, y, z, of x (n, 3) and one z (3,); of the two x that a box has, the one that points to the image's right."""
+    x = np.where(x[:, :1] >= 0, x, -x)
+    y = np.stack([z[1] * x[:, 2] - z[2] * x[:, 1], z[2] * x[:, 0] - z[0] * x[:, 2], z[0] * x[:, 1] - z[1] * x[:, 0]], 1)
+    return np.stack([x, y, np.broadcast_to(z, x.shape)], 2)
 
 
 def _cross(a: Float, b: Float) -> Float:

@@ -20,7 +20,7 @@ def fit_plane(points: Float, rng: np.random.Generator, trials: int = TRIALS, vot
     if len(points) < LEAST_POINTS:
         return None
     corners = points[rng.integers(len(points), size=(trials, 3))]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     lengths = np.linalg.norm(normals, axis=1)
     normals = normals[lengths > 1e-9] / lengths[lengths > 1e-9, None]
     offsets = along(normals, corners[lengths > 1e-9, 0])
@@ -47,3 +47,9 @@ def along(points: Float, direction: Float) -> Float:
     a frame.
     """
     return np.asarray(np.einsum("...i,...i->...", points, direction))
+
+
+def _cross(a: Float, b: Float) -> Float:
+    """The vector products (n, 3) of (n, 3) and (n, 3); np.cross takes several times as long."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)

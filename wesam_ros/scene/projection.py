@@ -38,3 +38,13 @@ def measured(depth: Float32, camera: Projection) -> Float32:
     if camera.shape[:2] != depth.shape:
         raise ValueError(f"rays must have the depth's size {depth.shape}, but got {camera.shape}")
     return np.where(np.isfinite(camera[..., 0]), depth, np.float32(0))
+
+
+def height_over(points: Float, normal: Float, offset: float) -> Float:
+    """(...) metres of points (3, ...) above a plane: its unit normal (3,), and offset along it."""
+    return np.asarray(points[0] * normal[0] + points[1] * normal[1] + points[2] * normal[2] - offset)
+
+
+def moved(points: Float, transform: Float) -> Float:
+    """Points (3, ...) in the frame that `transform` (4, 4) leads to. Not by `@`, whose threads hold up torch's (plane.along)."""
+    return np.stack([height_over(points, row[:3], -row[3]) for row in transform[:3]])

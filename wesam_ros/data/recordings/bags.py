@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
@@ -23,9 +23,9 @@ from wesam_ros.data import codecs
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.decoding import BagMessage as BagMessage
+from wesam_ros.data.recordings.decoding import Conversion, usable_frame
 from wesam_ros.data.recordings.decoding import FrameMessages as FrameMessages
 from wesam_ros.data.recordings.decoding import decode_frame as decode_frame
-from wesam_ros.data.recordings.decoding import decode_frames as decode_frames
 from wesam_ros.data.recordings.definitions import Channel
 from wesam_ros.data.recordings.depth_candidates import depth_candidates, pictures_beside
 from wesam_ros.data.recordings.joining import Joiner
@@ -42,10 +42,8 @@ from wesam_ros.data.recordings.topics import (
     choose_topics,
     missing_topic,
 )
+from wesam_ros.data.recordings.transforms import RecordedTransforms
 from wesam_ros.data.stamps import SLOP_SECONDS, nanoseconds
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +55,12 @@ def bag_info(path: Path) -> dict[str, tuple[str, int]]:
         BagError: no such bag, or one of which nothing can be read.
     """
     return dict(_info(path, fingerprint(path)))
+
+
+def bag_notes(path: Path) -> list[str]:
+    """A sentence for each thing of a bag's files that is not as a recorder leaves it, such as a missing index. Raises BagError."""
+    with opened(path) as recording:
+        return list(recording.notes)
 
 
 @lru_cache(maxsize=16)
@@ -194,12 +198,13 @@ def read_bag(
     detections_required: bool = True,
     report: ReadingReport | None = None,
     sync_slop: float = SLOP_SECONDS,
+    rectified: str = "auto",
 ) -> Iterator[Frame]:
     """Frames of a bag in the order of its images, decoded one at a time; `sequence` is the bag's name.
 
-    Arguments as of `read_frame_messages`. What a bag or a stamp does not have (depth, camera info, detections, prompts) is None in the
-    frame; labels are None unless asked for. A message that cannot be used costs itself only: a bad image its frame, any other itself. Each
-    is counted in `report`; with None they are logged at the end.
+    Arguments as of `read_frame_messages`, and `rectified` as of `camera_of_info`. What a bag or a stamp does not have (depth, camera info,
+    detections, prompts) is None in the frame; labels are None unless asked for. A message that cannot be used costs itself only: a bad
+    image its frame, any other itself. Each is counted in `report`; with None they are logged at the end.
 
     Raises:
         BagError: as `read_frame_messages`.
@@ -208,9 +213,15 @@ def read_bag(
     rows = read_frame_messages(
         path, topics=topics, labels=labels, detections_required=detections_required, report=account, sync_slop=sync_slop
     )
-    yield from decode_frames(rows, path.stem, account)
+    conversion = conversion_of(path, rectified)
+    yield from (frame for parts in rows if (frame := usable_frame(parts, path.stem, account, conversion)) is not None)
     if report is None:
         account.tell(path.name)
+
+
+def conversion_of(path: Path, rectified: str) -> Conversion:
+    """What the messages of a bag do not say themselves: whether its images are `rectified`, and its transforms."""
+    return Conversion(rectified, RecordedTransforms(bag_info(path), lambda topics: read_messages(path, topics, ReadingReport())))
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from wesam_ros.data.messages import are_in_space, assumption_of, depth_of, detec
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.topics import BagError
+from wesam_ros.data.transforms import TransformError
 
 if TYPE_CHECKING:
     from wesam_ros.data.requests import Request
@@ -57,15 +58,31 @@ class FrameMessages:
     by_role: Mapping[str, BagMessage]
 
 
-def decode_frames(rows: Iterable[FrameMessages], sequence: str, report: ReadingReport) -> Iterator[Frame]:
-    """Frames of joined messages, those that can be used; what is left out is counted in `report`."""
-    return (frame for parts in rows if (frame := usable_frame(parts, sequence, report)) is not None)
+class Transforms(Protocol):
+    """The transforms of a recording."""
+
+    def lookup(self, target: str, source: str, stamp: int) -> npt.NDArray[np.float64]:
+        """(4, 4) that takes points from `source` to `target` at `stamp` (nanoseconds). Raises TransformError."""
+        ...
 
 
-def usable_frame(parts: FrameMessages, sequence: str, report: ReadingReport) -> Frame | None:
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """What recorded messages do not say themselves about their values.
+
+    Attributes:
+        rectified: the nodes' parameter, as of `camera_of_info`.
+        transforms: of the recording, for boxes in space that are not in the image's frame; None where there are none.
+    """
+
+    rectified: str = "auto"
+    transforms: Transforms | None = None
+
+
+def usable_frame(parts: FrameMessages, sequence: str, report: ReadingReport, conversion: Conversion) -> Frame | None:
     """The frame of the joined messages of one stamp, None where its image cannot be used; what is left out is counted in `report`."""
     try:
-        frame = decode_frame(parts, sequence, report)
+        frame = decode_frame(parts, sequence, report, conversion)
     except UnusableMessageError as error:
         report.leave_out("image", error.reason, str(error))
         return None
@@ -81,7 +98,9 @@ class UnusableMessageError(BagError):
         self.reason = reason
 
 
-def decode_frame(parts: FrameMessages, sequence: str = "", report: ReadingReport | None = None) -> Frame:
+def decode_frame(
+    parts: FrameMessages, sequence: str = "", report: ReadingReport | None = None, conversion: Conversion = Conversion()
+) -> Frame:
     """Frame of the joined messages of one stamp. Depth, camera info, detections, prompts and labels that cannot be used are None in it,
     logged, and counted in `report`.
 
@@ -93,8 +112,8 @@ def decode_frame(parts: FrameMessages, sequence: str = "", report: ReadingReport
     size = (image.shape[0], image.shape[1])
     readers: dict[str, Callable[[Any], Any]] = {
         "depth": lambda message: depth_of(message, size),
-        "camera_info": lambda message: _camera_of(message, size, parts.by_role["image"].topic, account),
-        "detections": lambda message: _boxes_of(message, parts, size, account),
+        "camera_info": lambda message: _camera_of(message, size, parts.by_role["image"].topic, account, conversion),
+        "detections": lambda message: _boxes_of(message, parts, size, account, conversion),
         "prompts": lambda message: _prompts_of(message, size),
         "labels": lambda message: _labels_for(message, size),
     }
@@ -131,30 +150,40 @@ def _image_of(message: Any, account: ReadingReport) -> npt.NDArray[np.uint8]:
     return image_of(message)
 
 
-def _camera_of(message: Any, size: tuple[int, int], topic: str, account: ReadingReport) -> Any:
+def _camera_of(message: Any, size: tuple[int, int], topic: str, account: ReadingReport, conversion: Conversion) -> Any:
     """A frame's camera, as for a live message."""
-    camera = camera_of_info(message, size, topic=topic)
+    camera = camera_of_info(message, size, conversion.rectified, topic)
     if not camera.usual:
         account.note(camera.why)
     return camera.projection
 
 
-def _boxes_of(message: Any, parts: FrameMessages, size: tuple[int, int], account: ReadingReport) -> Detections:
-    """Boxes in the image, also of a Detection3DArray in the camera's frame; those that are none are counted in `account`."""
+def _boxes_of(message: Any, parts: FrameMessages, size: tuple[int, int], account: ReadingReport, conversion: Conversion) -> Detections:
+    """Boxes in the image, also of a Detection3DArray, in the camera's frame or one that TF leads from; those that are none are counted."""
     if not are_in_space(message):
         return detections_of(message)
     if "camera_info" not in parts.by_role:
         raise CodecError("no_camera", "boxes in space need camera_info")
     image, info = (messages.deserialize(each.data, each.msgtype) for each in (parts.by_role["image"], parts.by_role["camera_info"]))
-    source, target = (each.header.frame_id.lstrip("/") for each in (message, image))
-    if source and source != target:
-        sentence = f"boxes in space are in frame {source}, the image in {target}, and TF of recordings is not read; have the nodes hear it"
-        raise CodecError("no_transform", sentence)
-    camera = camera_of_info(info, size, topic=parts.by_role["image"].topic)
-    found, rejected = detections_of_3d(message, camera, None)
+    camera = camera_of_info(info, size, conversion.rectified, parts.by_role["image"].topic)
+    found, rejected = detections_of_3d(message, camera, _transform_of(message, image, parts.stamp_ns, conversion.transforms))
     for reason, sentence in rejected:
         account.leave_out("detections", reason, sentence)
     return found
+
+
+def _transform_of(message: Any, image: Any, stamp: int, transforms: Transforms | None) -> npt.NDArray[np.float64] | None:
+    """(4, 4) from the frame of boxes in space to the image's; None where they are the same."""
+    source, target = (each.header.frame_id.lstrip("/") for each in (message, image))
+    if not source or source == target:
+        return None
+    where = f"boxes in space are in frame {source}, the image in {target}"
+    if transforms is None:
+        raise CodecError("no_transform", f"{where}; record /tf and /tf_static, too")
+    try:
+        return transforms.lookup(target, source, stamp)
+    except TransformError as error:
+        raise CodecError("no_transform", f"{where}: {error}") from error
 
 
 def _labels_for(message: Any, size: tuple[int, int]) -> npt.NDArray[np.uint16]:

@@ -103,6 +103,8 @@ NO_PICTURE = (
     "stereo",
     "segment",
 )
+BESIDE = ("gray", "grey", "mono", "/left", "/right", "_raw/", "/raw/")
+"""Of several colour pictures, those that a stereo camera's driver has beside the corrected one of its first camera."""
 DEPTH, REGISTERED = ("depth", "/stereo/"), ("aligned", "registered", "depth_to_color", "depth_to_rgb")
 TRANSPORTS = ("", "/compressedDepth", "/compressed")
 """Ends of topics on which image_transport sends one picture in several ways; where messages are as many, the first is taken."""
@@ -130,6 +132,7 @@ def _candidates(there: Mapping[str, tuple[str, int]], role: str, image: str) -> 
         return [sibling] if sibling in fits else _of_camera(fits, image)
     fits = _narrowed(fits, lambda each: not _has(each, NO_PICTURE))
     fits = _narrowed(fits, lambda each: _has(each, ("color", "rgb")))
+    fits = _narrowed(fits, lambda each: not _has(each, BESIDE))
     fits = _one_transport(fits, there)
     if len({each.rpartition("/")[0] for each in map(_base, fits)}) == 1:  # pictures of one camera
         best = next((name for name in NAMES if any(_base(each).endswith(f"/{name}") for each in fits)), "")

@@ -43,7 +43,8 @@ class TransformBuffer:
             for each in transforms:
                 t, q = each.transform.translation, each.transform.rotation
                 translation, rotation = np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w])
-                length = float(np.linalg.norm(rotation))
+                with np.errstate(over="ignore"):
+                    length = float(np.linalg.norm(rotation))
                 if not np.isfinite(translation).all() or not np.isfinite(length) or length < 1e-6:
                     continue
                 child = each.child_frame_id.lstrip("/")
@@ -128,16 +129,3 @@ def _matrix(translation: Float, rotation: Float) -> Float:
     matrix[:3, :3] = rotation_matrix(*rotation)
     matrix[:3, 3] = translation
     return matrix
-
-
-def quaternion_of(rotation: Float) -> Float:
-    """x y z w, w not negative, of a (3, 3) rotation (Bar-Itzhack, 2000: exact for a rotation, the nearest one for what is almost one)."""
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation
-    symmetric = np.array([
-        [xx - yy - zz, xy + yx, xz + zx, zy - yz],
-        [xy + yx, yy - xx - zz, yz + zy, xz - zx],
-        [xz + zx, yz + zy, zz - xx - yy, yx - xy],
-        [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-    ])  # fmt: skip
-    found = np.linalg.eigh(symmetric)[1][:, 3]
-    return np.asarray(found if found[3] >= 0 else -found)
