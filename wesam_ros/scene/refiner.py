@@ -1,0 +1,132 @@
+"""Masks that are served: what model, depth, prompts and the other objects say of each pixel, weighed and summed at the image's resolution.
+
+Each witness gives log-odds that a pixel is on an object, positive where it is, 0 where it is silent (reliability.py). Objects share pixels by
+the highest sum. Depth counts for an object only where the mask that it leads to fits the prompt; else the model's own mask stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.data.frames import Frame
+from wesam_ros.sam.masks import Masks
+from wesam_ros.sam.prompts import Prompt, Prompts
+from wesam_ros.scene.reading import DepthReader, Reading, read, relations
+from wesam_ros.scene.reliability import RELIABILITY
+
+CHOICES = ("off", "boxes", "depth", "all")
+"""What the served masks are made of: the model alone; with prompts and the other objects; with depth as well; with everything."""
+MODEL, DEPTH = "model", "depth"
+WORSE = 0.3
+"""By how much worse than the model's mask a mask made with depth may fit its prompt."""
+CLAIM = np.float32(20.0)
+"""Log-odds with which the model's mask stands where depth is not believed."""
+
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float32]
+
+
+class Refiner:
+    """Refines the masks of a stream of frames. One thread at a time.
+
+    Args:
+        choice: one of CHOICES.
+    """
+
+    def __init__(self, choice: str = "all") -> None:
+        if choice not in CHOICES:
+            raise ValueError(f"refine must be one of {', '.join(CHOICES)}, but got {choice!r}")
+        self.choice = choice
+        self._depth = DepthReader()
+
+    def refine(self, frame: Frame, prompts: Prompts, masks: Masks) -> Masks:
+        """The masks to serve, from the model's for the same prompts; `sources` says what each was made of.
+
+        Args:
+            frame: image, depth and camera. Its labels are not read.
+            prompts: of n objects.
+            masks: the model's.
+        """
+        if self.choice == "off" or not len(masks):
+            return replace(masks, sources=(MODEL,) * len(masks))
+        reading = read(frame, prompts, masks.low_res, self._depth if self.choice != "boxes" else None)
+        sums = log_odds(reading, prompts, with_depth=reading.relief is not None)
+        sources = [MODEL if reading.relief is None else DEPTH] * len(masks)
+        shared = _shared(sums, reading)
+        if reading.relief is not None:
+            without = log_odds(reading, prompts, with_depth=False)
+            for index, each in enumerate(prompts.objects):
+                if _fit(shared[index], each, reading, index) < _fit(without[index] > 0, each, reading, index) - WORSE:
+                    sums[index], sources[index] = np.where(without[index] > 0, CLAIM, -CLAIM), MODEL
+            if MODEL in sources:
+                shared = _shared(sums, reading)
+        return _assembled(shared, sums, sources, reading, masks)
+
+
+def log_odds(reading: Reading, prompts: Prompts, *, with_depth: bool) -> list[Float]:
+    """Of each object (h, w) in its window: the sum of all witnesses."""
+    sums = []
+    for index, prompt in enumerate(prompts.objects):
+        weights = RELIABILITY[_form(prompt), with_depth]
+        total = weights.of_model(reading.logits[index], reading.others[index])
+        inside = reading.inside[index]
+        if inside is not None:
+            total += weights.of_prompt(inside)
+        codes = relations(reading, index) if with_depth else None
+        if codes is not None:
+            total += np.array(weights.depth, np.float32).ravel()[codes]
+        sums.append(total)
+    return sums
+
+
+def _form(prompt: Prompt) -> str:
+    return "box" if prompt.box is not None else "mask" if prompt.mask is not None else "point"
+
+
+def _shared(sums: Sequence[Float], reading: Reading) -> list[Bool]:
+    """Masks (h, w) in their windows: each pixel is the object's with the highest sum, where that is above 0."""
+    height = max(each[0].stop for each in reading.windows)
+    width = max(each[1].stop for each in reading.windows)
+    best = np.zeros((height, width), np.float32)
+    for own, window in zip(sums, reading.windows, strict=True):
+        np.maximum(best[window], own, out=best[window])
+    return [(own > 0) & (own >= best[window]) for own, window in zip(sums, reading.windows, strict=True)]
+
+
+def _fit(mask: Bool, prompt: Prompt, reading: Reading, index: int) -> float:
+    """Fit in [0, 1] of a mask (h, w) in its window to its prompt: IoU with a coarse mask, else of boxes; the share of points that are right."""
+    window = reading.windows[index]
+    fits = []
+    if prompt.mask is not None:
+        coarse = prompt.mask[window]
+        fits.append(np.count_nonzero(mask & coarse) / max(1, np.count_nonzero(mask | coarse)))
+    elif prompt.box is not None:
+        fits.append(_box_fit(mask, prompt.box - np.tile((window[1].start, window[0].start), 2)))
+    if len(prompt.points):
+        columns, rows = np.clip(prompt.points.T.astype(int) - [[window[1].start], [window[0].start]], 0, np.array(mask.T.shape)[:, None] - 1)
+        fits.append(float((mask[rows, columns] == (prompt.point_labels == 1)).mean()))
+    return min(fits)
+
+
+def _box_fit(mask: Bool, box: npt.NDArray[np.float64]) -> float:
+    """IoU of a mask's tight box with a box, both in pixels of the window."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return 0.0
+    tight = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    overlap = float(np.clip(np.minimum(tight[2:], box[2:]) - np.maximum(tight[:2], box[:2]), 0, None).prod())
+    return overlap / max(1e-6, float((tight[2:] - tight[:2]).prod() + (box[2:] - box[:2]).prod()) - overlap)
+
+
+def _assembled(shared: Sequence[Bool], sums: Sequence[Float], sources: Sequence[str], reading: Reading, masks: Masks) -> Masks:
+    """The masks in the image, with their scores."""
+    whole = np.zeros(masks.masks.shape, bool)
+    scores = np.zeros(len(shared), np.float32)
+    for index, (mask, total, window) in enumerate(zip(shared, sums, reading.windows, strict=True)):
+        whole[index][window] = mask
+        scores[index] = masks.scores[index]
+    return Masks(whole, scores, masks.low_res, tuple(reading.windows), tuple(sources))
