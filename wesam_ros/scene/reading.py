@@ -97,11 +97,9 @@ def read(frame: Frame, prompts: Prompts, low_res: Float, reader: DepthReader | N
     windows = [window_of(box, size) for box in boxes]
     logits = [logits_within(each, window, size, side) for each, window in zip(low_res, windows, strict=True)]
     around = around_all(windows)
-    first, second, owner = _best_two(logits, [within(each, around) for each in windows], _shape(around))
-    others = [
-        np.where(owner[part] == index, second[part], first[part])
-        for index, part in enumerate(within(each, around) for each in windows)
-    ]
+    parts = [within(each, around) for each in windows]
+    first, second = _best_two(logits, parts, _shape(around))
+    others = [np.where(own >= first[part], second[part], first[part]) for own, part in zip(logits, parts, strict=True)]
     inside = [
         depth_in_box(box, window) if each.box is not None else None
         for each, box, window in zip(prompts.objects, boxes, windows, strict=True)
@@ -109,8 +107,7 @@ def read(frame: Frame, prompts: Prompts, low_res: Float, reader: DepthReader | N
     found = reader.read(frame, boxes, around) if reader is not None else None
     marks = None
     if found is not None:
-        seeds = np.where((first > SURE) & (first - second > APART), owner + FIRST, UNKNOWN)[::2, ::2].astype(np.int32)
-        half = flood(found, frame.image, seeds, _any_box(boxes, around))
+        half = flood(found, frame.image, _seeds(first, second, logits, parts), _any_box(boxes, around))
         marks = np.repeat(np.repeat(half, 2, 0), 2, 1)[: found.kinds.shape[0], : found.kinds.shape[1]]
     return Reading(windows, boxes, logits, others, inside, found, marks)
 
@@ -119,16 +116,25 @@ def _shape(around: Rectangle) -> tuple[int, int]:
     return around[0].stop - around[0].start, around[1].stop - around[1].start
 
 
-def _best_two(logits: Sequence[Float], parts: Sequence[Rectangle], shape: tuple[int, int]) -> tuple[Float, Float, npt.NDArray[np.int32]]:
-    """(h, w) the highest logit of any object, the second highest, and the index of the object that has the highest."""
-    first, second, owner = np.full(shape, NOWHERE), np.full(shape, NOWHERE), np.full(shape, -1, np.int32)
-    for index, (own, part) in enumerate(zip(logits, parts, strict=True)):
-        best = first[part]
-        higher = own > best
-        np.maximum(second[part], np.minimum(own, best), out=second[part])
-        np.copyto(best, own, where=higher)
-        np.copyto(owner[part], np.int32(index), where=higher)
-    return first, second, owner
+def _best_two(logits: Sequence[Float], parts: Sequence[Rectangle], shape: tuple[int, int]) -> tuple[Float, Float]:
+    """(h, w) the highest logit of any object, and the second highest."""
+    first, second = np.full(shape, NOWHERE), np.full(shape, NOWHERE)
+    for own, part in zip(logits, parts, strict=True):
+        best, next_best = first[part], second[part]
+        np.maximum(next_best, np.minimum(own, best), out=next_best)
+        np.maximum(best, own, out=best)
+    return first, second
+
+
+def _seeds(first: Float, second: Float, logits: Sequence[Float], parts: Sequence[Rectangle]) -> npt.NDArray[np.int32]:
+    """(h / 2, w / 2) UNKNOWN, or FIRST + i where object i has the highest logit, by far."""
+    best = first[::2, ::2]
+    sure = (best > SURE) & (best - second[::2, ::2] > APART)
+    seeds = np.full(best.shape, UNKNOWN, np.int32)
+    for index, (own, (rows, columns)) in enumerate(zip(logits, parts, strict=True)):
+        half = slice(-(-rows.start // 2), -(-rows.stop // 2)), slice(-(-columns.start // 2), -(-columns.stop // 2))
+        seeds[half][sure[half] & (own[rows.start % 2 :: 2, columns.start % 2 :: 2] >= best[half])] = FIRST + index
+    return seeds
 
 
 def _any_box(boxes: Float, around: Rectangle) -> Bool:

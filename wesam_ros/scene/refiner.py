@@ -54,33 +54,34 @@ class Refiner:
         if self.choice == "off" or not len(masks):
             return replace(masks, sources=(MODEL,) * len(masks))
         reading = read(frame, prompts, masks.low_res, self._depth if self.choice != "boxes" else None)
-        sums = log_odds(reading, prompts, with_depth=reading.relief is not None)
+        sums = [log_odds(reading, prompts, index, with_depth=reading.relief is not None) for index in range(len(masks))]
         sources = [MODEL if reading.relief is None else DEPTH] * len(masks)
         shared = _shared(sums, reading)
         if reading.relief is not None:
-            without = log_odds(reading, prompts, with_depth=False)
-            for index, each in enumerate(prompts.objects):
-                if _fit(shared[index], each, reading, index) < _fit(without[index] > 0, each, reading, index) - WORSE:
-                    sums[index], sources[index] = np.where(without[index] > 0, CLAIM, -CLAIM), MODEL
-            if MODEL in sources:
+            doubted = [
+                index
+                for index, each in enumerate(prompts.objects)
+                if _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
+            ]
+            for index in doubted:
+                model = log_odds(reading, prompts, index, with_depth=False)
+                sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
+            if doubted:
                 shared = _shared(sums, reading)
         return _assembled(shared, sums, sources, reading, masks)
 
 
-def log_odds(reading: Reading, prompts: Prompts, *, with_depth: bool) -> list[Float]:
-    """Of each object (h, w) in its window: the sum of all witnesses."""
-    sums = []
-    for index, prompt in enumerate(prompts.objects):
-        weights = RELIABILITY[_form(prompt), with_depth]
-        total = weights.of_model(reading.logits[index], reading.others[index])
-        inside = reading.inside[index]
-        if inside is not None:
-            total += weights.of_prompt(inside)
-        codes = relations(reading, index) if with_depth else None
-        if codes is not None:
-            total += np.array(weights.depth, np.float32).ravel()[codes]
-        sums.append(total)
-    return sums
+def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
+    """(h, w) in an object's window: the sum of all witnesses."""
+    weights = RELIABILITY[_form(prompts.objects[index]), with_depth]
+    total = weights.of_model(reading.logits[index], reading.others[index])
+    inside = reading.inside[index]
+    if inside is not None:
+        total += weights.of_prompt(inside)
+    codes = relations(reading, index) if with_depth else None
+    if codes is not None:
+        total += np.array(weights.depth, np.float32).ravel()[codes]
+    return total
 
 
 def _form(prompt: Prompt) -> str:

@@ -61,11 +61,11 @@ def relief(depth: Float, camera: Projection, plane: Plane, around: Rectangle) ->
     height -= np.float32(plane.offset)
     scale = np.maximum(distance, np.float32(0.3))
     scale *= scale  # noise of triangulated depth grows with the square of the distance
-    scale *= np.float32(plane.noise)
-    kinds = np.full(height.shape, BETWEEN, np.uint8)
-    kinds[height < np.float32(NEAR) * scale] = SURFACE  # what lies below, seen past the table's edge, is no object either
-    kinds[height > np.float32(RAISED_BY) * scale] = RAISED
-    kinds[distance <= 0] = HOLE
+    scale *= np.float32(NEAR * plane.noise)
+    kinds = (height < scale).view(np.uint8) + np.uint8(BETWEEN)  # what lies below, seen past the table's edge, is no object either
+    scale *= np.float32(RAISED_BY / NEAR)
+    kinds += (height > scale).view(np.uint8) * np.uint8(RAISED - BETWEEN)
+    kinds *= (distance > 0).view(np.uint8)
     return Relief(around, kinds, height)
 
 
