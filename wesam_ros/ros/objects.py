@@ -48,6 +48,7 @@ def object_messages(masks: Masks, detections: Detections, located: Sequence[Loca
             class_id=detections.classes[i],
             detection_score=float(detections.scores[i]),
             score=float(masks.scores[i]),
+            source=masks.sources[i] if masks.sources else "model",
             label=i + 1,
             box=detections.boxes[i],
             mask=mask_message(masks.masks[i], masks.crops[i]),

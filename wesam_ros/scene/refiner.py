@@ -15,47 +15,47 @@ import numpy.typing as npt
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
+from wesam_ros.scene import REFINE_CHOICES
 from wesam_ros.scene.reading import DepthReader, Reading, read, relations
 from wesam_ros.scene.reliability import RELIABILITY
 
-CHOICES = ("off", "boxes", "depth", "all")
-"""What the served masks are made of: the model alone; with prompts and the other objects; with depth as well; with everything."""
-MODEL, DEPTH = "model", "depth"
+MODEL, WITH_DEPTH = "model", "model+depth"
 WORSE = 0.3
 """By how much worse than the model's mask a mask made with depth may fit its prompt."""
 CLAIM = np.float32(20.0)
 """Log-odds with which the model's mask stands where depth is not believed."""
+SCORE = (-0.01, 0.66, 0.38)
+"""The score's constant and its slopes on the IoU that the sums expect and on the model's prediction: least squares on source scenes."""
 
 Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float32]
 
 
 class Refiner:
-    """Refines the masks of a stream of frames. One thread at a time.
+    """Refines the masks of a stream of frames; between them it keeps the support surface. One thread at a time."""
 
-    Args:
-        choice: one of CHOICES.
-    """
-
-    def __init__(self, choice: str = "all") -> None:
-        if choice not in CHOICES:
-            raise ValueError(f"refine must be one of {', '.join(CHOICES)}, but got {choice!r}")
-        self.choice = choice
+    def __init__(self) -> None:
         self._depth = DepthReader()
 
-    def refine(self, frame: Frame, prompts: Prompts, masks: Masks) -> Masks:
+    def refine(self, frame: Frame, prompts: Prompts, masks: Masks, choice: str = "all") -> Masks:
         """The masks to serve, from the model's for the same prompts; `sources` says what each was made of.
 
         Args:
             frame: image, depth and camera. Its labels are not read.
             prompts: of n objects.
             masks: the model's.
+            choice: the witnesses to take, of REFINE_CHOICES.
+
+        Raises:
+            ValueError: there is no such choice.
         """
-        if self.choice == "off" or not len(masks):
+        if choice not in REFINE_CHOICES:
+            raise ValueError(f"refine must be one of {', '.join(REFINE_CHOICES)}, but got {choice!r}")
+        if choice == "off" or not len(masks):
             return replace(masks, sources=(MODEL,) * len(masks))
-        reading = read(frame, prompts, masks.low_res, self._depth if self.choice != "boxes" else None)
+        reading = read(frame, prompts, masks.low_res, self._depth if choice != "boxes" else None)
         sums = [log_odds(reading, prompts, index, with_depth=reading.relief is not None) for index in range(len(masks))]
-        sources = [MODEL if reading.relief is None else DEPTH] * len(masks)
+        sources = [MODEL if reading.relief is None else WITH_DEPTH] * len(masks)
         shared = _shared(sums, reading)
         if reading.relief is not None:
             doubted = [
@@ -129,5 +129,14 @@ def _assembled(shared: Sequence[Bool], sums: Sequence[Float], sources: Sequence[
     scores = np.zeros(len(shared), np.float32)
     for index, (mask, total, window) in enumerate(zip(shared, sums, reading.windows, strict=True)):
         whole[index][window] = mask
-        scores[index] = masks.scores[index]
+        scores[index] = _score(mask, total, float(masks.scores[index]))
     return Masks(whole, scores, masks.low_res, tuple(reading.windows), tuple(sources))
+
+
+def _score(mask: Bool, total: Float, predicted: float) -> float:
+    """Predicted IoU in [0, 1] of a mask (h, w) from its pixels' log-odds, and from the model's own prediction for its mask."""
+    sparse, odds = mask[::2, ::2], total[::2, ::2]
+    share = 1 / (1 + np.exp(-np.clip(odds, -CLAIM, CLAIM)))
+    inside = float(share[sparse].sum())
+    expected = inside / max(1e-6, np.count_nonzero(sparse) + float(share.sum()) - inside)
+    return float(np.clip(SCORE[0] + SCORE[1] * expected + SCORE[2] * np.clip(predicted, 0, 1), 0, 1))
