@@ -28,13 +28,14 @@ SEEDS, TAKEN = range(700, 708), (4, 7, 10)
 PIXELS = 600
 """Drawn in each window."""
 RIDGE = 1e-4
+TERMS = 32
 Float = npt.NDArray[np.float32]
 
 
 def features(reading: Reading, index: int) -> Float:
-    """(h, w, 27) the terms of a window's pixels, in the order of Reliability."""
+    """(h, w, 32) the terms of a window's pixels, in the order of Reliability."""
     logits, others = reading.logits[index], reading.others[index]
-    values = np.zeros((*logits.shape, 27), np.float32)
+    values = np.zeros((*logits.shape, TERMS), np.float32)
     values[..., 0], values[..., 1] = np.clip(logits, -CLIP, CLIP), np.clip(logits, -NEAR_ZERO, NEAR_ZERO)
     values[..., 2], values[..., 3] = np.clip(others, -NEAR_ZERO, NEAR_ZERO), 1
     inside = reading.inside[index]
@@ -48,7 +49,7 @@ def features(reading: Reading, index: int) -> Float:
 
 
 def samples(frames: Sequence[Frame], engine: TorchEngine, kind: str, with_depth: bool, rng: np.random.Generator) -> Iterator[tuple[Float, Float]]:
-    """Features (k, 27) and truth (k,) of pixels drawn from the windows of all objects."""
+    """Features (k, 32) and truth (k,) of pixels drawn from the windows of all objects."""
     for index, frame in enumerate(frames):
         embedding = engine.encode(frame.image)
         for noise in NOISES:
@@ -67,7 +68,7 @@ def samples(frames: Sequence[Frame], engine: TorchEngine, kind: str, with_depth:
 
 
 def fitted(values: Float, truth: Float) -> tuple[Float, float]:
-    """Weights (27,) and the mean loss in nats."""
+    """Weights (32,) and the mean loss in nats."""
     x, y = torch.from_numpy(values), torch.from_numpy(truth)
     weights = torch.zeros(x.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
@@ -95,7 +96,7 @@ def main() -> None:
             rows = list(samples(frames, engine, kind, with_depth, rng))
             weights, loss = fitted(*(np.concatenate(each) for each in zip(*rows, strict=True)))
             w = [round(float(each), 2) for each in weights]
-            depth = tuple(tuple(w[7 + 5 * row : 12 + 5 * row]) for row in range(4)) if with_depth else ()
+            depth = tuple(tuple(w[7 + 5 * row : 12 + 5 * row]) for row in range(5)) if with_depth else ()
             print(f'    ("{kind}", {with_depth}): Reliability({tuple(w[:4])}, {tuple(w[4:7])}, {depth}),  # {loss:.4f} nats')
 
 

@@ -13,6 +13,7 @@ from wesam_ros.sam.prompts import Prompts
 from wesam_ros.sam.upscaling import Rectangle, logits_within
 from wesam_ros.scene.plane import STEP, Plane, find_plane
 from wesam_ros.scene.projection import Projection, measured, slopes
+from wesam_ros.scene.registration import BELIEVED, BELIEVED_ALL, agreement, registered, thinned
 from wesam_ros.scene.relief import BORDER, FIRST, ON_SURFACE, OTHERS, UNKNOWN, Relief, flood, relief
 from wesam_ros.scene.windows import around_all, depth_in_box, object_boxes, window_of, within
 
@@ -39,6 +40,7 @@ class Reading:
         inside: likewise, how deep in its box a pixel lies, as a share of its sides; None without a box.
         relief: of depth; None without depth, or without a surface.
         marks: (h, w) int32 of the relief's pixels, whose each is.
+        believed: (n,) bool, objects that depth is believed about.
     """
 
     windows: list[Rectangle]
@@ -48,6 +50,7 @@ class Reading:
     inside: list[Float | None]
     relief: Relief | None = None
     marks: npt.NDArray[np.int32] | None = None
+    believed: tuple[bool, ...] = ()
 
 
 class DepthReader:
@@ -105,11 +108,15 @@ def read(frame: Frame, prompts: Prompts, low_res: Float, reader: DepthReader | N
         for each, box, window in zip(prompts.objects, boxes, windows, strict=True)
     ]
     found = reader.read(frame, boxes, around) if reader is not None else None
-    marks = None
-    if found is not None:
-        half = flood(found, frame.image, _seeds(first, second, logits, parts), _any_box(boxes, around))
-        marks = np.repeat(np.repeat(half, 2, 0), 2, 1)[: found.kinds.shape[0], : found.kinds.shape[1]]
-    return Reading(windows, boxes, logits, others, inside, found, marks)
+    if found is None:
+        return Reading(windows, boxes, logits, others, inside)
+    found = thinned(registered(found, first), first)
+    agreed = [agreement(found, own, window) for own, window in zip(logits, windows, strict=True)]
+    if np.mean(agreed) < BELIEVED_ALL:
+        return Reading(windows, boxes, logits, others, inside)
+    half = flood(found, frame.image, _seeds(first, second, logits, parts), _any_box(boxes, around))
+    marks = np.repeat(np.repeat(half, 2, 0), 2, 1)[: found.kinds.shape[0], : found.kinds.shape[1]]
+    return Reading(windows, boxes, logits, others, inside, found, marks, tuple(each >= BELIEVED for each in agreed))
 
 
 def _shape(around: Rectangle) -> tuple[int, int]:

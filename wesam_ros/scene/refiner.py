@@ -17,7 +17,8 @@ from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 from wesam_ros.scene import REFINE_CHOICES
 from wesam_ros.scene.reading import DepthReader, Reading, read, relations
-from wesam_ros.scene.reliability import RELIABILITY
+from wesam_ros.scene.reliability import RELATIONS, RELIABILITY
+from wesam_ros.scene.relief import DEEP
 
 MODEL, WITH_DEPTH = "model", "model+depth"
 WORSE = 0.3
@@ -54,14 +55,15 @@ class Refiner:
         if choice == "off" or not len(masks):
             return replace(masks, sources=(MODEL,) * len(masks))
         reading = read(frame, prompts, masks.low_res, self._depth if choice != "boxes" else None)
-        sums = [log_odds(reading, prompts, index, with_depth=reading.relief is not None) for index in range(len(masks))]
-        sources = [MODEL if reading.relief is None else WITH_DEPTH] * len(masks)
+        believed = reading.believed or (False,) * len(masks)
+        sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
+        sources = [WITH_DEPTH if each else MODEL for each in believed]
         shared = _shared(sums, reading)
         if reading.relief is not None:
             doubted = [
                 index
                 for index, each in enumerate(prompts.objects)
-                if _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
+                if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
             ]
             for index in doubted:
                 model = log_odds(reading, prompts, index, with_depth=False)
@@ -73,15 +75,17 @@ class Refiner:
 
 def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
     """(h, w) in an object's window: the sum of all witnesses."""
-    weights = RELIABILITY[_form(prompts.objects[index]), with_depth]
+    codes = relations(reading, index) if with_depth else None
+    weights = RELIABILITY[_form(prompts.objects[index]), codes is not None]
     total = weights.of_model(reading.logits[index], reading.others[index])
     inside = reading.inside[index]
     if inside is not None:
         total += weights.of_prompt(inside)
-    codes = relations(reading, index) if with_depth else None
-    if codes is not None:
-        total += np.array(weights.depth, np.float32).ravel()[codes]
-    return total
+    if codes is None:
+        return total
+    total += np.array(weights.depth, np.float32).ravel()[codes]
+    deep = codes >= DEEP * len(RELATIONS)
+    return np.where(deep, log_odds(reading, prompts, index, with_depth=False), total) if deep.any() else total
 
 
 def _form(prompt: Prompt) -> str:

@@ -17,8 +17,10 @@ from wesam_ros.sam.upscaling import Rectangle
 from wesam_ros.scene.plane import NEAR, Plane
 from wesam_ros.scene.projection import Projection, slopes
 
-HOLE, BETWEEN, SURFACE, RAISED = range(4)
-"""Kinds of pixels: without depth, too near to the surface to tell, of it or below it, and risen from it."""
+HOLE, BETWEEN, SURFACE, RAISED, DEEP = range(5)
+"""Kinds of pixels: without depth, too near to the surface to tell, of it or below it, risen from it, and deep in a hole."""
+FAR_IN_HOLE = 4
+"""Pixels, at half resolution, from the nearest depth on which a pixel is deep in a hole: colour does not reach that far."""
 RAISED_BY = 2 * NEAR
 """Metres above the plane at one metre from which on a point is surely not on it."""
 BORDER, UNKNOWN, ON_SURFACE, OTHERS, FIRST = range(-1, 4)
@@ -37,7 +39,7 @@ class Relief:
 
     Attributes:
         around: rows and columns of the image that it is of.
-        kinds: (h, w) uint8, HOLE to RAISED.
+        kinds: (h, w) uint8, HOLE to DEEP.
         height: (h, w) float32 metres above the surface; without meaning in holes.
     """
 
@@ -66,7 +68,18 @@ def relief(depth: Float, camera: Projection, plane: Plane, around: Rectangle) ->
     scale *= np.float32(RAISED_BY / NEAR)
     kinds += (height > scale).view(np.uint8) * np.uint8(RAISED - BETWEEN)
     kinds *= (distance > 0).view(np.uint8)
-    return Relief(around, kinds, height)
+    return Relief(around, _with_deep_holes(kinds), height)
+
+
+def _with_deep_holes(kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The kinds (h, w), with holes that are DEEP."""
+    holes = (kinds[::2, ::2] == HOLE).view(np.uint8)
+    side = 2 * FAR_IN_HOLE + 1
+    deep = cv2.erode(holes, np.ones((side, side), np.uint8))  # the image's border is no depth
+    if deep.any():
+        whole = np.repeat(np.repeat(deep, 2, 0), 2, 1)[: kinds.shape[0], : kinds.shape[1]]
+        kinds += (whole & (kinds == HOLE)) * np.uint8(DEEP)
+    return kinds
 
 
 def _part(values: Projection, around: Rectangle) -> Float:
@@ -87,7 +100,7 @@ def flood(found: Relief, image: npt.NDArray[np.uint8], seeds: npt.NDArray[np.int
     """
     kinds = found.kinds[::2, ::2]
     colours = cv2.resize(image[found.around], (kinds.shape[1], kinds.shape[0]), interpolation=cv2.INTER_LINEAR)
-    spread = np.where(kinds >= SURFACE, kinds, 0).astype(np.int32)
+    spread = np.where((kinds == SURFACE) | (kinds == RAISED), kinds, 0).astype(np.int32)
     if spread.any():
         cv2.watershed(colours, spread)
     marks = np.where(spread == SURFACE, ON_SURFACE, UNKNOWN).astype(np.int32)
