@@ -156,8 +156,7 @@ def test_the_masks_of_a_still_scene_flicker_a_third_of_the_models() -> None:
         if index >= 10:
             masks.append((odds > 0, mean > 0))
     model, served = (
-        float(np.mean([1 - (a[kind] & b[kind]).sum() / (a[kind] | b[kind]).sum() for a, b in pairwise(masks)]))
-        for kind in (0, 1)
+        float(np.mean([1 - (a[kind] & b[kind]).sum() / (a[kind] | b[kind]).sum() for a, b in pairwise(masks)])) for kind in (0, 1)
     )
     assert 0 < served < model / 3
 

@@ -48,7 +48,9 @@ def features(reading: Reading, index: int) -> Float:
     return values
 
 
-def samples(frames: Sequence[Frame], engine: TorchEngine, kind: str, with_depth: bool, rng: np.random.Generator) -> Iterator[tuple[Float, Float]]:
+def samples(
+    frames: Sequence[Frame], engine: TorchEngine, kind: str, with_depth: bool, rng: np.random.Generator
+) -> Iterator[tuple[Float, Float]]:
     """Features (k, 32) and truth (k,) of pixels drawn from the windows of all objects."""
     for index, frame in enumerate(frames):
         embedding = engine.encode(frame.image)

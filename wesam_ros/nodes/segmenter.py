@@ -33,9 +33,9 @@ from wesam_ros.ros.lifecycle import Lifecycle
 from wesam_ros.ros.object_output import ObjectOutput, SegmentedFrame
 from wesam_ros.ros.parameters import declare
 from wesam_ros.ros.process import run_node
+from wesam_ros.ros.refining import Refining
 from wesam_ros.ros.segment_service import SegmentService
 from wesam_ros.sam.adapter import Adapter
-from wesam_ros.scene.refiner import Refiner
 from wesam_ros.settings import SegmenterParameters
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Segmenter(LifecycleNode):
             self, self.declared, self.intake, prepare=self._prepare, discard=self._discard, start=self._start, stop=self._stop
         )
         self.serving: ServingEngine | None = None
-        self.refiner = Refiner()
+        self.refining = Refining()
         self.adapters = AdapterInput(self, self.diagnostics, self.intake.post, lambda: self._engine().sam, self._taken)
         self.output = ObjectOutput(self, self.declared, self.diagnostics)
         self.segment_service = SegmentService(self, self.declared, self.intake, self._segment, self.output)
@@ -112,7 +112,7 @@ class Segmenter(LifecycleNode):
         adapter = self._in_use()
         began = time.monotonic()
         masks = self._engine().segment(request.frame.image, request.objects.prompts, adapter)
-        masks = self.refiner.refine(request.frame, request.objects.prompts, masks, self.declared.value.refine)
+        masks = self.refining.refine(request, masks, self.declared.value.refine, frozen=adapter is None)
         return self.output.locate(request, masks, adapter.version if adapter is not None else 0, time.monotonic() - began)
 
     def _rejected(self, header: Header, sentence: str, failed: bool) -> None:

@@ -150,7 +150,9 @@ def _any_box(boxes: Float, around: Rectangle) -> Bool:
     inside = np.zeros((-(-rows // 2), -(-columns // 2)), bool)
     for x0, y0, x1, y1 in boxes - np.tile((around[1].start, around[0].start), 2):
         dx, dy = LEEWAY * (x1 - x0) + 2, LEEWAY * (y1 - y0) + 2
-        inside[max(0, int((y0 - dy) / 2)) : max(0, int((y1 + dy) / 2) + 1), max(0, int((x0 - dx) / 2)) : max(0, int((x1 + dx) / 2) + 1)] = True
+        inside[max(0, int((y0 - dy) / 2)) : max(0, int((y1 + dy) / 2) + 1), max(0, int((x0 - dx) / 2)) : max(0, int((x1 + dx) / 2) + 1)] = (
+            True
+        )
     return inside
 
 

@@ -2,12 +2,13 @@
 
 Each witness gives log-odds that a pixel is on an object, positive where it is, 0 where it is silent (reliability.py). Objects share pixels by
 the highest sum. Depth counts for an object only where the mask that it leads to fits the prompt; else the model's own mask stands.
+In a stream the sums are averaged over the frames in which the picture has not changed (tracks.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from wesam_ros.scene import REFINE_CHOICES
 from wesam_ros.scene.reading import DepthReader, Reading, read, relations
 from wesam_ros.scene.reliability import RELATIONS, RELIABILITY
 from wesam_ros.scene.relief import DEEP
+from wesam_ros.scene.tracks import Tracker
 
 MODEL, WITH_DEPTH = "model", "model+depth"
 WORSE = 0.3
@@ -33,12 +35,22 @@ Float = npt.NDArray[np.float32]
 
 
 class Refiner:
-    """Refines the masks of a stream of frames; between them it keeps the support surface. One thread at a time."""
+    """Refines the masks of a stream of frames. Between them it keeps the support surface and the objects' tracks. One thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        stream: False for single pictures that have nothing to do with each other: their objects get no ids.
+    """
+
+    def __init__(self, *, stream: bool = True) -> None:
         self._depth = DepthReader()
+        self._tracker = Tracker() if stream else None
 
-    def refine(self, frame: Frame, prompts: Prompts, masks: Masks, choice: str = "all") -> Masks:
+    def forget_masks(self) -> None:
+        """Forgets what the frames before said of their pixels, such as before another model serves. Ids are kept."""
+        if self._tracker is not None:
+            self._tracker.forget_masks()
+
+    def refine(self, frame: Frame, prompts: Prompts, masks: Masks, choice: str = "all", classes: Sequence[str] = ()) -> Masks:
         """The masks to serve, from the model's for the same prompts; `sources` says what each was made of.
 
         Args:
@@ -46,31 +58,56 @@ class Refiner:
             prompts: of n objects.
             masks: the model's.
             choice: the witnesses to take, of REFINE_CHOICES.
+            classes: the detector's, of each object; () where it gave none.
 
         Raises:
             ValueError: there is no such choice.
         """
         if choice not in REFINE_CHOICES:
             raise ValueError(f"refine must be one of {', '.join(REFINE_CHOICES)}, but got {choice!r}")
+        classes = classes or ("",) * len(masks)
         if choice == "off" or not len(masks):
-            return replace(masks, sources=(MODEL,) * len(masks))
+            return replace(masks, sources=(MODEL,) * len(masks), track_ids=self._ids_of(frame, masks, classes))
         reading = read(frame, prompts, masks.low_res, self._depth if choice != "boxes" else None)
         believed = reading.believed or (False,) * len(masks)
         sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
         sources = [WITH_DEPTH if each else MODEL for each in believed]
         shared = _shared(sums, reading)
         if reading.relief is not None:
-            doubted = [
-                index
-                for index, each in enumerate(prompts.objects)
-                if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
-            ]
-            for index in doubted:
+            for index in self._doubted(shared, believed, prompts, reading):
                 model = log_odds(reading, prompts, index, with_depth=False)
                 sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
-            if doubted:
-                shared = _shared(sums, reading)
-        return _assembled(shared, sums, sources, reading, masks)
+                shared = []
+            shared = shared or _shared(sums, reading)
+        if self._tracker is None:
+            return _assembled(shared, sums, sources, reading, masks)
+        ids = self._tracker.match(frame.image, reading.windows, shared, classes)
+        if choice == "all":
+            sums = [
+                self._tracker.average(index, each, window) for index, (each, window) in enumerate(zip(sums, reading.windows, strict=True))
+            ]
+            shared = _shared(sums, reading)
+        self._tracker.keep(frame.image, reading.windows, sums, shared, classes)
+        return replace(_assembled(shared, sums, sources, reading, masks), track_ids=tuple(ids))
+
+    @staticmethod
+    def _doubted(shared: Sequence[Bool], believed: Sequence[bool], prompts: Prompts, reading: Reading) -> list[int]:
+        """Objects whose masks with depth fit their prompts worse than the model's do."""
+        return [
+            index
+            for index, each in enumerate(prompts.objects)
+            if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
+        ]
+
+    def _ids_of(self, frame: Frame, masks: Masks, classes: Sequence[str]) -> tuple[int, ...]:
+        """Ids of masks that are served as they are."""
+        if self._tracker is None:
+            return ()
+        windows = [crop if crop[0].start < crop[0].stop else (slice(0, 1), slice(0, 1)) for crop in masks.crops]
+        cut = [mask[window] for mask, window in zip(masks.masks, windows, strict=True)]
+        ids = self._tracker.match(frame.image, windows, cut, classes)
+        self._tracker.keep(frame.image, windows, [np.where(each, CLAIM, -CLAIM) for each in cut], cut, classes)
+        return tuple(ids)
 
 
 def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
@@ -112,7 +149,9 @@ def _fit(mask: Bool, prompt: Prompt, reading: Reading, index: int) -> float:
     elif prompt.box is not None:
         fits.append(_box_fit(mask, prompt.box - np.tile((window[1].start, window[0].start), 2)))
     if len(prompt.points):
-        columns, rows = np.clip(prompt.points.T.astype(int) - [[window[1].start], [window[0].start]], 0, np.array(mask.T.shape)[:, None] - 1)
+        columns, rows = np.clip(
+            prompt.points.T.astype(int) - [[window[1].start], [window[0].start]], 0, np.array(mask.T.shape)[:, None] - 1
+        )
         fits.append(float((mask[rows, columns] == (prompt.point_labels == 1)).mean()))
     return min(fits)
 

@@ -30,6 +30,8 @@ ALIKE, APART = 0.75, 0.08
 """Likeness of two objects' colours (Bhattacharyya's coefficient) from which on they may be one, and by how much the next best is less."""
 LARGER = 2.0
 """By how many times the area of an object may change while it is not seen."""
+FORGOTTEN = 0.01
+"""Frames that a mask counts for which is to match its object, but to have no say in the next mask."""
 KEPT_FRAMES = 60
 """Frames for which a track is kept without an object."""
 BINS = (8, 8, 4)
@@ -96,6 +98,11 @@ class Tracker:
                 self._objects[index] = track
         return [track.id for track in self._objects if track is not None]
 
+    def forget_masks(self) -> None:
+        """Forgets the log-odds of all tracks' pixels, and keeps their ids, places and colours."""
+        for track in self._tracks:
+            track.frames = np.minimum(track.frames, np.float32(FORGOTTEN))
+
     def average(self, index: int, odds: Float, window: Rectangle) -> Float:
         """(h, w) the mean log-odds of an object in its window, over this frame and those before in which the picture was the same."""
         track = self._objects[index]
@@ -144,7 +151,11 @@ def _carry(track: Track, flow: Flow | None) -> None:
     frames = flow.carry(track.frames, track.window, window)
     # A mean of log-odds is carried as a product with its weight, so that the border of what is known does not pull it to 0.
     weighted = flow.carry(track.odds * track.frames, track.window, window)
-    track.odds, track.frames, track.window = weighted / np.maximum(frames, 1e-3), np.where(frames < 0.5, np.float32(0), frames), window
+    track.odds, track.frames, track.window = (
+        weighted / np.maximum(frames, 1e-3),
+        np.where(frames < FORGOTTEN / 2, np.float32(0), frames),
+        window,
+    )
 
 
 def _by_overlap(
