@@ -1,13 +1,13 @@
 """Masks that are served: what model, depth, prompts and the other objects say of each pixel, weighed and summed at the image's resolution.
 
-Each witness gives log-odds that a pixel is on an object, positive where it is, 0 where it is silent (reliability.py). Objects share pixels by
-the highest sum. Depth counts for an object only where the mask that it leads to fits the prompt; else the model's own mask stands.
+Each witness gives log-odds that a pixel is on an object, positive where it is, 0 where it is silent (reliability.py). Objects share pixels
+by the highest sum. Depth counts for an object only where the mask that it leads to fits the prompt; else the model's own mask stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,8 @@ class Refiner:
             doubted = [
                 index
                 for index, each in enumerate(prompts.objects)
-                if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
+                if believed[index]
+                and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
             ]
             for index in doubted:
                 model = log_odds(reading, prompts, index, with_depth=False)
@@ -103,16 +104,17 @@ def _shared(sums: Sequence[Float], reading: Reading) -> list[Bool]:
 
 
 def _fit(mask: Bool, prompt: Prompt, reading: Reading, index: int) -> float:
-    """Fit in [0, 1] of a mask (h, w) in its window to its prompt: IoU with a coarse mask, else of boxes; the share of points that are right."""
+    """Fit in [0, 1] of a mask (h, w) in its window to its prompt: IoU with a coarse mask, else of boxes; share of points that are right."""
     window = reading.windows[index]
-    fits = []
+    corner = np.array([window[1].start, window[0].start])
+    fits: list[float] = []
     if prompt.mask is not None:
         coarse = prompt.mask[window]
-        fits.append(np.count_nonzero(mask & coarse) / max(1, np.count_nonzero(mask | coarse)))
+        fits.append(float(np.count_nonzero(mask & coarse)) / max(1, int(np.count_nonzero(mask | coarse))))
     elif prompt.box is not None:
-        fits.append(_box_fit(mask, prompt.box - np.tile((window[1].start, window[0].start), 2)))
+        fits.append(_box_fit(mask, prompt.box - np.tile(corner, 2)))
     if len(prompt.points):
-        columns, rows = np.clip(prompt.points.T.astype(int) - [[window[1].start], [window[0].start]], 0, np.array(mask.T.shape)[:, None] - 1)
+        columns, rows = np.clip(prompt.points.astype(int) - corner, 0, np.array(mask.T.shape) - 1).T
         fits.append(float((mask[rows, columns] == (prompt.point_labels == 1)).mean()))
     return min(fits)
 
