@@ -1,4 +1,5 @@
-"""Measures how far each witness is to be believed (wesam_ros/scene/reliability.py), and prints the table that stands there.
+"""Measures how far each witness is to be believed (wesam_ros/scene/reliability.py), and prints the table that stands there
+(`ruff format` puts it in order).
 
     python benchmarks/adaptation/reliability.py sim:source --model tiny2
 
@@ -69,8 +70,8 @@ def samples(
                 yield features(reading, int(row))[chosen], seen.masks[row][window][chosen].astype(np.float32)
 
 
-def fitted(values: Float, truth: Float) -> tuple[Float, float]:
-    """Weights (32,) and the mean loss in nats."""
+def fitted(values: Float, truth: Float) -> Float:
+    """Weights (32,) of the terms."""
     x, y = torch.from_numpy(values), torch.from_numpy(truth)
     weights = torch.zeros(x.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
@@ -82,7 +83,7 @@ def fitted(values: Float, truth: Float) -> tuple[Float, float]:
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weights.detach().numpy(), float(loss().detach())
+    return np.asarray(weights.detach().numpy())
 
 
 def main() -> None:
@@ -96,10 +97,10 @@ def main() -> None:
     for kind in KINDS:
         for with_depth in (True, False):
             rows = list(samples(frames, engine, kind, with_depth, rng))
-            weights, loss = fitted(*(np.concatenate(each) for each in zip(*rows, strict=True)))
+            weights = fitted(*(np.concatenate(each) for each in zip(*rows, strict=True)))
             w = [round(float(each), 2) for each in weights]
             depth = tuple(tuple(w[7 + 5 * row : 12 + 5 * row]) for row in range(5)) if with_depth else ()
-            print(f'    ("{kind}", {with_depth}): Reliability({tuple(w[:4])}, {tuple(w[4:7])}, {depth}),  # {loss:.4f} nats')
+            print(f'    ("{kind}", {with_depth}): Reliability({tuple(w[:4])}, {tuple(w[4:7])}, {depth}),')
 
 
 if __name__ == "__main__":

@@ -148,11 +148,12 @@ def _any_box(boxes: Float, around: Rectangle) -> Bool:
     """(h / 2, w / 2) bool: in any box, or a little beyond."""
     rows, columns = _shape(around)
     inside = np.zeros((-(-rows // 2), -(-columns // 2)), bool)
-    for x0, y0, x1, y1 in boxes - np.tile((around[1].start, around[0].start), 2):
-        dx, dy = LEEWAY * (x1 - x0) + 2, LEEWAY * (y1 - y0) + 2
-        inside[max(0, int((y0 - dy) / 2)) : max(0, int((y1 + dy) / 2) + 1), max(0, int((x0 - dx) / 2)) : max(0, int((x1 + dx) / 2) + 1)] = (
-            True
-        )
+    corner = np.array((around[1].start, around[0].start), np.float32)
+    for box in boxes:
+        room = LEEWAY * (box[2:] - box[:2]) + 2
+        left, top = np.maximum((box[:2] - corner - room) / 2, 0).astype(int)
+        right, bottom = np.maximum((box[2:] - corner + room) / 2 + 1, 0).astype(int)
+        inside[top:bottom, left:right] = True
     return inside
 
 

@@ -1,7 +1,7 @@
 """Masks that are served: what model, depth, prompts and the other objects say of each pixel, weighed and summed at the image's resolution.
 
-Each witness gives log-odds that a pixel is on an object, positive where it is, 0 where it is silent (reliability.py). Objects share pixels by
-the highest sum. Depth counts for an object only where the mask that it leads to fits the prompt; else the model's own mask stands.
+Each witness gives log-odds that a pixel is on an object, positive where it is, 0 where it is silent (reliability.py). Objects share pixels
+by the highest sum. Depth counts for an object only where the mask that it leads to fits the prompt; else the model's own mask stands.
 In a stream the sums are averaged over the frames in which the picture has not changed (tracks.py).
 """
 
@@ -73,19 +73,17 @@ class Refiner:
         sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
         sources = [WITH_DEPTH if each else MODEL for each in believed]
         shared = _shared(sums, reading)
-        if reading.relief is not None:
-            for index in self._doubted(shared, believed, prompts, reading):
-                model = log_odds(reading, prompts, index, with_depth=False)
-                sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
-                shared = []
-            shared = shared or _shared(sums, reading)
+        doubted = self._doubted(shared, believed, prompts, reading)
+        for index in doubted:
+            model = log_odds(reading, prompts, index, with_depth=False)
+            sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
+        if doubted:
+            shared = _shared(sums, reading)
         if self._tracker is None:
             return _assembled(shared, sums, sources, reading, masks)
         ids = self._tracker.match(frame.image, reading.windows, shared, classes)
         if choice == "all":
-            sums = [
-                self._tracker.average(index, each, window) for index, (each, window) in enumerate(zip(sums, reading.windows, strict=True))
-            ]
+            sums = [self._tracker.average(index, each, reading.windows[index]) for index, each in enumerate(sums)]
             shared = _shared(sums, reading)
         self._tracker.keep(frame.image, reading.windows, sums, shared, classes)
         return replace(_assembled(shared, sums, sources, reading, masks), track_ids=tuple(ids))
@@ -140,18 +138,17 @@ def _shared(sums: Sequence[Float], reading: Reading) -> list[Bool]:
 
 
 def _fit(mask: Bool, prompt: Prompt, reading: Reading, index: int) -> float:
-    """Fit in [0, 1] of a mask (h, w) in its window to its prompt: IoU with a coarse mask, else of boxes; the share of points that are right."""
+    """Fit in [0, 1] of a mask (h, w) in its window to its prompt: IoU with a coarse mask, else of boxes; share of points that are right."""
     window = reading.windows[index]
-    fits = []
+    corner = np.array([window[1].start, window[0].start])
+    fits: list[float] = []
     if prompt.mask is not None:
         coarse = prompt.mask[window]
-        fits.append(np.count_nonzero(mask & coarse) / max(1, np.count_nonzero(mask | coarse)))
+        fits.append(float(np.count_nonzero(mask & coarse)) / max(1, int(np.count_nonzero(mask | coarse))))
     elif prompt.box is not None:
-        fits.append(_box_fit(mask, prompt.box - np.tile((window[1].start, window[0].start), 2)))
+        fits.append(_box_fit(mask, prompt.box - np.tile(corner, 2)))
     if len(prompt.points):
-        columns, rows = np.clip(
-            prompt.points.T.astype(int) - [[window[1].start], [window[0].start]], 0, np.array(mask.T.shape)[:, None] - 1
-        )
+        columns, rows = np.clip(prompt.points.astype(int) - corner, 0, np.array(mask.T.shape) - 1).T
         fits.append(float((mask[rows, columns] == (prompt.point_labels == 1)).mean()))
     return min(fits)
 

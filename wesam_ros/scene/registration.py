@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,9 +26,9 @@ SURE = 3.0
 FATTEST = 4
 """Pixels, at half resolution, by which near things may be too wide in depth."""
 BELIEVED = 0.6
-"""The least share of an object's sure pixels that must rise for depth to be believed: flat things do not, nor does another camera's depth."""
+"""The least share of an object's sure pixels that must rise for depth to be believed about it: flat things do not, for one."""
 BELIEVED_ALL = 0.75
-"""The least mean of that over a frame's objects."""
+"""The least mean of that over a frame's objects for depth to be of the same scene at all."""
 
 
 def registered(found: Relief, logits: Float) -> Relief:
@@ -72,7 +73,7 @@ def _eroded(mask: npt.NDArray[np.uint8], pixels: int) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.erode(mask, np.ones((side, side), np.uint8)), np.uint8)
 
 
-def _peak(values: Float, index: int) -> float:
+def _peak(values: npt.NDArray[Any], index: int) -> float:
     """The place of a maximum between pixels, by a parabola through it and its neighbours."""
     if not 0 < index < len(values) - 1:
         return float(index)
@@ -91,7 +92,13 @@ def _moved(found: Relief, x: int, y: int) -> Relief:
 
 
 def agreement(found: Relief, logits: Float, window: Rectangle) -> float:
-    """Share in [0, 1] of the pixels that the model is sure to be an object's (logits (h, w) of its window) that rise; 1 where none has depth."""
+    """Share in [0, 1] of the pixels that the model is sure to be an object's that rise; 1 where none of them has depth.
+
+    Args:
+        found: the relief.
+        logits: (h, w) of the object, in its window.
+        window: rows and columns of the image.
+    """
     kinds = found.kinds[within(window, found.around)][::2, ::2]
     sure = (logits[::2, ::2] > SURE) & (kinds != HOLE) & (kinds != DEEP)
     count = int(np.count_nonzero(sure))

@@ -1,8 +1,8 @@
 """Relief: what depth tells of each pixel around the prompted objects, at the image's resolution, and whose each raised pixel is.
 
-Depth has holes at the objects' edges, and cannot tell what lies flat. There colour decides: pixels go to the kind that reaches them first over
-the image's flat places (watershed, Meyer, 1992). All that rises is flooded from the objects' own sure pixels over colour and height, so
-that things which touch part at their steps. Both floods are at half resolution: known pixels keep the full one.
+Depth has holes at the objects' edges, and cannot tell what lies flat. There colour decides: pixels go to the kind that reaches them first
+over the image's flat places (watershed, Meyer, 1992). All that rises is flooded from the objects' own sure pixels over colour and height,
+so that things which touch part at their steps. Both floods are at half resolution: known pixels keep the full one.
 """
 
 from __future__ import annotations

@@ -67,4 +67,4 @@ def depth_in_box(box: Float, window: Rectangle) -> Float:
     rows, columns = (np.arange(each.start, each.stop, dtype=np.float32) + np.float32(0.5) for each in window)
     y = np.minimum(rows - box[1], box[3] - rows) / max(float(box[3] - box[1]), 1.0)
     x = np.minimum(columns - box[0], box[2] - columns) / max(float(box[2] - box[0]), 1.0)
-    return np.minimum(y[:, None], x[None]).astype(np.float32)
+    return np.asarray(np.minimum(y[:, None], x[None]), np.float32)
