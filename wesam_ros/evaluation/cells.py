@@ -154,7 +154,7 @@ def _on_test_frames(
     Each image is encoded once.
     """
     ious: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
-    refiner, served = Refiner(), {choice: Scores() for choice in ("off", "boxes", "all")}
+    refiner, served = Refiner(stream=False), {choice: Scores() for choice in ("off", "boxes", "all")}
     picture = ""
     for index, frame in enumerate(frames):
         embedding = engine.encode(frame.image, adapter)

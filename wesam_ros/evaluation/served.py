@@ -58,7 +58,7 @@ def score_served(
     """
     scores = {depth: Scores() for depth in depths}
     took: dict[str, list[float]] = {depth: [] for depth in depths}
-    refiners = {depth: Refiner() for depth in depths}
+    refiners = {depth: Refiner(stream=False) for depth in depths}
     for index, frame in enumerate(frames):
         seen = draw(frame, prompt, noise, np.random.default_rng([seed, index]))
         if not len(seen.prompts):
