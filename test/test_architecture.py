@@ -28,7 +28,7 @@ ARROWS = {
     "drawing": frozenset({"sam", "data"}),
     "scene": MODEL,
     "engines": BOTTOM | {"sam"},
-    "settings": MODEL | {"engines", "adaptation"},
+    "settings": LEARNING | {"engines"},
     "adaptation": MODEL | {"scene"},
     "methods": LEARNING,
     "pretraining": MODEL | {"scene", "engines", "drawing"},

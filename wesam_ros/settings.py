@@ -10,6 +10,7 @@ from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
+from wesam_ros.scene import REFINE_CHOICES
 
 MODELS = ("tiny", "vit_t", "vit_b", "vit_l", "vit_h")
 """The models of wesam_ros.sam.architectures. They stand here so that launch files get by without torch; a test holds both together."""
@@ -97,6 +98,12 @@ class SegmenterParameters(InputParameters):
     adapter: str = option("", "adapter file (safetensors) to start from; empty starts with the frozen model", read_only=True)
     use_frozen: bool = option(
         False, "segment with the frozen model; adapters are still received (the service ~/use_frozen sets it as well)"
+    )
+    refine: str = option(
+        "all",
+        "witnesses that decide the masks beside the model: off, none; boxes, the prompts and the other objects; depth, these and depth; "
+        "all, all there are",
+        choices=REFINE_CHOICES,
     )
     keep_beside: str = option(
         "",

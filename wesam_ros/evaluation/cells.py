@@ -15,12 +15,14 @@ from wesam_ros.data.codecs import encode_jpeg
 from wesam_ros.data.frames import Frame
 from wesam_ros.drawing.overlay import draw_outlines, draw_overlay
 from wesam_ros.engines.torch_engine import TorchEngine
-from wesam_ros.evaluation.metrics import boundary_f, mask_iou, mean_iou
+from wesam_ros.evaluation.metrics import mask_iou, mean_iou
 from wesam_ros.evaluation.prequential import MethodOnStream, prequential
 from wesam_ros.evaluation.prompts import KINDS, Prompted, draw
+from wesam_ros.evaluation.served import Scores
 from wesam_ros.evaluation.splits import Fold
 from wesam_ros.methods.registry import method as method_of
 from wesam_ros.sam.adapter import Adapter
+from wesam_ros.scene.refiner import Refiner
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -51,6 +53,8 @@ class Row:
         cell: the row's key.
         miou: with prompts of the kind that was learnt from.
         boundary_f: likewise, within 2 pixels.
+        miou_refined, boundary_f_refined: of the masks as they are served, refined with all witnesses.
+        miou_no_depth, boundary_f_no_depth: of the masks as they are served where there is no depth.
         cross: mIoU with prompts of every kind, by kind.
         source_miou: mIoU on frames of the source domain, or of another data set that is not adapted to, with
             prompts of the kind learnt from: what was forgotten.
@@ -59,12 +63,16 @@ class Row:
         curve: the stream's frames, mIoU each; null where nothing was scored.
         seconds_per_step: mean wall-clock time of a training step; 0 where there was none.
         steps: how many there were.
-        picture: the masks on the middle one of the test frames, with the truth's outlines in white, as a JPEG in base 64.
+        picture: the refined masks on the middle one of the test frames, with the truth's outlines in white, as a JPEG in base 64.
     """
 
     cell: Cell
     miou: float
     boundary_f: float
+    miou_refined: float
+    boundary_f_refined: float
+    miou_no_depth: float
+    boundary_f_no_depth: float
     cross: dict[str, float]
     source_miou: float
     prequential: float
@@ -107,13 +115,17 @@ def run_cell(sam: Sam, cell: Cell, fold: Fold, source: Sequence[Frame], budget: 
         steps, seconds = steps + len(turn.steps), seconds + turn.seconds
         if turn.index % 16 == 15:
             progress(f"frame {turn.index + 1} of {count}")
-    cross, boundary, picture = _on_test_frames(engine, fold.test, method.adapter, KINDS, cell.prompt)
+    cross, served, picture = _on_test_frames(engine, fold.test, method.adapter, KINDS, cell.prompt)
     forgotten, _, _ = _on_test_frames(engine, source, method.adapter, (cell.prompt,), cell.prompt)
     curve = [mean_iou([each]) for each in stream]
     return Row(
         cell=cell,
         miou=cross[cell.prompt],
-        boundary_f=boundary,
+        boundary_f=served["off"].boundary_f,
+        miou_refined=served["all"].miou,
+        boundary_f_refined=served["all"].boundary_f,
+        miou_no_depth=served["boxes"].miou,
+        boundary_f_no_depth=served["boxes"].boundary_f,
         cross=cross,
         source_miou=forgotten[cell.prompt],
         prequential=mean_iou(stream),
@@ -137,10 +149,13 @@ def _ious(engine: TorchEngine, seen: Prompted, adapter: Adapter | None) -> list[
 
 def _on_test_frames(
     engine: TorchEngine, frames: Sequence[Frame], adapter: Adapter | None, kinds: Sequence[str], learnt: str
-) -> tuple[dict[str, float], float, str]:
-    """mIoU by kind of prompt; boundary F and a picture with the kind that was learnt from. Each image is encoded once."""
+) -> tuple[dict[str, float], dict[str, Scores], str]:
+    """mIoU by kind of prompt; scores by the witnesses that refine, and a picture, with the kind that was learnt from.
+
+    Each image is encoded once.
+    """
     ious: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
-    edges: list[list[float]] = []
+    refiner, served = Refiner(stream=False), {choice: Scores() for choice in ("off", "boxes", "all")}
     picture = ""
     for index, frame in enumerate(frames):
         embedding = engine.encode(frame.image, adapter)
@@ -148,13 +163,15 @@ def _on_test_frames(
             seen = draw(frame, kind, "clean", np.random.default_rng([SCORING_SEED, index, KINDS.index(kind)]))
             if not len(seen.prompts) or seen.masks is None:
                 continue
-            masks = engine.decode(embedding, seen.prompts).masks
-            ious[kind].append([float(value) for value in mask_iou(masks, seen.masks, seen.void)])
+            found = engine.decode(embedding, seen.prompts)
+            ious[kind].append([float(value) for value in mask_iou(found.masks, seen.masks, seen.void)])
             if kind == learnt:
-                edges.append([float(value) for value in boundary_f(masks, seen.masks, void=seen.void)])
-                if index == len(frames) // 2:
-                    picture = _picture(frame, masks)
-    return {kind: mean_iou(values) for kind, values in ious.items()}, mean_iou(edges), picture
+                for choice, scores in served.items():
+                    refined = refiner.refine(seen.frame, seen.prompts, found, choice)
+                    scores.add(refined.masks, seen)
+                    if choice == "all" and index == len(frames) // 2:
+                        picture = _picture(frame, refined.masks)
+    return {kind: mean_iou(values) for kind, values in ious.items()}, served, picture
 
 
 def _picture(frame: Frame, masks: npt.NDArray[np.bool_]) -> str:

@@ -17,6 +17,8 @@ from wesam_ros.sam.prompts import Prompt, Prompts
 
 KINDS = ("box", "point", "mask")
 NOISES = ("clean", "detector")
+SCALES = {"small": 0.8, "large": 1.2}
+"""Further noises: boxes a fifth too small or too large, for scoring only."""
 MISSED, INVENTED, JITTER = 0.1, 0.1, 0.1
 """The detector: share of objects without a prompt, false prompts per object, and how far, as a share of its extent, a prompt is off."""
 POSITIVE, NEGATIVE = 5, 5
@@ -52,8 +54,9 @@ def draw(frame: Frame, kind: str, noise: str, rng: np.random.Generator) -> Promp
     """
     if frame.labels is None:
         raise ValueError(f"the frame with stamp {frame.stamp_ns} of {frame.sequence or 'a recording'} has no labels to draw prompts from")
-    if kind not in KINDS or noise not in NOISES:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)} and noise one of {', '.join(NOISES)}, but got {kind!r} and {noise!r}")
+    if kind not in KINDS or noise not in (*NOISES, *SCALES):
+        noises = ", ".join((*NOISES, *SCALES))
+        raise ValueError(f"kind must be one of {', '.join(KINDS)} and noise one of {noises}, but got {kind!r} and {noise!r}")
     labels = frame.labels
     objects: list[Prompt] = []
     masks: list[Bool] = []
@@ -67,7 +70,7 @@ def draw(frame: Frame, kind: str, noise: str, rng: np.random.Generator) -> Promp
                 objects.append(_prompt(_moved(mask, rng, None), kind, rng, 0.0))
                 masks.append(np.zeros_like(mask))
         else:
-            objects.append(_prompt(mask, kind, rng, 0.0))
+            objects.append(_prompt(mask, kind, rng, 0.0, SCALES.get(noise, 1.0)))
             masks.append(mask)
     size = (labels.shape[0], labels.shape[1])
     stack = np.stack(masks) if masks else np.zeros((0, *size), bool)
@@ -76,7 +79,7 @@ def draw(frame: Frame, kind: str, noise: str, rng: np.random.Generator) -> Promp
     )
 
 
-def _prompt(mask: Bool, kind: str, rng: np.random.Generator, jitter: float) -> Prompt:
+def _prompt(mask: Bool, kind: str, rng: np.random.Generator, jitter: float, scale: float = 1.0) -> Prompt:
     if kind == "point":
         return points_prompt(mask, rng, POSITIVE, NEGATIVE)
     if kind == "mask":
@@ -84,7 +87,8 @@ def _prompt(mask: Bool, kind: str, rng: np.random.Generator, jitter: float) -> P
     height, width = mask.shape
     tight = box_of_mask(mask).astype(np.float32)
     sides = np.tile(tight[2:] - tight[:2], 2)
-    box = np.clip(tight + rng.uniform(-jitter, jitter, 4) * sides, 0, (width, height, width, height)).astype(np.float32)
+    grown = (scale - 1) / 2 * sides * (-1, -1, 1, 1)
+    box = np.clip(tight + grown + rng.uniform(-jitter, jitter, 4) * sides, 0, (width, height, width, height)).astype(np.float32)
     return Prompt(box=box if (box[2:] - box[:2]).min() >= 1 else tight)
 
 

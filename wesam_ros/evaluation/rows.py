@@ -74,7 +74,9 @@ def _loaded(file: Path) -> Any:
         raise ValueError(f"{file} is damaged ({error}); put back an earlier one, or give another --out") from error
 
 
-FIGURES = ("miou", "boundary_f", "source_miou", "prequential", "prequential_last_third")
+REFINED = ("miou_refined", "boundary_f_refined", "miou_no_depth", "boundary_f_no_depth")
+"""Not in the rows of versions before 0.2."""
+FIGURES = ("miou", "boundary_f", *REFINED, "source_miou", "prequential", "prequential_last_third")
 
 
 def row_as_json(row: dict[str, Any]) -> str:
@@ -92,7 +94,7 @@ def _from_json(row: dict[str, Any]) -> dict[str, Any]:
     def number(value: float | None) -> float:
         return math.nan if value is None else value
 
-    figures = {name: number(row[name]) for name in FIGURES}
+    figures = {name: number(row[name] if name not in REFINED else row.get(name)) for name in FIGURES}
     name = "frozen" if row["method"] == "direct" else row["method"]  # its name up to version 0.1
     return {**row, "method": name, **figures, "cross": {kind: number(value) for kind, value in row["cross"].items()}}
 

@@ -19,7 +19,8 @@ from wesam_ros.methods.registry import METHODS
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = (
     *("dataset", "domain", "fold", "prompt", "prompt_noise", "method", "seed"),
-    *("miou", "boundary_f", "source_miou", "prequential", "prequential_last_third", "seconds_per_step", "steps"),
+    *("miou", "boundary_f", "miou_refined", "boundary_f_refined", "miou_no_depth", "boundary_f_no_depth"),
+    *("source_miou", "prequential", "prequential_last_third", "seconds_per_step", "steps"),
 )
 LEAST_GAP = 0.005
 COLOURS = ("frozen", "adapted", "good", "bad", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
@@ -97,6 +98,10 @@ def grids(rows: Rows) -> dict[str, tuple[list[str], list[list[str]]]]:
             ("mIoU in percent, on frames never adapted to", _score),
             ("gap closed between frozen and supervised, in percent", _gap),
             ("boundary F-measure in percent", lambda rows, method: _score(rows, method, "boundary_f")),
+            ("mIoU in percent of masks as served, refined with depth", lambda rows, method: _score(rows, method, "miou_refined")),
+            ("boundary F-measure in percent, as served", lambda rows, method: _score(rows, method, "boundary_f_refined")),
+            ("mIoU in percent, as served without depth", lambda rows, method: _score(rows, method, "miou_no_depth")),
+            ("boundary F-measure in percent, as served without depth", lambda rows, method: _score(rows, method, "boundary_f_no_depth")),
             ("mIoU in percent on the source domain, after adapting", lambda rows, method: _score(rows, method, "source_miou")),
             ("mIoU in percent over the stream, predicted before learnt from", lambda rows, method: _score(rows, method, "prequential")),
         ):

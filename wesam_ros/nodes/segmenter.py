@@ -7,7 +7,7 @@ The way of a frame, from topic to objects, file by file:
 - ros/intake.py leaves the frame for the worker thread: callbacks only enqueue.
 - ros/frame_request.py converts it, in that thread, to values: image, depth, camera, prompts.
 - nodes/segmenter.py, `_process`: `_segment` is called, as for a frame of the service ~/segment.
-- engines/serving.py computes the masks with the adapter in use; torch does where the engine fails.
+- engines/serving.py computes the masks with the adapter in use; scene/refiner.py weighs them with depth, prompts and each other.
 - ros/object_output.py finds the objects in 3D, and publishes them.
 
 Lifecycle: configure loads the model, activate serves. A new adapter takes effect with the next frame; results carry its version.
@@ -33,6 +33,7 @@ from wesam_ros.ros.lifecycle import Lifecycle
 from wesam_ros.ros.object_output import ObjectOutput, SegmentedFrame
 from wesam_ros.ros.parameters import declare
 from wesam_ros.ros.process import run_node
+from wesam_ros.ros.refining import Refining
 from wesam_ros.ros.segment_service import SegmentService
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.settings import SegmenterParameters
@@ -53,6 +54,7 @@ class Segmenter(LifecycleNode):
             self, self.declared, self.intake, prepare=self._prepare, discard=self._discard, start=self._start, stop=self._stop
         )
         self.serving: ServingEngine | None = None
+        self.refining = Refining()
         self.adapters = AdapterInput(self, self.diagnostics, self.intake.post, lambda: self._engine().sam, self._taken)
         self.output = ObjectOutput(self, self.declared, self.diagnostics)
         self.segment_service = SegmentService(self, self.declared, self.intake, self._segment, self.output)
@@ -110,6 +112,7 @@ class Segmenter(LifecycleNode):
         adapter = self._in_use()
         began = time.monotonic()
         masks = self._engine().segment(request.frame.image, request.objects.prompts, adapter)
+        masks = self.refining.refine(request, masks, self.declared.value.refine, frozen=adapter is None)
         return self.output.locate(request, masks, adapter.version if adapter is not None else 0, time.monotonic() - began)
 
     def _rejected(self, header: Header, sentence: str, failed: bool) -> None:

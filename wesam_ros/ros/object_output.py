@@ -40,7 +40,7 @@ class SegmentedFrame:
         frame_id: the frame of `located`.
         transform: (4, 4) from the camera to it, metres; None where it is the camera's own.
         adapter_version: of the adapter used; 0 for the frozen model.
-        model_seconds: time in the model.
+        model_seconds: time in the model, and in refining its masks.
     """
 
     request: FrameRequest

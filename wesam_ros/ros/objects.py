@@ -47,6 +47,8 @@ def object_messages(masks: Masks, detections: Detections, located: Sequence[Loca
             class_id=detections.classes[i],
             detection_score=float(detections.scores[i]),
             score=float(masks.scores[i]),
+            source=masks.sources[i] if masks.sources else "model",
+            track_id=masks.track_ids[i] if masks.track_ids else 0,
             label=i + 1,
             box=detections.boxes[i],
             mask=mask_message(masks.masks[i], masks.crops[i]),

@@ -64,12 +64,14 @@ def declare(node: Node, cls: type[T], prefix: str = "") -> Declared[T]:
 
 
 def _takes_yaml_bool(each: Option) -> bool:
-    """True for a choice of words of which `-p name:=true` makes a bool before it comes here."""
-    return each.type is str and each.choices is not None and "true" in each.choices
+    """True for a choice of words of which YAML makes a bool before it comes here, as of `-p name:=true` and `-p name:=off`."""
+    return each.type is str and each.choices is not None and not {"true", "off"}.isdisjoint(each.choices)
 
 
 def _value(each: Option, value: Any) -> Any:
-    return str(value).lower() if _takes_yaml_bool(each) and isinstance(value, bool) else value
+    if not (_takes_yaml_bool(each) and isinstance(value, bool)):
+        return value
+    return "off" if not value and each.choices is not None and "off" in each.choices else str(value).lower()
 
 
 def _descriptor(each: Option) -> ParameterDescriptor:

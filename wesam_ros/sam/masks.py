@@ -19,12 +19,16 @@ class Masks:
         scores: (n,) float32, the model's own prediction of each mask's IoU with the true one.
         low_res: (n, h, w) float32, the decoder's logits; they can be given back as mask input.
         within: rows and columns beyond which each mask is known to be empty; () where nothing is known.
+        track_ids: of each object, the same in each frame of a stream (scene/tracks.py); () for single pictures.
+        sources: the witnesses that each mask was made of, joined by "+", such as "model+depth"; () where it is the model's alone.
     """
 
     masks: npt.NDArray[np.bool_]
     scores: npt.NDArray[np.float32]
     low_res: npt.NDArray[np.float32]
     within: tuple[tuple[slice, slice], ...] = ()
+    sources: tuple[str, ...] = ()
+    track_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3 or self.masks.dtype != np.bool_:

@@ -53,6 +53,14 @@ def masks_from_logits(low_res: Tensor, size: tuple[int, int], side: int) -> tupl
     return masks, tuple(within)
 
 
+def logits_within(low_res: npt.NDArray[np.float32], window: Rectangle, size: tuple[int, int], side: int) -> npt.NDArray[np.float32]:
+    """`upscale` of one object's low-resolution logits (h, w), in a window of the image alone: its rows and columns, one at least."""
+    height, width = resized_size(size, side)
+    axes = _axis(low_res.shape[0], side, height, size[0]), _axis(low_res.shape[1], side, width, size[1])
+    (rows, in_rows), (columns, in_columns) = (axis.of(span) for axis, span in zip(axes, window, strict=True))
+    return np.asarray((rows @ torch.from_numpy(low_res[in_rows, in_columns]) @ columns.T).numpy())
+
+
 def to_host(tensor: Tensor) -> npt.NDArray[Any]:
     """A tensor's values as an array: its own memory on the CPU, a copy of a GPU's into pinned memory, which takes no second one."""
     if tensor.device.type != "cuda":
@@ -83,6 +91,11 @@ class _Axis:
         if start >= stop:  # the logits inside are all in the padding, or between the rows that a small image takes
             return slice(0, 0), slice(0, 0)
         return slice(start, stop), slice(self.first[start], self.last[stop - 1] + 1)
+
+    def of(self, span: slice) -> tuple[Tensor, slice]:
+        """Weights of some image rows, and the low-resolution indices that they are of."""
+        inside = slice(int(self.first[span].min()), int(self.last[span].max()) + 1)
+        return self.weights[span, inside], inside
 
 
 @lru_cache(maxsize=64)

@@ -1,1 +1,4 @@
 """The scene of a frame without the model: support surface, constraints on masks, refined masks, and places in space."""
+
+REFINE_CHOICES = ("off", "boxes", "depth", "all")
+"""The witnesses that served masks are made of: the model alone; with prompts and the other objects; with depth as well; all there are."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,8 +13,49 @@ STEP = 4
 """The plane is fitted to every fourth pixel of every fourth row."""
 TRIALS = 200
 LEAST_POINTS = 200
+KEPT = 0.9
+"""A plane is kept for the next frame while it holds this share of the points that it held when it was fitted."""
+SIGMAS, WIDEST = 3.0, 3.0
+"""A surface ends so many standard deviations of the measured noise above the plane; points farther than WIDEST times NEAR are not on it."""
 NEAR = 0.006
 """Metres at a distance of one metre within which a point is on the plane: about three times a structured-light camera's noise there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A support surface in the camera's optical frame: `normal @ point == offset`.
+
+    Attributes:
+        normal: (3,) unit vector towards the camera.
+        offset: metres.
+        share: of the points that it was fitted to, those near it.
+        noise: how many times NEAR the depth's noise needs; 1 for a structured-light camera.
+    """
+
+    normal: Float
+    offset: float
+    share: float
+    noise: float = 1.0
+
+    def distances(self, points: Float) -> Float:
+        """(n,) of points (n, 3) from it towards the camera, in units of NEAR at the points' distance."""
+        return np.asarray((along(points, self.normal) - self.offset) / (NEAR * np.maximum(points[:, 2], 0.3) ** 2))
+
+    def holds(self, points: Float) -> bool:
+        """True where it fits points (n, 3) as well as those that it was fitted to, all but a few: the camera stands as it did."""
+        return len(points) >= LEAST_POINTS and float((np.abs(self.distances(points)) < self.noise).mean()) > KEPT * self.share
+
+
+def find_plane(points: Float, rng: np.random.Generator) -> Plane | None:
+    """The plane that most of points (n, 3) lie on, and the noise of those on it; None where no plane holds a third of them."""
+    fitted = fit_plane(points, rng)
+    if fitted is None:
+        return None
+    plane = Plane(*fitted, share=0.0)
+    distances = np.abs(plane.distances(points))
+    near = distances < WIDEST
+    noise = max(1.0, SIGMAS * 1.4826 * float(np.median(distances[near])))  # NEAR is three standard deviations of a usual camera
+    return Plane(plane.normal, plane.offset, float((distances < noise).mean()), noise)
 
 
 def fit_plane(points: Float, rng: np.random.Generator, trials: int = TRIALS, votes_of: int = 1000) -> tuple[Float, float] | None:

@@ -1,0 +1,121 @@
+"""Image motion from frame to frame, and places where it does not explain the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+SIDE = 320
+"""Pixels of the longer side of the picture that motion is measured in."""
+LIMIT, NOISE_TIMES = 6.0, 4.0
+"""A pixel has changed where it differs by more than so many grey values, and by so many deviations of what motion leaves unexplained."""
+STILL = 0.002
+"""Share of changed pixels up to which nothing moves: then no motion is measured."""
+EXPLAINED = 0.9
+"""Share of the difference between two frames that motion leaves at most, if there is any."""
+CUT = 0.7
+"""Share of pixels that motion does not explain from which on a frame shows another scene."""
+
+Float = npt.NDArray[np.float32]
+Rectangle = tuple[slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """Where the pixels of a frame were in the frame before.
+
+    Attributes:
+        back: (h, w, 2) float32 x y in pixels of the image, to be added to a pixel's place; None where nothing moves.
+        same: (h, w) uint8, 1 where the picture is what was there before.
+        size: (H, W) of the image in pixels.
+    """
+
+    back: Float | None
+    same: npt.NDArray[np.uint8]
+    size: tuple[int, int]
+
+    @property
+    def cut(self) -> bool:
+        """True where the frame shows another scene."""
+        return float(self.same.mean()) < 1 - CUT
+
+    def move(self, window: Rectangle) -> Rectangle:
+        """The place of a window of the frame before, as far as it is in the image: its pixels' median motion, to whole pixels."""
+        if self.back is None:
+            return window
+        x, y = np.median(_part(self.back, window, self.size).reshape(-1, 2), axis=0)
+        rows, columns = _shifted(window[0], -y, self.size[0]), _shifted(window[1], -x, self.size[1])
+        return rows, columns
+
+    def carry(self, values: Float, source: Rectangle, target: Rectangle) -> Float:
+        """Values (h, w) of a window of the frame before, in a window of this one; 0 where there are none, or the picture has changed."""
+        rows, columns = target
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        if self.back is None:
+            carried = np.zeros((height, width), np.float32)
+            both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(source, target, strict=True))
+            if all(each.start < each.stop for each in both):
+                own, there = ([slice(e.start - o.start, e.stop - o.start) for e, o in zip(both, w, strict=True)] for w in (source, target))
+                carried[tuple(there)] = values[tuple(own)]
+        else:
+            back = cv2.resize(_part(self.back, target, self.size), (width, height), interpolation=cv2.INTER_LINEAR)
+            x = back[..., 0] + np.arange(columns.start - source[1].start, columns.stop - source[1].start, dtype=np.float32)
+            y = back[..., 1] + np.arange(rows.start - source[0].start, rows.stop - source[0].start, dtype=np.float32)[:, None]
+            carried = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        carried *= cv2.resize(_part(self.same, target, self.size), (width, height), interpolation=cv2.INTER_NEAREST)
+        return carried
+
+
+class Motion:
+    """Measures the motion between the frames of a stream by dense inverse search (Kroeger et al., ECCV 2016; OpenCV's)."""
+
+    def __init__(self) -> None:
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._before: npt.NDArray[np.uint8] | None = None
+        self._size: tuple[int, int] | None = None
+
+    def step(self, image: npt.NDArray[np.uint8]) -> Flow | None:
+        """The motion from the frame before to this (H, W, 3) uint8 one; None for the first, and after a change of size."""
+        size = image.shape[0], image.shape[1]
+        factor = min(1.0, SIDE / max(size))
+        small = cv2.resize(image, (max(16, round(size[1] * factor)), max(16, round(size[0] * factor))), interpolation=cv2.INTER_AREA)
+        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+        before, known = self._before, self._size == size
+        self._before, self._size = grey, size
+        if before is None or not known:
+            return None
+        difference = cv2.absdiff(grey, before)
+        same = _same(difference, LIMIT)
+        if float(same.mean()) >= 1 - STILL:
+            return Flow(None, same, size)
+        back = self._search.calc(grey, before, None)
+        rows, columns = grey.shape
+        x, y = np.arange(columns, dtype=np.float32)[None] + back[..., 0], np.arange(rows, dtype=np.float32)[:, None] + back[..., 1]
+        left = cv2.absdiff(grey, cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
+        limit = max(LIMIT, NOISE_TIMES * 1.4826 * float(np.median(left)))
+        if float(left.mean()) > EXPLAINED * float(difference.mean()):  # noise alone: what stood still is better known
+            return Flow(None, _same(difference, limit), size)
+        return Flow(back * np.float32(size[1] / columns), _same(left, limit), size)
+
+
+def _same(difference: npt.NDArray[np.uint8], limit: float) -> npt.NDArray[np.uint8]:
+    """(h, w) 1 where grey values differ by no more than `limit`, but for single pixels, and nothing next to it has changed."""
+    changed = cv2.medianBlur((difference > limit).astype(np.uint8), 3)
+    return np.asarray(1 - cv2.dilate(changed, np.ones((3, 3), np.uint8)), np.uint8)
+
+
+def _part(maps: npt.NDArray[np.generic], window: Rectangle, size: tuple[int, int]) -> npt.NDArray[np.generic]:
+    """The part of maps (h, w, ...) that covers a window of an image of `size`; one cell at least."""
+    spans = []
+    for each, length, cells in zip(window, size, maps.shape, strict=False):
+        start = min(cells - 1, each.start * cells // length)
+        spans.append(slice(start, max(start + 1, -(-each.stop * cells // length))))
+    return np.ascontiguousarray(maps[spans[0], spans[1]])
+
+
+def _shifted(span: slice, by: float, length: int) -> slice:
+    start = min(max(0, span.start + round(float(by))), length - 1)
+    return slice(start, max(start + 1, min(length, span.stop + round(float(by)))))

@@ -1,0 +1,168 @@
+"""Masks that are served: what model, depth, prompts and the other objects say of each pixel is summed, at the image's resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from wesam_ros.data.frames import Frame
+from wesam_ros.sam.prompts import Prompts
+from wesam_ros.sam.upscaling import Rectangle, logits_within
+from wesam_ros.scene.plane import STEP, Plane, find_plane
+from wesam_ros.scene.projection import Projection, measured, slopes
+from wesam_ros.scene.registration import BELIEVED, BELIEVED_ALL, agreement, registered, thinned
+from wesam_ros.scene.relief import BORDER, FIRST, ON_SURFACE, OTHERS, UNKNOWN, Relief, flood, relief
+from wesam_ros.scene.windows import around_all, depth_in_box, object_boxes, window_of, within
+
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float32]
+
+NOWHERE = np.float32(-10.0)
+"""The logit where an object has none."""
+SURE, APART = 1.0, 1.0
+"""A pixel is a seed of an object where its logit is so high, and by so much higher than any other object's."""
+LEEWAY = 0.05
+"""Share of a box's side beyond it within which what rises may still be of its object."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What there is to say about n objects of a frame, before it is weighed.
+
+    Attributes:
+        windows: rows and columns in which each object can be.
+        boxes: (n, 4) x0 y0 x1 y1 in pixels, around the prompts.
+        logits: of each object, (h, w) in its window.
+        others: likewise, the highest logit of any other object.
+        inside: likewise, how deep in its box a pixel lies, as a share of its sides; None without a box.
+        relief: of depth; None without depth, or without a surface.
+        marks: (h, w) int32 of the relief's pixels, whose each is.
+        believed: (n,) bool, objects that depth is believed about.
+    """
+
+    windows: list[Rectangle]
+    boxes: Float
+    logits: list[Float]
+    others: list[Float]
+    inside: list[Float | None]
+    relief: Relief | None = None
+    marks: npt.NDArray[np.int32] | None = None
+    believed: tuple[bool, ...] = ()
+
+
+class DepthReader:
+    """Finds the support surface in depth images, and keeps it while it fits."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._plane: Plane | None = None
+
+    def read(self, frame: Frame, boxes: Float, around: Rectangle) -> Relief | None:
+        """The relief of a part of a frame; None without depth or camera, or where nothing is a support surface."""
+        if frame.depth is None or frame.camera is None:
+            return None
+        depth = measured(frame.depth, frame.camera)
+        points = _sample(depth, frame.camera, boxes)
+        if self._plane is None or not self._plane.holds(points):
+            self._plane = find_plane(points, self._rng)
+        return None if self._plane is None else relief(depth, frame.camera, self._plane, around)
+
+
+def _sample(depth: Float, camera: Projection, boxes: Float) -> npt.NDArray[np.float64]:
+    """(k, 3) points in metres in and around boxes (n, 4), of every STEP-th pixel of every STEP-th row."""
+    size = depth.shape[0], depth.shape[1]
+    near = np.zeros((-(-size[0] // STEP), -(-size[1] // STEP)), bool)
+    for x0, y0, x1, y1 in boxes / STEP:
+        dx, dy = (x1 - x0) / 2, (y1 - y0) / 2
+        near[max(0, int(y0 - dy)) : int(y1 + dy) + 1, max(0, int(x0 - dx)) : int(x1 + dx) + 1] = True
+    sparse = depth[::STEP, ::STEP]
+    rows, columns = np.nonzero(near & (sparse > 0))
+    z = sparse[rows, columns].astype(np.float64)
+    x, y = (each[:: STEP if each.shape[0] > 1 else 1, :: STEP if each.shape[1] > 1 else 1] for each in slopes(camera, size))
+    x, y = (each[rows if each.shape[0] > 1 else 0, columns if each.shape[1] > 1 else 0] for each in (x, y))
+    return np.stack([x * z, y * z, z], 1)
+
+
+def read(frame: Frame, prompts: Prompts, low_res: Float, reader: DepthReader | None) -> Reading:
+    """Reads what model, prompts and depth say of n >= 1 objects.
+
+    Args:
+        frame: image, depth and camera.
+        prompts: of the objects.
+        low_res: (n, h, w) the decoder's logits.
+        reader: of depth; None leaves it out.
+    """
+    size, side = prompts.size, 4 * low_res.shape[1]
+    boxes = object_boxes(prompts, low_res, side)
+    windows = [window_of(box, size) for box in boxes]
+    logits = [logits_within(each, window, size, side) for each, window in zip(low_res, windows, strict=True)]
+    around = around_all(windows)
+    parts = [within(each, around) for each in windows]
+    first, second = _best_two(logits, parts, _shape(around))
+    others = [np.where(own >= first[part], second[part], first[part]) for own, part in zip(logits, parts, strict=True)]
+    inside = [
+        depth_in_box(box, window) if each.box is not None else None
+        for each, box, window in zip(prompts.objects, boxes, windows, strict=True)
+    ]
+    found = reader.read(frame, boxes, around) if reader is not None else None
+    if found is None:
+        return Reading(windows, boxes, logits, others, inside)
+    found = thinned(registered(found, first), first)
+    agreed = [agreement(found, own, window) for own, window in zip(logits, windows, strict=True)]
+    if np.mean(agreed) < BELIEVED_ALL:
+        return Reading(windows, boxes, logits, others, inside)
+    half = flood(found, frame.image, _seeds(first, second, logits, parts), _any_box(boxes, around))
+    marks = np.repeat(np.repeat(half, 2, 0), 2, 1)[: found.kinds.shape[0], : found.kinds.shape[1]]
+    return Reading(windows, boxes, logits, others, inside, found, marks, tuple(each >= BELIEVED for each in agreed))
+
+
+def _shape(around: Rectangle) -> tuple[int, int]:
+    return around[0].stop - around[0].start, around[1].stop - around[1].start
+
+
+def _best_two(logits: Sequence[Float], parts: Sequence[Rectangle], shape: tuple[int, int]) -> tuple[Float, Float]:
+    """(h, w) the highest logit of any object, and the second highest."""
+    first, second = np.full(shape, NOWHERE), np.full(shape, NOWHERE)
+    for own, part in zip(logits, parts, strict=True):
+        best, next_best = first[part], second[part]
+        np.maximum(next_best, np.minimum(own, best), out=next_best)
+        np.maximum(best, own, out=best)
+    return first, second
+
+
+def _seeds(first: Float, second: Float, logits: Sequence[Float], parts: Sequence[Rectangle]) -> npt.NDArray[np.int32]:
+    """(h / 2, w / 2) UNKNOWN, or FIRST + i where object i has the highest logit, by far."""
+    best = first[::2, ::2]
+    sure = (best > SURE) & (best - second[::2, ::2] > APART)
+    seeds = np.full(best.shape, UNKNOWN, np.int32)
+    for index, (own, (rows, columns)) in enumerate(zip(logits, parts, strict=True)):
+        half = slice(-(-rows.start // 2), -(-rows.stop // 2)), slice(-(-columns.start // 2), -(-columns.stop // 2))
+        seeds[half][sure[half] & (own[rows.start % 2 :: 2, columns.start % 2 :: 2] >= best[half])] = FIRST + index
+    return seeds
+
+
+def _any_box(boxes: Float, around: Rectangle) -> Bool:
+    """(h / 2, w / 2) bool: in any box, or a little beyond."""
+    rows, columns = _shape(around)
+    inside = np.zeros((-(-rows // 2), -(-columns // 2)), bool)
+    corner = np.array((around[1].start, around[0].start), np.float32)
+    for box in boxes:
+        room = LEEWAY * (box[2:] - box[:2]) + 2
+        left, top = np.maximum((box[:2] - corner - room) / 2, 0).astype(int)
+        right, bottom = np.maximum((box[2:] - corner + room) / 2 + 1, 0).astype(int)
+        inside[top:bottom, left:right] = True
+    return inside
+
+
+def relations(reading: Reading, index: int) -> npt.NDArray[np.uint8] | None:
+    """(h, w) of an object's window: kind times 5 plus relation of each pixel; None without depth. See reliability.RELATIONS."""
+    if reading.relief is None or reading.marks is None:
+        return None
+    part = within(reading.windows[index], reading.relief.around)
+    of_mark = np.full(len(reading.windows) + FIRST - BORDER, 4, np.uint8)
+    of_mark[BORDER - BORDER], of_mark[UNKNOWN - BORDER], of_mark[ON_SURFACE - BORDER], of_mark[OTHERS - BORDER] = 1, 1, 2, 3
+    of_mark[FIRST + index - BORDER] = 0
+    return np.asarray(reading.relief.kinds[part] * np.uint8(5) + of_mark[reading.marks[part] - BORDER])
