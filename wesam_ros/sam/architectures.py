@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING
 
 import torch
 
+from wesam_ros.sam.fine_features import FineMaskDecoder
+from wesam_ros.sam.original import MaskDecoder
+
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-
-def _import_modules() -> None:
-    """Imports segment_anything's modules, without its `__init__`, which imports torchvision for two functions of its predictor.
-
-    That takes two seconds, for which a robot waits when a node is started again, and fails where torchvision's compiled operators are of
-    another build than torch. Afterwards `import segment_anything` imports the whole package as ever, with these modules in it.
-    """
-    name = "segment_anything"
-    if name in sys.modules:
-        return
-    found = find_spec(name)
-    if found is None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-    sys.modules[name] = module_from_spec(found)  # in its place, but not run
-    try:
-        import segment_anything.build_sam  # noqa: F401
-    finally:
-        del sys.modules[name]
-
-
-_import_modules()
-
-from segment_anything.modeling.image_encoder import Attention as Attention  # noqa: E402
-from segment_anything.modeling.image_encoder import get_rel_pos as get_rel_pos  # noqa: E402
-from segment_anything.modeling.mask_decoder import MaskDecoder as MaskDecoder  # noqa: E402
 
 PATCH = 16
 """Pixels of the model's input per position of the embedding, along either axis."""
@@ -93,8 +69,6 @@ def _with_decoder(encoder: torch.nn.Module, side: int, width: int, mlp_width: in
     With `fine` the decoder takes features of a finer grid, too, from an encoder that has them.
     """
     from segment_anything.modeling import PromptEncoder, Sam, TwoWayTransformer
-
-    from wesam_ros.sam.fine_features import FineMaskDecoder
 
     sam = Sam(
         image_encoder=encoder,

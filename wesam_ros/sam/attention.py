@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wesam_ros.sam.architectures import Attention, get_rel_pos
+from wesam_ros.sam.original import Attention, get_rel_pos
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

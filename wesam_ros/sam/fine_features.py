@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from wesam_ros.sam.architectures import MaskDecoder
+from wesam_ros.sam.original import MaskDecoder
 
 EIGHTH, QUARTER = 1, 2
 """Channels of the packed features, as multiples of the embedding's."""
@@ -34,7 +34,8 @@ class FineFeatures(nn.Module):
         self.eighth = nn.Conv2d(eighth, width // 4, 3, padding=1)
         for each in (self.quarter, self.eighth):
             nn.init.zeros_(each.weight)
-            nn.init.zeros_(each.bias)
+            if each.bias is not None:
+                nn.init.zeros_(each.bias)
 
     def forward(self, quarter: Tensor, eighth: Tensor) -> Tensor:
         """Packed features (n, 3 c, h, w) of those at a quarter (n, ., 4 h, 4 w) and an eighth (n, ., 2 h, 2 w)."""
