@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wesam_ros.sam import attention
-from wesam_ros.sam.architectures import Attention
+from wesam_ros.sam.original import Attention
 from wesam_ros.sam.attention import PiecewiseAttention, compute_in_pieces
 
 GRIDS = [(1, (9, 9)), (1, (5, 7)), (5, (4, 4))]
