@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wesam_ros.sam import attention
-from wesam_ros.sam.original import Attention
 from wesam_ros.sam.attention import PiecewiseAttention, compute_in_pieces
+from wesam_ros.sam.original import Attention
 
 GRIDS = [(1, (9, 9)), (1, (5, 7)), (5, (4, 4))]
 """Images or windows, and their tokens: a matrix in several pieces, one whose axes differ, and several matrices to a piece."""

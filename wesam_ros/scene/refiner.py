@@ -17,6 +17,7 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 from wesam_ros.scene import REFINE_CHOICES
+from wesam_ros.scene.colour import colour_log_odds
 from wesam_ros.scene.reading import DepthReader, Reading, read, relations
 from wesam_ros.scene.reliability import RELATIONS, RELIABILITY
 from wesam_ros.scene.relief import DEEP
@@ -71,6 +72,8 @@ class Refiner:
         reading = read(frame, prompts, masks.low_res, self._depth if choice != "boxes" else None)
         believed = reading.believed or (False,) * len(masks)
         sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
+        if choice == "all":
+            _add_colour(sums, frame, prompts, reading, believed)
         sources = [WITH_DEPTH if each else MODEL for each in believed]
         shared = _shared(sums, reading)
         doubted = self._doubted(shared, believed, prompts, reading)
@@ -121,6 +124,13 @@ def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool
     total += np.array(weights.depth, np.float32).ravel()[codes]
     deep = codes >= DEEP * len(RELATIONS)
     return np.where(deep, log_odds(reading, prompts, index, with_depth=False), total) if deep.any() else total
+
+
+def _add_colour(sums: Sequence[Float], frame: Frame, prompts: Prompts, reading: Reading, believed: Sequence[bool]) -> None:
+    """Adds what colour says to the sums, given what they are without it."""
+    slopes = [RELIABILITY[_form(each), depth].colour for each, depth in zip(prompts.objects, believed, strict=True)]
+    for total, slope, colour in zip(sums, slopes, colour_log_odds(frame.image, reading.windows, sums), strict=True):
+        total += np.float32(slope) * colour
 
 
 def _form(prompt: Prompt) -> str:

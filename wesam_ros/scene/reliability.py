@@ -28,11 +28,13 @@ class Reliability:
     Attributes:
         model: of the object's logit, of the same next to 0, of the highest logit of another object next to 0, and a constant.
         prompt: out of a box by how much (0 to 1 at REACH), out of it at all, and inside by how much; zeros for other prompts.
+        colour: slope of colour's own log-odds (colour.py), which are made with the sum of the other terms.
         depth: (5, 5) of the kinds of pixels and their relations; () without depth.
     """
 
     model: tuple[float, float, float, float]
     prompt: tuple[float, float, float]
+    colour: float
     depth: tuple[tuple[float, ...], ...] = ()
 
     def of_model(self, logits: Float, others: Float) -> Float:
@@ -56,6 +58,7 @@ RELIABILITY = {
     ("box", True): Reliability(
         (0.7, -0.12, -0.58, -0.47),
         (-0.69, -0.56, 0.09),
+        0.0,
         (
             (1.19, 0.17, -1.28, -0.09, -0.38),
             (0.14, 0.13, -0.04, -0.13, -0.03),
@@ -64,10 +67,11 @@ RELIABILITY = {
             (0.0, 0.0, -0.02, 0.0, 0.0),
         ),
     ),
-    ("box", False): Reliability((0.93, -0.07, -0.61, -0.99), (-0.6, -0.46, 0.56), ()),
+    ("box", False): Reliability((0.93, -0.07, -0.61, -0.99), (-0.6, -0.46, 0.56), 0.0, ()),
     ("point", True): Reliability(
         (0.83, -0.25, -0.5, -0.41),
         (0.0, 0.0, 0.0),
+        0.0,
         (
             (1.24, 0.22, -1.3, 0.0, 0.11),
             (0.3, 0.21, -0.29, 0.0, 0.13),
@@ -76,10 +80,11 @@ RELIABILITY = {
             (0.0, 0.0, -0.01, 0.0, 0.0),
         ),
     ),
-    ("point", False): Reliability((1.11, -0.15, -0.46, -0.53), (0.0, 0.0, 0.0), ()),
+    ("point", False): Reliability((1.11, -0.15, -0.46, -0.53), (0.0, 0.0, 0.0), 0.0, ()),
     ("mask", True): Reliability(
         (0.56, 0.07, -0.48, -0.17),
         (0.0, 0.0, 0.0),
+        0.0,
         (
             (0.78, 0.15, -1.33, 0.41, -0.29),
             (0.47, 0.53, -0.44, 0.13, -0.33),
@@ -88,6 +93,6 @@ RELIABILITY = {
             (0.0, 0.0, -0.02, 0.0, 0.0),
         ),
     ),
-    ("mask", False): Reliability((0.78, 0.17, -0.39, -0.3), (0.0, 0.0, 0.0), ()),
+    ("mask", False): Reliability((0.78, 0.17, -0.39, -0.3), (0.0, 0.0, 0.0), 0.0, ()),
 }
 """By the form of a prompt, and whether there is depth."""
