@@ -29,7 +29,7 @@ LEEWAY = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What there is to say about n objects of a frame, before it is weighed.
+    """Findings of the witnesses about n objects of a frame, before they are weighed.
 
     Attributes:
         windows: rows and columns in which each object can be.

@@ -75,8 +75,8 @@ def _edges(image: npt.NDArray[np.uint8]) -> Float:
 def _on_edges(found: Relief, edges: Float) -> float:
     """Mean step in brightness (h / 2, w / 2) where raised parts of a relief meet the surface."""
     kinds = found.kinds[::2, ::2]
-    raised, surface = (cv2.dilate((kinds == each).view(np.uint8), np.ones((3, 3), np.uint8)) for each in (RAISED, SURFACE))
-    outline = (raised & surface).view(bool)
+    raised, surface = (cv2.dilate((kinds == each).view(np.uint8), np.ones((3, 3), np.uint8)) > 0 for each in (RAISED, SURFACE))
+    outline = np.asarray(raised & surface)
     return float(edges[outline].mean()) if outline.any() else 0.0
 
 

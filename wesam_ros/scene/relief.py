@@ -80,7 +80,7 @@ def _height(distance: Float, x: Float, y: Float, plane: Plane) -> Float:
     normal = plane.normal.astype(np.float32)
     height = distance * (normal[0] * x + (normal[1] * y + normal[2]))
     height -= np.float32(plane.offset)
-    return height
+    return np.asarray(height, np.float32)
 
 
 def _with_deep_holes(kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -102,7 +102,7 @@ def _part(values: Projection, around: Rectangle) -> Float:
 
 
 def flood(found: Relief, image: npt.NDArray[np.uint8], seeds: npt.NDArray[np.int32], inside: Bool) -> npt.NDArray[np.int32]:
-    """Whose each pixel is: marks of a relief at half resolution, (h / 2, w / 2) int32 rounded up, BORDER to FIRST + n - 1.
+    """Marks of the objects and kinds that pixels are of, at half resolution: (h / 2, w / 2) int32 rounded up, BORDER to FIRST + n - 1.
 
     Args:
         found: of the part of the image that is flooded.
