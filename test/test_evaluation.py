@@ -158,7 +158,7 @@ def test_tables() -> None:
     for rows in (ROWS, [*ROWS, _row("frozen", 1, 0.6)]):  # a further seed gives a domain no more weight
         assert "| frozen | box | 55.0 | 40.0 |" in as_markdown(rows)
     assert "| ours | 68.0 | +8.0 | 80 |" in markdown
-    assert rows_as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,frozen,0,0.6,0.5,0.8")
+    assert rows_as_csv(ROWS).splitlines()[1].startswith("simulator,dim,0,box,clean,frozen,0,0.6,0.5,,,,,0.8")
     table = as_csv(ROWS).split("\n\n")[1].splitlines()
     assert table == ['"clean prompts: mIoU in percent, on frames never adapted to"', "method,dim box,camera box", *table[2:]]
     assert table[3] == "ours,68.0 ± 2.8,-"

@@ -27,7 +27,8 @@ from wesam_ros.evaluation.splits import tables
 from wesam_ros.pretraining.sources import read_folders, split
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.scene.colour import colour_log_odds
-from wesam_ros.scene.reading import DepthReader, Reading, read, relations
+from wesam_ros.scene.depth_reader import DepthReader
+from wesam_ros.scene.reading import Reading, read, relations
 from wesam_ros.scene.reliability import CLIP, NEAR_ZERO, REACH
 
 SEEDS, TAKEN = range(700, 708), (4, 7, 10)

@@ -76,7 +76,7 @@ def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in KEYS)
 
 
-def said(row: dict[str, Any]) -> str:
+def line_of(row: dict[str, Any]) -> str:
     where = " ".join(str(row[name]) for name in KEYS)
     return f"{where}: {100 * row['miou']:.1f} / {100 * row['boundary_f']:.1f}, {row['ms']:.0f} ms"
 
@@ -98,7 +98,7 @@ def run(source: Source, folds: Sequence[Fold], args: argparse.Namespace, sam: An
                         adapter = adapted(sam, fold, prompt, seed, args.steps, file) if name == "adapted" else None
                         for row in rows_of(source, number, fold, engine, adapter, name, key):
                             done[key_of(row)] = row | {"model": args.model}
-                            print(said(row), flush=True)
+                            print(line_of(row), flush=True)
                         write_json(args.json, list(done.values()))
 
 

@@ -16,16 +16,17 @@ Change = Callable[[Depth, np.random.Generator], Depth]
 
 
 def _moved(depth: Depth, x: int, y: int) -> Depth:
-    """All pixels moved right and down by x, y."""
+    """All pixels moved right and down by x, y pixels at 640 of width."""
     height, width = depth.shape
-    shift = np.array([[1, 0, x], [0, 1, y]], np.float32)
+    scale = width / 640
+    shift = np.array([[1, 0, round(x * scale)], [0, 1, round(y * scale)]], np.float32)
     return np.asarray(cv2.warpAffine(depth, shift, (width, height), flags=cv2.INTER_NEAREST), np.float32)
 
 
 def _fat_edges(depth: Depth, rng: np.random.Generator) -> Depth:
-    """Stereo's windows: near things are wider by 5 pixels on each side."""
-    far = np.where(depth > 0, depth, np.float32(100))
-    near = cv2.erode(far, np.ones((11, 11), np.uint8))
+    """Stereo's windows: near things are wider by 5 pixels, at 640 of width, on each side."""
+    far, side = np.where(depth > 0, depth, np.float32(100)), 2 * round(5 * depth.shape[1] / 640) + 1
+    near = cv2.erode(far, np.ones((side, side), np.uint8))
     return np.where((depth > 0) | (near < 100), np.where(near < 100, near, 0), 0).astype(np.float32)
 
 

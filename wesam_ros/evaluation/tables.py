@@ -48,7 +48,7 @@ def mean_and_spread(rows: Rows, key: str = "miou") -> tuple[float, float]:
     """Mean over seeds of the means over folds, and the standard deviation over seeds (0 with one); NaN without rows."""
     seeds: dict[int, list[float]] = {}
     for row in rows:
-        seeds.setdefault(row["seed"], []).append(row[key])
+        seeds.setdefault(row["seed"], []).append(row.get(key, math.nan))
     means = [float(np.mean(values)) for values in seeds.values()]
     if not means:
         return math.nan, math.nan

@@ -13,6 +13,8 @@ STEP = 4
 """The plane is fitted to every fourth pixel of every fourth row."""
 TRIALS = 200
 LEAST_POINTS = 200
+RAISED_BY = 2.0
+"""Times NEAR above a plane from which on a point is surely not on it."""
 KEPT = 0.9
 """A plane is kept for the next frame while it holds this share of the points that it held when it was fitted."""
 SIGMAS, WIDEST = 3.0, 3.0

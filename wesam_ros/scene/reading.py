@@ -11,10 +11,9 @@ import numpy.typing as npt
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.sam.upscaling import Rectangle, logits_within
-from wesam_ros.scene.plane import STEP, Plane, find_plane
-from wesam_ros.scene.projection import Projection, measured, slopes
-from wesam_ros.scene.registration import BELIEVED, BELIEVED_ALL, agreement, registered, thinned
-from wesam_ros.scene.relief import BORDER, FIRST, ON_SURFACE, OTHERS, UNKNOWN, Relief, flood, relief
+from wesam_ros.scene.depth_reader import DepthReader
+from wesam_ros.scene.registration import BELIEVED, BELIEVED_ALL, NOBODYS, agreement, nobodys, registered, thinned
+from wesam_ros.scene.relief import BORDER, FIRST, ON_SURFACE, OTHERS, UNKNOWN, Relief, flood
 from wesam_ros.scene.windows import around_all, depth_in_box, object_boxes, window_of, within
 
 Bool = npt.NDArray[np.bool_]
@@ -30,7 +29,7 @@ LEEWAY = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What there is to say about n objects of a frame, before it is weighed.
+    """Findings of the witnesses about n objects of a frame, before they are weighed.
 
     Attributes:
         windows: rows and columns in which each object can be.
@@ -51,39 +50,6 @@ class Reading:
     relief: Relief | None = None
     marks: npt.NDArray[np.int32] | None = None
     believed: tuple[bool, ...] = ()
-
-
-class DepthReader:
-    """Finds the support surface in depth images, and keeps it while it fits."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._plane: Plane | None = None
-
-    def read(self, frame: Frame, boxes: Float, around: Rectangle) -> Relief | None:
-        """The relief of a part of a frame; None without depth or camera, or where nothing is a support surface."""
-        if frame.depth is None or frame.camera is None:
-            return None
-        depth = measured(frame.depth, frame.camera)
-        points = _sample(depth, frame.camera, boxes)
-        if self._plane is None or not self._plane.holds(points):
-            self._plane = find_plane(points, self._rng)
-        return None if self._plane is None else relief(depth, frame.camera, self._plane, around)
-
-
-def _sample(depth: Float, camera: Projection, boxes: Float) -> npt.NDArray[np.float64]:
-    """(k, 3) points in metres in and around boxes (n, 4), of every STEP-th pixel of every STEP-th row."""
-    size = depth.shape[0], depth.shape[1]
-    near = np.zeros((-(-size[0] // STEP), -(-size[1] // STEP)), bool)
-    for x0, y0, x1, y1 in boxes / STEP:
-        dx, dy = (x1 - x0) / 2, (y1 - y0) / 2
-        near[max(0, int(y0 - dy)) : int(y1 + dy) + 1, max(0, int(x0 - dx)) : int(x1 + dx) + 1] = True
-    sparse = depth[::STEP, ::STEP]
-    rows, columns = np.nonzero(near & (sparse > 0))
-    z = sparse[rows, columns].astype(np.float64)
-    x, y = (each[:: STEP if each.shape[0] > 1 else 1, :: STEP if each.shape[1] > 1 else 1] for each in slopes(camera, size))
-    x, y = (each[rows if each.shape[0] > 1 else 0, columns if each.shape[1] > 1 else 0] for each in (x, y))
-    return np.stack([x * z, y * z, z], 1)
 
 
 def read(frame: Frame, prompts: Prompts, low_res: Float, reader: DepthReader | None) -> Reading:
@@ -110,11 +76,12 @@ def read(frame: Frame, prompts: Prompts, low_res: Float, reader: DepthReader | N
     found = reader.read(frame, boxes, around) if reader is not None else None
     if found is None:
         return Reading(windows, boxes, logits, others, inside)
-    found = thinned(registered(found, first), first)
+    found = thinned(registered(found, first, frame.image), first)
     agreed = [agreement(found, own, window) for own, window in zip(logits, windows, strict=True)]
-    if np.mean(agreed) < BELIEVED_ALL:
+    in_boxes = _any_box(boxes, around)
+    if np.mean(agreed) < BELIEVED_ALL and nobodys(found, first, in_boxes) > NOBODYS:
         return Reading(windows, boxes, logits, others, inside)
-    half = flood(found, frame.image, _seeds(first, second, logits, parts), _any_box(boxes, around))
+    half = flood(found, frame.image, _seeds(first, second, logits, parts), in_boxes)
     marks = np.repeat(np.repeat(half, 2, 0), 2, 1)[: found.kinds.shape[0], : found.kinds.shape[1]]
     return Reading(windows, boxes, logits, others, inside, found, marks, tuple(each >= BELIEVED for each in agreed))
 

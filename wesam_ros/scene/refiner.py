@@ -18,7 +18,8 @@ from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 from wesam_ros.scene import REFINE_CHOICES
 from wesam_ros.scene.colour import colour_log_odds
-from wesam_ros.scene.reading import DepthReader, Reading, read, relations
+from wesam_ros.scene.depth_reader import DepthReader
+from wesam_ros.scene.reading import Reading, read, relations
 from wesam_ros.scene.reliability import RELATIONS, RELIABILITY
 from wesam_ros.scene.relief import DEEP
 from wesam_ros.scene.tracks import Tracker

@@ -21,20 +21,30 @@ FARTHEST = 8
 """Coarse pixels to look on each side."""
 LEAST_OFFSET, LEAST_GAIN = 2.0, 0.005
 """Depth is moved by so many pixels at least, and where that explains so much more of what model and depth know, as a share of it."""
+STRONG, MORE_ON_EDGES = 40, 1.05
+"""Levels of brightness that make a strong edge, and how much stronger the edges under a moved relief's outlines must be."""
+MASKS_OFF = 8.0
+"""Pixels by which a model's masks may all be off in one direction; depth that is off by more is moved whatever the image shows."""
 SURE = 3.0
 """Logits up to which the model counts the more, the surer it is."""
 FATTEST = 4
 """Pixels, at half resolution, by which near things may be too wide in depth."""
 BELIEVED = 0.6
 """The least share of an object's sure pixels that must rise for depth to be believed about it: flat things do not, for one."""
-BELIEVED_ALL = 0.75
-"""The least mean of that over a frame's objects for depth to be of the same scene at all."""
+BELIEVED_ALL, NOBODYS = 0.6, 0.02
+"""Depth is of another scene where the mean of that over a frame's objects is less, and a larger share of what rises is nobody's."""
 
 
-def registered(found: Relief, logits: Float) -> Relief:
-    """A relief moved to where it agrees best with the model's logits, the highest of any object, (h, w) of the same part of the image.
+def registered(found: Relief, logits: Float, image: npt.NDArray[np.uint8]) -> Relief:
+    """A relief moved to where it agrees best with the model's masks, if its outlines lie on stronger edges of the image there.
 
-    Masks of many things have no common error, but depth that is late, or not registered to colour, has one: the peak of a correlation.
+    Depth that is late, or not registered to colour, is off in one direction: the peak of a correlation. Masks may be off together, too, but
+    then the image tells.
+
+    Args:
+        found: the relief.
+        logits: (h, w) of the same part of the image, the highest of any object.
+        image: (H, W, 3) uint8.
     """
     model = np.clip(logits[::COARSE, ::COARSE], -SURE, SURE)
     model[model == -SURE] *= np.float32(0.5)  # most of what is sure to be off is far from any edge
@@ -46,7 +56,28 @@ def registered(found: Relief, logits: Float) -> Relief:
     if fits[row, column] - fits[FARTHEST, FARTHEST] < LEAST_GAIN * float(np.abs(model).sum()):
         return found
     y, x = (COARSE * (peak - FARTHEST) for peak in (_peak(fits[:, column], int(row)), _peak(fits[row], int(column))))
-    return found if max(abs(x), abs(y)) < LEAST_OFFSET else _moved(found, round(-x), round(-y))
+    if max(abs(x), abs(y)) < LEAST_OFFSET:
+        return found
+    moved = _moved(found, round(-x), round(-y))
+    if max(abs(x), abs(y)) > MASKS_OFF:
+        return moved
+    edges = _edges(image[found.around])
+    return moved if _on_edges(moved, edges) > MORE_ON_EDGES * _on_edges(found, edges) else found
+
+
+def _edges(image: npt.NDArray[np.uint8]) -> Float:
+    """(h / 2, w / 2) steps in brightness of an image (h, w, 3), clipped so that the strongest do not outvote all others."""
+    grey = cv2.cvtColor(image[::2, ::2], cv2.COLOR_RGB2GRAY)
+    steps = cv2.morphologyEx(cv2.blur(grey, (3, 3)), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return np.minimum(steps, STRONG).astype(np.float32)
+
+
+def _on_edges(found: Relief, edges: Float) -> float:
+    """Mean step in brightness (h / 2, w / 2) where raised parts of a relief meet the surface."""
+    kinds = found.kinds[::2, ::2]
+    raised, surface = (cv2.dilate((kinds == each).view(np.uint8), np.ones((3, 3), np.uint8)) > 0 for each in (RAISED, SURFACE))
+    outline = np.asarray(raised & surface)
+    return float(edges[outline].mean()) if outline.any() else 0.0
 
 
 def thinned(found: Relief, logits: Float) -> Relief:
@@ -103,3 +134,15 @@ def agreement(found: Relief, logits: Float, window: Rectangle) -> float:
     sure = (logits[::2, ::2] > SURE) & (kinds != HOLE) & (kinds != DEEP)
     count = int(np.count_nonzero(sure))
     return float(np.count_nonzero(sure & (kinds == RAISED))) / count if count else 1.0
+
+
+def nobodys(found: Relief, logits: Float, inside: npt.NDArray[np.bool_]) -> float:
+    """Share in [0, 1] of what rises in any box that is no object's for the model.
+
+    Args:
+        found: the relief.
+        logits: (h, w) of the same part of the image, the highest of any object.
+        inside: (h / 2, w / 2) in any box.
+    """
+    raised = (found.kinds[::2, ::2] == RAISED) & inside
+    return float(np.count_nonzero(raised & (logits[::2, ::2] < -SURE))) / max(1, int(np.count_nonzero(raised)))

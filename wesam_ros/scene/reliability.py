@@ -1,4 +1,4 @@
-"""How far each witness is to be believed: log-odds that a pixel is on an object, measured on simulated source scenes.
+"""The reliability of each witness: log-odds that a pixel is on an object, measured on simulated source scenes.
 
 A logistic regression over pixels in the objects' windows (benchmarks/adaptation/reliability.py), half with exact boxes and half with a
 simulated detector's. So that the sum of all terms is calibrated, each prompt's form has its own numbers, with depth and without.

@@ -7,6 +7,7 @@ so that things which touch part at their steps. Both floods are at half resoluti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,15 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.sam.upscaling import Rectangle
-from wesam_ros.scene.plane import NEAR, Plane
+from wesam_ros.scene.plane import NEAR, RAISED_BY, Plane
 from wesam_ros.scene.projection import Projection, slopes
 
 HOLE, BETWEEN, SURFACE, RAISED, DEEP = range(5)
 """Kinds of pixels: without depth, too near to the surface to tell, of it or below it, risen from it, and deep in a hole."""
 FAR_IN_HOLE = 4
 """Pixels, at half resolution, from the nearest depth on which a pixel is deep in a hole: colour does not reach that far."""
-RAISED_BY = 2 * NEAR
-"""Metres above the plane at one metre from which on a point is surely not on it."""
 BORDER, UNKNOWN, ON_SURFACE, OTHERS, FIRST = range(-1, 4)
 """Marks of the flood: between two kinds, none, the surface, things without a prompt, and the first of the objects."""
 STEP_METRES = 0.004
@@ -40,7 +39,7 @@ class Relief:
     Attributes:
         around: rows and columns of the image that it is of.
         kinds: (h, w) uint8, HOLE to DEEP.
-        height: (h, w) float32 metres above the surface; without meaning in holes.
+        height: (h, w) float32 metres above the surface below; without meaning in holes.
     """
 
     around: Rectangle
@@ -48,27 +47,40 @@ class Relief:
     height: Float
 
 
-def relief(depth: Float, camera: Projection, plane: Plane, around: Rectangle) -> Relief:
-    """Heights above a plane, and what they tell.
+def relief(depth: Float, camera: Projection, planes: Sequence[Plane], around: Rectangle) -> Relief:
+    """Heights above the support surfaces, and what they tell.
 
     Args:
         depth: (H, W) metres along the optical axis, 0 = none.
         camera: (3, 3) intrinsic matrix, or (H, W, 2) rays.
-        plane: that things stand on.
+        planes: surfaces, one at least. What is below the first is no object; above it rise the others, such as shelf and wall.
         around: rows and columns to look at.
     """
     x, y = (_part(each, around) for each in slopes(camera, (depth.shape[0], depth.shape[1])))
-    distance, normal = depth[around], plane.normal.astype(np.float32)
-    height = distance * (normal[0] * x + (normal[1] * y + normal[2]))
-    height -= np.float32(plane.offset)
+    distance = depth[around]
     scale = np.maximum(distance, np.float32(0.3))
     scale *= scale  # noise of triangulated depth grows with the square of the distance
-    scale *= np.float32(NEAR * plane.noise)
-    kinds = (height < scale).view(np.uint8) + np.uint8(BETWEEN)  # what lies below, seen past the table's edge, is no object either
-    scale *= np.float32(RAISED_BY / NEAR)
-    kinds += (height > scale).view(np.uint8) * np.uint8(RAISED - BETWEEN)
+    height = _height(distance, x, y, planes[0])
+    near = scale * np.float32(NEAR * planes[0].noise)
+    kinds = (height < near).view(np.uint8) + np.uint8(BETWEEN)
+    near *= np.float32(RAISED_BY)
+    kinds += (height > near).view(np.uint8) * np.uint8(RAISED - BETWEEN)
+    for each in planes[1:]:
+        above, near = _height(distance, x, y, each), scale * np.float32(NEAR * each.noise)
+        on = (above < near) & (above > -near)
+        kinds[on & (kinds == RAISED)] = SURFACE
+        kinds[(above >= near) & (above < near * np.float32(RAISED_BY)) & (kinds == RAISED)] = BETWEEN
+        height = np.where(above > -near, np.minimum(above, height), height)
     kinds *= (distance > 0).view(np.uint8)
     return Relief(around, _with_deep_holes(kinds), height)
+
+
+def _height(distance: Float, x: Float, y: Float, plane: Plane) -> Float:
+    """(h, w) metres above a plane of pixels at a distance (h, w) with slopes x and y that broadcast to it."""
+    normal = plane.normal.astype(np.float32)
+    height = distance * (normal[0] * x + (normal[1] * y + normal[2]))
+    height -= np.float32(plane.offset)
+    return np.asarray(height, np.float32)
 
 
 def _with_deep_holes(kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -90,7 +102,7 @@ def _part(values: Projection, around: Rectangle) -> Float:
 
 
 def flood(found: Relief, image: npt.NDArray[np.uint8], seeds: npt.NDArray[np.int32], inside: Bool) -> npt.NDArray[np.int32]:
-    """Whose each pixel is: marks of a relief at half resolution, (h / 2, w / 2) int32 rounded up, BORDER to FIRST + n - 1.
+    """Marks of the objects and kinds that pixels are of, at half resolution: (h / 2, w / 2) int32 rounded up, BORDER to FIRST + n - 1.
 
     Args:
         found: of the part of the image that is flooded.
