@@ -17,13 +17,14 @@ from wesam_ros.sam.upscaling import Rectangle
 
 WEIGHT, WEIGHT_NEARBY = 0.66, 0.07
 """Slopes of the two comparisons' log-ratios: pixels have much in common with each other and with the prior, so that each counts for less
-than one. From a logistic regression with the model's logits, on pictures held out of pretraining and simulated source scenes."""
+than one. A fifth below a logistic regression with the model's logits, on pictures held out of pretraining and simulated source scenes: this
+costs 0.1 mIoU there, and a quarter fewer objects lose more than 2 points."""
 MOST, MOST_NEARBY = 4.0, 3.0
 """Natural logarithms of the highest ratios that are believed."""
 LEVELS = 16
 """Levels of each of red, green and blue in a histogram."""
 LEAST_SEEN = 0.3
-"""Pixels that every colour has been seen in beforehand, on the object and off it as often as any: rare colours say little."""
+"""Pixels that each bin of the histograms has beforehand, on the object and off it in their overall shares: rare colours say little."""
 SAMPLES = 128
 """Pixels of a region's longer side that fill the histograms, at most: every second, third, ... of a larger one."""
 SMOOTHING = 150
@@ -126,7 +127,7 @@ def _region(prior: Float) -> Rectangle | None:
 
 def _in_region(pixels: npt.NDArray[np.uint8], prior: Float) -> Float:
     """Log-odds (h, w) of a region's pixels (h, w, 3), with their prior (h, w)."""
-    red, green, blue = cv2.split(pixels)
+    red, green, blue = (np.asarray(each, np.uint8) for each in cv2.split(pixels))
     bins = np.asarray(((red & 0xF0).astype(np.uint16) << 4) | (green & 0xF0) | (blue >> 4), np.uint16)
     longer = max(bins.shape)
     step = -(-longer // SAMPLES)
