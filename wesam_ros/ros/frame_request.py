@@ -16,6 +16,9 @@ from wesam_ros.data.requests import Request, request_of
 from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.srv import Segment
 
+SERVICE = "segment"
+"""The source of a request of the service ~/segment."""
+
 
 @dataclass(frozen=True, eq=False)
 class FrameRequest:
@@ -107,4 +110,4 @@ def from_service(request: Segment.Request, max_boxes: int, rectified: str) -> Fr
         raise CodecError("prompt", "prompts must have at least one object, but have none")
     camera = camera_of(request.camera_info, size, rectified) if depth is not None else None
     frame = Frame(image, depth, camera, objects.detections, stamp_ns=stamp_of(request.image.header))
-    return FrameRequest(request.image.header, frame, objects, "", "segment", began, began)
+    return FrameRequest(request.image.header, frame, objects, "", SERVICE, began, began)
