@@ -52,7 +52,7 @@ class Scene:
         """The boxes of all things but the table."""
         whole = (slice(0, SIZE[0]), slice(0, SIZE[1]))
         places = locate(self.labels, self.depth, camera, [whole] * (len(self.boxes) - 1), transform)
-        return [place and place.box for place in places]
+        return [None if place is None else place.box for place in places]
 
 
 def rotation(degrees: float) -> Float:

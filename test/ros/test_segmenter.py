@@ -33,7 +33,7 @@ from wesam_ros.ros.objects import mask_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam import Adapter, base_hash
 from wesam_ros.sam import Prompts as PromptValues
-from wesam_ros.scene.geometry import MIN_POINTS
+from wesam_ros.scene.object_points import MIN_POINTS
 
 pytestmark = pytest.mark.usefixtures("segmenter")
 SIZE = (120, 160)

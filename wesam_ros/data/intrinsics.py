@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,42 @@ def camera_of_info(info: Any, size: Size, rectified: str | bool = "auto", topic:
     choice = str(rectified).lower()
     if choice not in RECTIFIED:
         raise ValueError(f"rectified must be one of {', '.join(RECTIFIED)}, but got {rectified!r}")
+    return _camera(_fields_of(info), size, choice, topic)
+
+
+class _Region(NamedTuple):
+    x_offset: int
+    y_offset: int
+    width: int
+    height: int
+
+
+class _Fields(NamedTuple):
+    """The fields of a camera_info but its header: the message of each frame says the same."""
+
+    k: bytes
+    d: bytes
+    r: bytes
+    p: bytes
+    width: int
+    height: int
+    binning_x: int
+    binning_y: int
+    roi: _Region
+    distortion_model: str
+
+
+def _fields_of(info: Any) -> _Fields:
+    numbers = (_numbers(info, name).tobytes() for name in "kdrp")
+    sizes = (int(getattr(info, name, 0)) for name in ("width", "height", "binning_x", "binning_y"))
+    roi = getattr(info, "roi", None)
+    region = _Region(*(int(getattr(roi, name, 0)) for name in _Region._fields))
+    return _Fields(*numbers, *sizes, region, str(getattr(info, "distortion_model", "")))
+
+
+@lru_cache(maxsize=32)
+def _camera(info: _Fields, size: Size, choice: str, topic: str) -> Camera:
+    """The result of `camera_of_info`, kept for the next frame."""
     k, p = _numbers(info, "k", 9).reshape(3, 3), _projection(info)
     _check_matrix(k)
     d = _numbers(info, "d")
@@ -106,7 +143,7 @@ def camera_of_info(info: Any, size: Size, rectified: str | bool = "auto", topic:
     distortion: tuple[float, ...] = ()
     model = ""
     if not is_rectified and d.any():
-        distortion, model = check_distortion(d, str(getattr(info, "distortion_model", "")))
+        distortion, model = check_distortion(d, info.distortion_model)
         fitted = [*fitted, f"points are undistorted ({model})"]
     why = "; ".join([f"{name} of camera_info is used: {reason}", *fitted])
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
@@ -114,13 +151,16 @@ def camera_of_info(info: Any, size: Size, rectified: str | bool = "auto", topic:
             "not_finite", f"{name} of camera_info must be finite at {size}, but got {matrix.ravel().tolist()}; calibrate the camera"
         )
     usual = not fitted and not d.any() and np.array_equal(matrix, k)
+    matrix.flags.writeable = False
     return Camera(matrix, size, distortion, model, is_rectified, why, usual)
 
 
 def _numbers(info: Any, name: str, count: int | None = None) -> Float:
     """(n,) of a field in lower or upper case; CodecError where there are not `count` of them."""
     values = getattr(info, name, None)
-    values = np.array(getattr(info, name.upper(), ()) if values is None else values, np.float64).ravel()
+    if isinstance(values, bytes):
+        values = np.frombuffer(values)
+    values = np.asarray(getattr(info, name.upper(), ()) if values is None else values, np.float64).ravel()
     if count is not None and len(values) != count:
         raise CodecError("uncalibrated", f"{name} of camera_info must have {count} numbers, but got {len(values)}; calibrate the camera")
     return values
@@ -135,7 +175,7 @@ def _check_matrix(k: Float) -> None:
         )
 
 
-def _projection(info: Any) -> Float | None:
+def _projection(info: _Fields) -> Float | None:
     """The left (3, 3) of P; None where it is not set, or not finite."""
     values = _numbers(info, "p")
     if len(values) != 12 or not np.isfinite(values).all() or values[0] <= 0 or values[5] <= 0:
@@ -156,15 +196,15 @@ def _is_rectified(choice: str, topic: str, d: Float, r: Float) -> tuple[bool, st
     return False, "D is zero and R is not the identity, so the image is raw"
 
 
-def _fitted(matrix: Float, info: Any, size: Size) -> tuple[Float, list[str]]:
+def _fitted(matrix: Float, info: _Fields, size: Size) -> tuple[Float, list[str]]:
     """The matrix in pixels of an image of `size`, and what was done to it.
 
     Drivers fill width and height in two ways: with the full resolution, as the message wants it, or with the size of the image that they
     send. In the second case, the principal point tells whether K was reduced as well.
     """
-    full = int(getattr(info, "width", 0)), int(getattr(info, "height", 0))
-    binning = max(int(getattr(info, "binning_x", 0)), 1), max(int(getattr(info, "binning_y", 0)), 1)
-    corner, region = _region(getattr(info, "roi", None), full)
+    full = info.width, info.height
+    binning = max(info.binning_x, 1), max(info.binning_y, 1)
+    corner, region = _region(info.roi, full)
     if 0 in region:
         return matrix, ["camera_info gives no size, so it is taken for the image's"]
     height, width = size
@@ -198,9 +238,9 @@ def _reduced(matrix: Float, full: Pair, binning: Pair, corner: Pair) -> tuple[Fl
     return _moved(matrix, corner, binning), [*notes, f"it is binned by {binning}"]
 
 
-def _region(roi: Any, full: Pair) -> tuple[Pair, Pair]:
+def _region(roi: _Region, full: Pair) -> tuple[Pair, Pair]:
     """Corner (x, y) and (width, height) of the region of interest; all zeros mean the full resolution."""
-    x, y, width, height = (int(getattr(roi, name, 0)) for name in ("x_offset", "y_offset", "width", "height"))
+    x, y, width, height = roi
     return (x, y), (width or max(full[0] - x, 0), height or max(full[1] - y, 0))
 
 

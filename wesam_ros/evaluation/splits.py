@@ -93,7 +93,8 @@ def dataset(name: str, folder: Path, split: str, limit: int) -> Source:
             try:
                 parts = entry.read(folder, earlier), entry.read(folder, later)
                 notes = tuple(dict.fromkeys(note for frames in parts for note in frames.notes))
-                return [Fold(*(_some(frames, range(len(frames)), limit) for frames in parts), notes)]
+                adapt, test = (_some(frames, range(len(frames)), limit) for frames in parts)
+                return [Fold(adapt, test, notes)]
             except DatasetError as error:
                 raise DatasetError(
                     f"{error}. For halves of the split {entry.default!r} alone give {name}/{entry.default}:{folder}"

@@ -16,7 +16,7 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from wesam_ros.drawing.overlay import draw_labels
 from wesam_ros.msg import ObjectArray
 from wesam_ros.ros.diagnostics import Diagnostics
-from wesam_ros.ros.frame_request import FrameRequest
+from wesam_ros.ros.frame_request import SERVICE, FrameRequest
 from wesam_ros.ros.objects import cloud_message, image_message, object_messages
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.standard_messages import detections_2d, detections_3d, label_info
@@ -36,7 +36,7 @@ class SegmentedFrame:
         request: the frame.
         masks: of its n objects.
         labels: (H, W), 0 = background, else the object's row + 1.
-        located: the objects in 3D, n or none at all; None for one with too little depth.
+        located: the objects in 3D, n or none at all, as where nobody listens; None for one with too little depth.
         frame_id: the frame of `located`.
         transform: (4, 4) from the camera to it, metres; None where it is the camera's own.
         adapter_version: of the adapter used; 0 for the frozen model.
@@ -75,13 +75,16 @@ class ObjectOutput:
         self._version = create_output(node, diagnostics, UInt64, "~/adapter_version", LATCHED)
 
     def locate(self, request: FrameRequest, masks: Masks, adapter_version: int, model_seconds: float) -> SegmentedFrame:
-        """The objects of a frame with their places, where it has depth and a camera."""
+        """The objects of a frame with their places, where it has depth and a camera, and someone wants them."""
         frame, labels = request.frame, masks.label_image()
-        if frame.depth is None or frame.camera is None:
+        if frame.depth is None or frame.camera is None or not (request.source == SERVICE or self._are_places_wanted()):
             return SegmentedFrame(request, masks, labels, [], request.header.frame_id, None, adapter_version, model_seconds)
         frame_id, transform = self._target.of(request.header)
         located = locate(labels, frame.depth, frame.camera, masks.crops, transform)
         return SegmentedFrame(request, masks, labels, located, frame_id, transform, adapter_version, model_seconds)
+
+    def _are_places_wanted(self) -> bool:
+        return any(each.get_subscription_count() for each in (self._objects, self._detections_3d, self._points))
 
     def publish(self, segmented: SegmentedFrame) -> None:
         """Publishes a frame's objects, and before them its pixels and its standard messages."""

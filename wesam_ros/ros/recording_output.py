@@ -81,9 +81,11 @@ class RecordingOutput:
             from tf2_msgs.msg import TFMessage
         except ImportError:
             return {}
-        held = node.create_publisher(TFMessage, "/tf_static", TF_STATIC) if static else None
-        other = node.create_publisher(TFMessage, "/tf", TF_QUEUE) if moving else None
-        return {**dict.fromkeys(static, held), **dict.fromkeys(moving, other)}
+        found: dict[str, Publisher[Any]] = {}
+        for topics, name, qos in ((static, "/tf_static", TF_STATIC), (moving, "/tf", TF_QUEUE)):
+            if topics:
+                found |= dict.fromkeys(topics, node.create_publisher(TFMessage, name, qos))
+        return found
 
     def begin_transforms(self) -> None:
         """Sends the static transforms, and begins again with the others."""

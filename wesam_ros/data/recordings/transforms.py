@@ -50,8 +50,8 @@ class RecordedTransforms:
             for row in self._read(self._static) if self._static else ():
                 self._take(self._buffer, row, static=True)
             self._rows = self._read(self._moving) if self._moving else iter(())
-        while self._newest < stamp + AHEAD_NS and (row := next(self._rows, None)) is not None:
-            self._take(self._buffer, row, static=False)
+        while self._newest < stamp + AHEAD_NS and (move := next(self._rows, None)) is not None:
+            self._take(self._buffer, move, static=False)
         return self._buffer.lookup(target, source, stamp)
 
     def _take(self, buffer: TransformBuffer, row: BagMessage, *, static: bool) -> None:
