@@ -114,7 +114,7 @@ if needs real --real "$real"; then
     mapfile -t corrupted < <(chosen "coco-c:$real/coco2017" small "coco-c/contrast:$real/coco2017")
     made=(python $adaptation/real.py --home "coco/val2017:$real/coco2017" "${size[@]}" --out "$work/real" --json "$results/real.json")
     alone real "${made[@]}" "${kinds[@]}" --methods "${four[@]}" "${three[@]}"
-    alone real_others "${made[@]}" "${kinds[@]}" --methods "${others[@]}" wesam:lr=0.001 "${first[@]}"
+    alone real_others "${made[@]}" "${kinds[@]}" --methods "${others[@]}" wesam:lr=0.002 "${first[@]}"
     alone real_corrupted "${made[@]}" "${corrupted[@]}" --methods "${noisy[@]}" "${first[@]}"
 fi
 

@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 def pictures(folder: Path) -> Iterator[tuple[Path, np.ndarray]]:
     """Each image's path in order of their names, and its (H, W) ids."""
     for path in sorted((folder / "images").iterdir()):
-        yield path, cv2.imread(str(folder / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+        yield path, np.asarray(cv2.imread(str(folder / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED))
 
 
 def _as_pairs(folder: Path, root: Path, images: str, masks: str, suffix: str) -> None:
@@ -51,7 +52,7 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     """Of a mask (H, W), down its columns, beginning with the background."""
     flat = mask.T.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    return [0] * int(flat[0]) + np.diff([0, *changes, flat.size]).tolist()
+    return [0] * int(flat[0]) + [int(each) for each in np.diff([0, *changes, flat.size])]
 
 
 def coco2017(folder: Path, out: Path) -> str:
@@ -59,7 +60,8 @@ def coco2017(folder: Path, out: Path) -> str:
     root = out / "coco2017"
     for part in ("val2017", "annotations"):
         (root / part).mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (path, ids) in enumerate(pictures(folder), 1):
         shutil.copy(path, root / "val2017" / path.name)
         images.append({"id": number, "file_name": path.name, "height": ids.shape[0], "width": ids.shape[1]})
@@ -85,8 +87,11 @@ def food_trays(folder: Path, out: Path) -> str:
 
 
 SETS: dict[str, Callable[[Path, Path], str]] = {
-    each.__name__: each
-    for each in (coco2017, kvasir_seg, ecssd, food_trays, vcod_cd)  # type: ignore[attr-defined]
+    "coco2017": coco2017,
+    "kvasir_seg": kvasir_seg,
+    "ecssd": ecssd,
+    "food_trays": food_trays,
+    "vcod_cd": vcod_cd,
 }
 
 

@@ -33,7 +33,7 @@ def colour_evidence(pixels: Pixels, logits: Tensor, constraints: Constraints, si
     """
     evidence = torch.zeros_like(logits)
     height, width = resized_size(size, logits.shape[-1])
-    image = cv2.resize(pixels, (SCALE * width, SCALE * height), interpolation=cv2.INTER_AREA)
+    image = np.asarray(cv2.resize(pixels, (SCALE * width, SCALE * height), interpolation=cv2.INTER_AREA), np.uint8)
     seen = torch.stack(known_pixels(constraints)).any(0).flatten(1).any(1).cpu().numpy()
     allowed = constraints.allowed[:, :height, :width].cpu().numpy()
     for index in np.flatnonzero(~seen & allowed.any((1, 2))):
@@ -41,7 +41,7 @@ def colour_evidence(pixels: Pixels, logits: Tensor, constraints: Constraints, si
         prior = np.where(allowed[index], logits[index, :height, :width].cpu().numpy(), np.float32(BEYOND))[rows, columns]
         fine = cv2.resize(prior, (SCALE * prior.shape[1], SCALE * prior.shape[0]), interpolation=cv2.INTER_LINEAR)
         window = slice(SCALE * rows.start, SCALE * rows.stop), slice(SCALE * columns.start, SCALE * columns.stop)
-        odds = colour_log_odds(image, [window], [fine])[0]
+        odds = colour_log_odds(image, [window], [np.asarray(fine, np.float32)])[0]
         small = cv2.resize(odds, (prior.shape[1], prior.shape[0]), interpolation=cv2.INTER_AREA)
         evidence[index, rows, columns] = torch.from_numpy(small).to(evidence)
     return evidence
