@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,8 +66,8 @@ class Flow:
             x = back[..., 0] + np.arange(columns.start - source[1].start, columns.stop - source[1].start, dtype=np.float32)
             y = back[..., 1] + np.arange(rows.start - source[0].start, rows.stop - source[0].start, dtype=np.float32)[:, None]
             carried = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-        carried *= cv2.resize(_part(self.same, target, self.size), (width, height), interpolation=cv2.INTER_NEAREST)
-        return carried
+        carried = carried * cv2.resize(_part(self.same, target, self.size), (width, height), interpolation=cv2.INTER_NEAREST)
+        return np.asarray(carried, np.float32)
 
 
 class Motion:
@@ -87,18 +88,22 @@ class Motion:
         self._before, self._size = grey, size
         if before is None or not known:
             return None
-        difference = cv2.absdiff(grey, before)
+        difference = _difference(grey, before)
         same = _same(difference, LIMIT)
         if float(same.mean()) >= 1 - STILL:
             return Flow(None, same, size)
-        back = self._search.calc(grey, before, None)
+        back = np.asarray(self._search.calc(grey, before, np.zeros((*grey.shape, 2), np.float32)), np.float32)
         rows, columns = grey.shape
         x, y = np.arange(columns, dtype=np.float32)[None] + back[..., 0], np.arange(rows, dtype=np.float32)[:, None] + back[..., 1]
-        left = cv2.absdiff(grey, cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
+        left = _difference(grey, cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
         limit = max(LIMIT, NOISE_TIMES * 1.4826 * float(np.median(left)))
         if float(left.mean()) > EXPLAINED * float(difference.mean()):  # noise alone: what stood still is better known
             return Flow(None, _same(difference, limit), size)
         return Flow(back * np.float32(size[1] / columns), _same(left, limit), size)
+
+
+def _difference(first: Any, second: Any) -> npt.NDArray[np.uint8]:
+    return np.asarray(cv2.absdiff(first, second), np.uint8)
 
 
 def _same(difference: npt.NDArray[np.uint8], limit: float) -> npt.NDArray[np.uint8]:
@@ -107,7 +112,7 @@ def _same(difference: npt.NDArray[np.uint8], limit: float) -> npt.NDArray[np.uin
     return np.asarray(1 - cv2.dilate(changed, np.ones((3, 3), np.uint8)), np.uint8)
 
 
-def _part(maps: npt.NDArray[np.generic], window: Rectangle, size: tuple[int, int]) -> npt.NDArray[np.generic]:
+def _part(maps: npt.NDArray[Any], window: Rectangle, size: tuple[int, int]) -> npt.NDArray[Any]:
     """The part of maps (h, w, ...) that covers a window of an image of `size`; one cell at least."""
     spans = []
     for each, length, cells in zip(window, size, maps.shape, strict=False):

@@ -89,8 +89,8 @@ class Tracker:
         pairs = _by_overlap(self._tracks, windows, masks, classes, image) if flow is not None and not flow.cut else {}
         pairs |= _by_colour(self._tracks, windows, masks, classes, image, pairs)
         self._objects = [self._tracks[pairs[index]] if index in pairs else None for index in range(len(windows))]
-        for index, track in enumerate(self._objects):
-            if track is None:
+        for index, known in enumerate(self._objects):
+            if known is None:
                 none = np.zeros(masks[index].shape, np.float32)
                 track = Track(self._next, classes[index], windows[index], none, none, _colours(image, windows[index], masks[index]), 0)
                 self._next += 1
@@ -151,11 +151,8 @@ def _carry(track: Track, flow: Flow | None) -> None:
     frames = flow.carry(track.frames, track.window, window)
     # A mean of log-odds is carried as a product with its weight, so that the border of what is known does not pull it to 0.
     weighted = flow.carry(track.odds * track.frames, track.window, window)
-    track.odds, track.frames, track.window = (
-        weighted / np.maximum(frames, 1e-3),
-        np.where(frames < FORGOTTEN / 2, np.float32(0), frames),
-        window,
-    )
+    track.odds = np.asarray(weighted / np.maximum(frames, np.float32(1e-3)), np.float32)
+    track.frames, track.window = np.where(frames < FORGOTTEN / 2, np.float32(0), frames), window
 
 
 def _by_overlap(
@@ -216,8 +213,8 @@ def _iou(first: Bool, first_window: Rectangle, second: Bool, second_window: Rect
         mask[tuple(slice(each.start - own.start, each.stop - own.start) for each, own in zip(both, window, strict=True))]
         for mask, window in ((first, first_window), (second, second_window))
     )
-    shared = np.count_nonzero(one & two)
-    return shared / max(1, np.count_nonzero(first) + np.count_nonzero(second) - shared)
+    shared = int(np.count_nonzero(one & two))
+    return shared / max(1, int(np.count_nonzero(first)) + int(np.count_nonzero(second)) - shared)
 
 
 def _aligned(values: Float, source: Rectangle, target: Rectangle) -> Float:
@@ -245,4 +242,4 @@ def _colours(image: npt.NDArray[np.uint8], window: Rectangle, mask: Bool) -> Flo
     # Most things differ in hue more than in lightness, which changes with the place: fewer bins for it, and finer ones around grey.
     a, b = (np.clip((lab[:, axis].astype(int) - 128) // 8 + 4, 0, 7) for axis in (1, 2))
     counts = np.bincount((a * 8 + b) * 4 + lab[:, 0] // 64, minlength=256)
-    return np.sqrt(counts / counts.sum(), dtype=np.float32)
+    return np.asarray(np.sqrt(counts / counts.sum()), np.float32)
