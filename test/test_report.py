@@ -27,14 +27,16 @@ def test_summary() -> None:
     frames = [
         FrameRecord(1, (0.2, 0.4), (0.2, 0.4), missed=1, latency_ms=10.0, accepted=True),
         frame(0.5, 0.7, latency_ms=20.0, adapter_version=1, reason="agreement", false=2),
-        frame(0.6, 1.0, latency_ms=30.0, adapter_version=1, accepted=True),
+        frame(0.6, 1.0, latency_ms=30.0, adapter_version=1, accepted=True, iou_refined=(0.7,)),
         FrameRecord(4, adapter_version=2, reason="no boxes", missed=1),
     ]
     assert report.summary(record(frames)) == {
         "frames": 4,
         "miou_frozen": pytest.approx((0.3 + 0.5 + 0.6) / 3, abs=1e-6),
+        "miou_frozen_refined": pytest.approx(0.7, abs=1e-6),
         "miou_adapted": pytest.approx((0.3 + 0.7 + 1.0) / 3, abs=1e-6),
         "miou_frozen_last_third": 0.6,
+        "miou_frozen_refined_last_third": 0.7,
         "miou_adapted_last_third": 1.0,
         "adapter_versions": 2,
         "latency_ms_p50": 20.0,

@@ -27,13 +27,15 @@ from wesam_ros.msg import Mask, ObjectArray, Prompt, Prompts
 from wesam_ros.srv import Segment
 
 from wesam_ros.data.codecs import decode_labels
-from wesam_ros.data.messages import image_of, stamp_of
+from wesam_ros.data.frames import Frame
+from wesam_ros.data.messages import camera_of, depth_of, image_of, stamp_of
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.ros.objects import mask_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam import Adapter, base_hash
 from wesam_ros.sam import Prompts as PromptValues
 from wesam_ros.scene.object_points import MIN_POINTS
+from wesam_ros.scene.refiner import Refiner
 
 pytestmark = pytest.mark.usefixtures("segmenter")
 SIZE = (120, 160)
@@ -266,8 +268,10 @@ def test_segment_service(graph: Any, valid_prompts: Any) -> None:
     assert "at least one object" in response.message
 
 
-def set_parameter(graph: Any, name: str, value: int) -> Any:
-    parameter = Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value))
+def set_parameter(graph: Any, name: str, value: int | str) -> Any:
+    kinds = {int: (ParameterType.PARAMETER_INTEGER, "integer_value"), str: (ParameterType.PARAMETER_STRING, "string_value")}
+    kind, field = kinds[type(value)]
+    parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
     return graph.call(SetParameters, "/segmenter/set_parameters", SetParameters.Request(parameters=[parameter])).results[0]
 
 
@@ -279,6 +283,23 @@ def test_parameters_at_run_time(graph: Any) -> None:
     assert set_parameter(graph, "max_boxes", 1).successful
     assert [each.id for each in graph.answer().objects] == ["a"]
     assert set_parameter(graph, "max_boxes", 100).successful
+
+
+def test_refined_masks_are_served_with_their_sources(graph: Any, sam: Any) -> None:
+    frame = graph.frame(graph.next_header(), raised=True)
+    assert not set_parameter(graph, "refine", "everything").successful
+    assert set_parameter(graph, "refine", "all").successful
+    try:
+        graph.send(**frame)
+        result = wait_for_answer(graph, frame)
+    finally:
+        assert set_parameter(graph, "refine", "off").successful
+    image, prompts = image_of(frame["image"]), PromptValues.from_boxes(np.stack([each.box for each in result.objects]), SIZE)
+    depth, camera = depth_of(frame["depth"], SIZE), camera_of(frame["camera_info"], SIZE, "auto")
+    wanted = Refiner().refine(Frame(image, depth, camera), prompts, TorchEngine(sam).segment(image, prompts))
+    assert agree(result, wanted.masks)
+    assert [each.source for each in result.objects] == list(wanted.sources)
+    assert [each.score for each in result.objects] == pytest.approx(wanted.scores.tolist(), abs=1e-2)
 
 
 def test_positions_in_the_target_frame(graph: Any) -> None:

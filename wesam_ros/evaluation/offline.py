@@ -37,6 +37,7 @@ from wesam_ros.evaluation.prompts import Prompted
 from wesam_ros.evaluation.report import FrameRecord, Picture, RunRecord, chosen_frames, write_report
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
+from wesam_ros.scene.refiner import Refiner
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class OfflineRun:
         sam = load_sam(plan.model, plan.checkpoint, plan.device)
         start = Adapter.load(plan.adapter, for_sam=sam) if plan.adapter is not None else None
         self.learner = Learner(sam, plan.config, plan.seed, start)
-        self._engine = TorchEngine(sam)
+        self._engine, self._refiner = TorchEngine(sam), Refiner()
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
         self._reading, self._decoding = ReadingReport(), ReadingReport()
@@ -203,13 +204,13 @@ class OfflineRun:
             return record
         boxes = boxes_to_score(prompts, frame.labels)
         frozen = self._engine.segment(frame.image, prompts)
-        adapted = self._engine.segment(frame.image, prompts, adapter) if version else frozen
-        scores = [score_frame(each.masks, boxes, frame.labels) for each in (frozen, adapted)]
+        refined = self._refiner.refine(frame, prompts, frozen)
+        adapted = self._refiner.refine(frame, prompts, self._engine.segment(frame.image, prompts, adapter)) if version else refined
+        scores = [score_frame(each.masks, boxes, frame.labels) for each in (frozen, adapted, refined)]
         pictures = (frame.image, frozen.label_image(), adapted.label_image(), frame.labels)
         self._shown[len(self._records)] = tuple(torch.from_numpy(np.array(each)) for each in pictures)
-        return replace(
-            record, iou_frozen=scores[0].iou.tolist(), iou_adapted=scores[1].iou.tolist(), missed=scores[1].missed, false=scores[1].false
-        )
+        ious = dict(zip(("iou_frozen", "iou_adapted", "iou_refined"), (each.iou.tolist() for each in scores), strict=True))
+        return replace(record, **ious, missed=scores[1].missed, false=scores[1].false)
 
     def _note(self, turn: Turn[FrameRecord]) -> None:
         """Adds a request's record; pictures that the report will not show are dropped."""

@@ -15,6 +15,7 @@ from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
 from wesam_ros.evaluation.report import FrameRecord, Picture, chosen_frames
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompts
+from wesam_ros.scene.refiner import Refiner
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +39,14 @@ class Learnt:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The masks of one request from the graph and from the frozen model, for the same prompts of n objects."""
+    """The masks of one request from the graph, and from the frozen model, as they are and refined, for the same prompts of n objects."""
 
     frame: Frame
     prompts: Prompts
     served: Served
     learnt: Learnt | None
     frozen: Masks
+    refined: Masks
 
 
 @dataclass
@@ -92,6 +94,7 @@ def compare(
     Raises:
         ValueError: the graph answered with other objects than the recording asks for.
     """
+    refiner = Refiner()
     for frame in frames:
         served, learnt = list(served_at(frame.stamp_ns, frame.size)), list(learnt_at(frame.stamp_ns))
         for source, request in requests_of(frame, detections_size):
@@ -102,7 +105,7 @@ def compare(
             status = learnt.pop(0) if learnt else None
             if place is not None:
                 frozen = segment(engine, frame.image, request.prompts, None)
-                yield Compared(frame, request.prompts, served.pop(place), status, frozen)
+                yield Compared(frame, request.prompts, served.pop(place), status, frozen, refiner.refine(frame, request.prompts, frozen))
             else:
                 account.unanswered += 1
         if any(each.ids for each in served):
@@ -113,14 +116,15 @@ def record_of(compared: Compared) -> FrameRecord:
     """The report's row for one request; without true labels its IoU is empty."""
     served, learnt, labels = compared.served, compared.learnt, compared.frame.labels
     boxes = boxes_to_score(compared.prompts, labels) if labels is not None else None
-    adapted, frozen = (
+    adapted, frozen, refined = (
         score_frame(each.masks, boxes, labels) if labels is not None and boxes is not None else None
-        for each in (served.masks, compared.frozen)
+        for each in (served.masks, compared.frozen, compared.refined)
     )
     return FrameRecord(
         stamp_ns=compared.frame.stamp_ns,
         iou_frozen=frozen.iou.tolist() if frozen is not None else (),
         iou_adapted=adapted.iou.tolist() if adapted is not None else (),
+        iou_refined=refined.iou.tolist() if refined is not None else (),
         missed=adapted.missed if adapted is not None else 0,
         false=adapted.false if adapted is not None else 0,
         latency_ms=served.latency_ms,
