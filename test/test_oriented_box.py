@@ -208,6 +208,17 @@ def test_any_frame_and_any_camera() -> None:
     holds(scene.found(rays)[0], *THING)
 
 
+def test_a_place_without_a_box_is_the_same() -> None:
+    scene = Scene([TABLE, THING])
+    whole = (slice(0, SIZE[0]), slice(0, SIZE[1]))
+    with_box, without = (locate(scene.labels, scene.depth, K, (whole,), POSE, boxes)[0] for boxes in (True, False))
+    assert with_box is not None
+    assert without is not None
+    assert (with_box.box is not None, without.box) == (True, None)
+    np.testing.assert_array_equal(with_box.centroid, without.centroid)
+    np.testing.assert_array_equal(with_box.extent, without.extent)
+
+
 def test_too_few_points_and_nothing_at_all() -> None:
     scene = Scene([TABLE, THING])
     scene.depth[scene.labels == 1] = 0

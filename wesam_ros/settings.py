@@ -111,6 +111,10 @@ class SegmenterParameters(InputParameters):
         "ran: a restarted node serves it again; empty keeps nothing",
         read_only=True,
     )
+    oriented_boxes: bool = option(
+        True,
+        "objects have an oriented box beside centroid and extent; false spares some 2 ms a frame, while nobody listens to detections_3d",
+    )
     target_frame: str = option(
         "", "frame of centroid, extent, boxes and points, where TF has it; empty for the camera's optical frame", read_only=True
     )

@@ -104,7 +104,7 @@ def inputs(transport: str) -> dict[str, bytes]:
             {"image": colour, "depth": range_image, "camera_info": info, "detections": found}.items()}  # fmt: skip
 
 
-def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callable[[str], None]) -> None:
+def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callable[[str], None], oriented: bool) -> None:
     """Everything that the segmenter does for a frame but the model; `lap` is called at the end of each stage with its name."""
     kind = CompressedImage if transport == "compressed" else Image
     kinds: dict[str, Any] = {"image": kind, "depth": kind, "camera_info": CameraInfo, "detections": Detection2DArray}
@@ -124,7 +124,7 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     lap("check boxes")
     labels = masks.label_image()
     lap("label image")
-    located = locate(labels, depth, camera, masks.crops)
+    located = locate(labels, depth, camera, masks.crops, None, oriented)
     lap("3D")
     header = frame.image.header
     objects = ObjectArray(header=header, objects=object_messages(masks, request.detections, located, header.frame_id), model="tiny")
@@ -205,8 +205,8 @@ def through_the_node(transport: str, repeats: int, log: Path) -> dict[str, Any]:
     return {**figures, "frames": len(times["model"]) - 20, "lost": lost}
 
 
-def measure(transport: str, repeats: int) -> dict[str, dict[str, float]]:
-    """p50 and p99 in milliseconds of each stage and of all together."""
+def measure(transport: str, repeats: int, oriented: bool = True) -> dict[str, dict[str, float]]:
+    """p50 and p99 in milliseconds of each stage and of all together, with the objects' oriented boxes or without."""
     data = inputs(transport)
     _, _, boxes, found = scene()
     around = boxes.astype(int) + np.array((-4, -4, 4, 4))  # the logits' rectangles are a little larger than the masks
@@ -223,7 +223,7 @@ def measure(transport: str, repeats: int) -> dict[str, dict[str, float]]:
 
         rest = np.ones(OBJECTS, np.float32), np.zeros((OBJECTS, 1, 1), np.float32)
         masks = Masks(found, *rest, within)  # as the model gives them, each time
-        one_frame(data, transport, masks, lap)
+        one_frame(data, transport, masks, lap, oriented)
         times.setdefault("all", []).append((time.perf_counter() - began) * 1e3)
     return {name: {"p50": float(np.percentile(each[5:], 50)), "p99": float(np.percentile(each[5:], 99))} for name, each in times.items()}
 
@@ -239,7 +239,8 @@ def main() -> None:
     log = (args.json.expanduser().resolve().parent if args.json else Path("out").resolve()) / "ros_path.log"
     figures: dict[str, Any] = {"machine": processor()}
     for transport in args.transports:
-        figures[transport] = {"stages": measure(transport, args.repeats), "node": through_the_node(transport, args.repeats, log)}
+        figures[transport] = {"stages": measure(transport, args.repeats), "stages without boxes": measure(transport, args.repeats, False)}
+        figures[transport] |= {"node": through_the_node(transport, args.repeats, log)}
         print(f"{transport}, milliseconds per frame:")
         for name, each in (*figures[transport]["stages"].items(), *figures[transport]["node"].items()):
             print(f"  {name:14} " + (f"p50 {each['p50']:7.3f}  p99 {each['p99']:7.3f}" if isinstance(each, dict) else str(each)))

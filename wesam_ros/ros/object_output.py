@@ -80,7 +80,8 @@ class ObjectOutput:
         if frame.depth is None or frame.camera is None or not (request.source == SERVICE or self._are_places_wanted()):
             return SegmentedFrame(request, masks, labels, [], request.header.frame_id, None, adapter_version, model_seconds)
         frame_id, transform = self._target.of(request.header)
-        located = locate(labels, frame.depth, frame.camera, masks.crops, transform)
+        boxes = self._declared.value.oriented_boxes or self._detections_3d.get_subscription_count() > 0
+        located = locate(labels, frame.depth, frame.camera, masks.crops, transform, boxes)
         return SegmentedFrame(request, masks, labels, located, frame_id, transform, adapter_version, model_seconds)
 
     def _are_places_wanted(self) -> bool:

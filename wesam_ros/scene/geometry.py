@@ -29,7 +29,7 @@ class Located:
         centroid: (3,), mean of its depth points.
         extent: (3,), size of their box along the axes of the frame.
         points: how many depth pixels it has.
-        box: its oriented box.
+        box: its oriented box, where that was asked for.
     """
 
     centroid: Float
@@ -44,8 +44,9 @@ def locate(
     camera: Projection,
     crops: Sequence[tuple[slice, slice]],
     transform: Float | None = None,
+    boxes: bool = True,
 ) -> list[Located | None]:
-    """Centroid, extent and oriented box of the objects of a label image, all at once.
+    """Centroid, extent and, with `boxes`, oriented box of the objects of a label image, all at once.
 
     Args:
         labels: (H, W), 0 = background, 1..n the objects.
@@ -72,8 +73,8 @@ def locate(
     ranked, rows = np.sort(np.where(kept, axes, np.inf), 2), np.arange(len(left))  # what was left out is last
     tail = (left * TAIL).astype(int)
     extents = ranked[:, rows, left - 1 - tail] - ranked[:, rows, tail]
-    boxes = oriented_boxes(objects, labels, depth, camera, crops, transform)
-    for index, centroid, extent, count, box in zip(objects.index, centroids.T, extents.T, objects.counts.tolist(), boxes, strict=True):
+    turned = oriented_boxes(objects, labels, depth, camera, crops, transform) if boxes else [None] * len(left)
+    for index, centroid, extent, count, box in zip(objects.index, centroids.T, extents.T, objects.counts.tolist(), turned, strict=True):
         found[index] = Located(centroid, extent, count, box)
     return found
 
