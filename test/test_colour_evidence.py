@@ -58,6 +58,18 @@ def test_a_mask_is_corrected_by_its_colours(last: int) -> None:
     assert float(hard_iou(corrected, true)) > 0.9
 
 
+@pytest.mark.parametrize(("agreement", "started"), [(0.1, True), (0.9, False)])
+def test_where_a_mask_does_not_fit_its_box_box_and_colour_are_a_start(agreement: float, started: bool) -> None:
+    """The model has only a corner of the red thing, and is sure of it; the box is the thing's own."""
+    box = np.array([[BOX[0], BOX[1], RED_ENDS, BOX[3]]], np.float32)
+    constraints = gather_constraints(Prompts.from_boxes(box, SIZE), None, 128, GRID)
+    logits = torch.full((1, GRID, GRID), -9.0)
+    logits[:, BOX[1] // 4 : BOX[1] // 4 + 5, BOX[0] // 4 : BOX[0] // 4 + 5] = 9.0
+    corrected = logits + colour_evidence(_image(), logits, constraints, SIZE, 0.6, agreement) > 0
+    assert (float(hard_iou(corrected, constraints.allowed)) > 0.8) == started
+    assert torch.equal(corrected, logits > 0) != started
+
+
 def test_colour_is_silent_where_depth_sees_and_where_all_is_of_one_colour() -> None:
     logits = _logits(64)
     raised = np.zeros((GRID, GRID), bool)

@@ -61,8 +61,11 @@ def _corrected(sam: Sam, frame: BufferedFrame, config: AdaptationConfig) -> Buff
     logits, prompts = frame.anchor_logits, frame.prompts
     if config.both_ways:
         logits = predict_both_ways(sam, None, frame.pixels, prompts, config.precision).clone()
-    colour = colour_evidence(frame.pixels, logits, frame.constraints, prompts.size) if config.colour else torch.zeros_like(logits)
-    return replace(frame, anchor_logits=logits, colour=config.colour * colour)
+    colour = torch.zeros_like(logits)
+    if config.colour:
+        limits = config.prompt_fit, config.agreement
+        colour = config.colour * colour_evidence(frame.pixels, logits, frame.constraints, prompts.size, *limits)
+    return replace(frame, anchor_logits=logits, colour=colour)
 
 
 @torch.inference_mode()
