@@ -146,7 +146,10 @@ BY_TENSORS: tuple[tuple[tuple[str, ...], Kind], ...] = (
         (r"^image_encoder\.trunk\.", r"^(no_obj_embed_spatial|obj_ptr_tpos_proj\.)"),
         Kind("a SAM 2.1 checkpoint, or one tuned from it, such as MedSAM2", _SAM2),
     ),
-    ((r"^(image_encoder\.trunk\.(pos_embed|patch_embed|blocks)|sam_mask_decoder|sam_prompt_encoder)\b",), Kind("a SAM 2 checkpoint", _SAM2)),
+    (
+        (r"^(image_encoder\.trunk\.(pos_embed|patch_embed|blocks)|sam_mask_decoder|sam_prompt_encoder)\b",),
+        Kind("a SAM 2 checkpoint", _SAM2),
+    ),
     ((r"^(vision_encoder\.backbone|memory_attention)\.",), Kind("a SAM 2 checkpoint of Hugging Face transformers", _SAM2)),
     (
         (r"^vision_encoder\.(layers|patch_embed|pos_embed)", r"^(shared_image_embedding|mask_decoder|prompt_encoder)\."),
