@@ -58,7 +58,7 @@ def test_where_half_precision_does_not_agree_full_precision_serves(small_sam: An
 
 
 def test_an_engine_for_fixed_shapes_equals_torch(small_sam: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on an NPU: adapters are filled up to one rank."""
+    """An NPU has these: adapters are filled up to one rank."""
     monkeypatch.setattr(openvino_engine, "FIXED_SHAPES", ("CPU",))
     engine = OpenVinoEngine(small_sam, folder, precision="float32")
     for adapter in (None, random_adapter(small_sam, 3, 0)):
@@ -72,7 +72,7 @@ def truncate(folder: Path) -> None:
 
 
 def junk(folder: Path) -> None:
-    """What the manifest says, but nothing that OpenVINO can take."""
+    """A file that is what the manifest says, but nothing that OpenVINO can take."""
 
     def build(into: Path) -> dict[str, Any]:
         (into / BLOB).write_bytes(b"of another version")

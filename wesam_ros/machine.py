@@ -33,7 +33,7 @@ class DeviceError(ValueError):
 
 
 OPENVINO = "openvino:"
-"""What a device begins with that OpenVINO computes on, not torch."""
+"""The beginning of the name of a device that OpenVINO computes on, not torch."""
 
 
 def resolve_device(device: str) -> str:

@@ -132,7 +132,7 @@ class _Compiler:
     def __init__(self, folder: Path, threads: int | None, precision: str | None, model: str | None) -> None:
         openvino = _import()
         self.version = str(openvino.__version__)
-        self._core: Any = openvino.Core()
+        self._runtime: Any = openvino.Core()
         self._folder, self._threads, self._wanted, self._model = folder, threads or torch.get_num_threads(), precision, model
 
     def precision(self, device: str) -> str:
@@ -141,7 +141,7 @@ class _Compiler:
             return "f32"
         if device != "CPU":
             return "f16"
-        return "bf16" if "BF16" in self._core.get_property(device, "OPTIMIZATION_CAPABILITIES") else "f32"
+        return "bf16" if "BF16" in self._runtime.get_property(device, "OPTIMIZATION_CAPABILITIES") else "f32"
 
     def compiled(self, name: str, device: str, shapes: dict[str, list[int]]) -> Any:
         """A file for a device, with the inputs in `shapes` of fixed shapes."""
@@ -149,14 +149,14 @@ class _Compiler:
         if cached is not None and cached.exists():
             try:
                 whole(cached, "it is compiled again")
-                return self._core.import_model(io.BytesIO((cached / BLOB).read_bytes()), device, self._options(device))
+                return self._runtime.import_model(io.BytesIO((cached / BLOB).read_bytes()), device, self._options(device))
             except (EngineError, OSError, RuntimeError) as error:
                 _log.warning("a compiled file of OpenVINO cannot be taken from the cache: %s", _reason(error))
         try:
-            model = self._core.read_model(str(self._folder / name))
+            model = self._runtime.read_model(str(self._folder / name))
             if shapes:
                 model.reshape(shapes)
-            compiled = self._core.compile_model(model, device, self._options(device))
+            compiled = self._runtime.compile_model(model, device, self._options(device))
         except Exception as error:  # the library's exceptions have no base of their own
             raise EngineError(f"openvino {self.version} cannot load {self._folder / name} on {device}: {_reason(error)}") from error
         if cached is not None:
@@ -175,7 +175,7 @@ class _Compiler:
         key = {
             "file": f"{name} {manifest['files'][name]['sha256']}",
             "openvino": self.version,
-            "device": f"{device} {self._core.get_property(device, 'FULL_DEVICE_NAME')}",
+            "device": f"{device} {self._runtime.get_property(device, 'FULL_DEVICE_NAME')}",
             "precision": self.precision(device),
         }
         return folder_for("openvino", f"{self._model}-{Path(name).stem}", key)

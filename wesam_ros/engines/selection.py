@@ -93,15 +93,18 @@ def create_engine(
         return _taken(Selection(make.checked(choice, make_missing=True)), say)
     if sam.device.type == "cpu":
         return _taken(_fastest(make, ("openvino",) if place else ("openvino", "onnxruntime")), say)
-    refused: list[str] = []
-    for name in ("tensorrt", "compiled", "onnxruntime") if sam.device.type == "cuda" else ("onnxruntime",):
-        try:
+    return _taken(_first(make, ("tensorrt", "compiled", "onnxruntime") if sam.device.type == "cuda" else ("onnxruntime",)), say)
+
+
+def _first(make: _Maker, names: Sequence[str]) -> Selection:
+    """The first engine that serves elsewhere than on a CPU."""
+    refused: dict[str, str] = {}
+    for name in names:
+        with _refusal(name, refused):
             if name != "tensorrt":
-                raise EngineError(f"nobody has measured it on {sam.device} yet; set engine to {name} to have it there")
-            return _taken(Selection(make.checked(name), tuple(refused)), say)
-        except (EngineError, OSError) as error:
-            refused.append(f"{name}: {error}")
-    return _taken(Selection(TorchEngine(sam), tuple(refused)), say)
+                raise EngineError(f"nobody has measured it on {make.sam.device} yet; set engine to {name} to have it there")
+            return Selection(make.checked(name), tuple(refused.values()))
+    return Selection(TorchEngine(make.sam), tuple(refused.values()))
 
 
 def _fastest(make: _Maker, names: Sequence[str]) -> Selection:
@@ -152,7 +155,7 @@ class _Maker:
         self._adapter, self._place = adapter, place  # of OpenVINO
 
     def race(self, name: str) -> Race:
-        """What is known of an engine's speed on the CPU, or OpenVINO's device."""
+        """The speed of an engine on the CPU, or on OpenVINO's device, as far as it is known."""
         return Race(folder_of(self.sam), name, self._place)
 
     def checked(self, name: str, *, make_missing: bool = False) -> Engine:
