@@ -28,6 +28,7 @@ ARROWS = {
     "drawing": frozenset({"sam", "data"}),
     "scene": MODEL,
     "engines": BOTTOM | {"sam"},
+    "hand_over": BOTTOM | {"sam", "engines"},
     "settings": LEARNING | {"engines"},
     "adaptation": MODEL | {"scene"},
     "methods": LEARNING,
@@ -35,7 +36,9 @@ ARROWS = {
     "evaluation": LEARNING | {"engines", "methods", "drawing"},
     "ros": LEARNING | {"engines", "drawing", "settings"} | MESSAGES,
     "nodes": LEARNING | {"engines", "drawing", "settings", "ros"} | MESSAGES,
-    "commands": LEARNING | {"engines", "drawing", "settings", "methods", "evaluation", "pretraining", "ros", "nodes"} | MESSAGES,
+    "commands": LEARNING
+    | {"engines", "drawing", "settings", "methods", "evaluation", "pretraining", "hand_over", "ros", "nodes"}
+    | MESSAGES,
     "cli": ALONE,  # it imports the chosen command by name
 }
 """A room of the package (a folder, or a module beside them), and the rooms that it may import, in a function or for types as well."""

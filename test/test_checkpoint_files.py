@@ -238,6 +238,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int, built: str | None) -> No
         ("cuda:0", 0, "12.6", None, "finds no GPU, or no driver.*nvidia-smi"),
         ("cuda:2", 2, "12.6", None, "only cpu, cuda, cuda:0, cuda:1: GPUs are counted from"),
         ("mps", 0, None, None, "device mps is not here"),
+        ("openvino:GPU.1", 1, "12.6", "cpu", ""),
+        ("openvino:TPU", 0, None, None, "must be auto, cpu.* but got 'openvino:TPU'"),
         ("gpu", 1, "12.6", None, "must be auto, cpu, cuda.* but got 'gpu'"),
         ("cuda:x", 1, "12.6", None, "must be auto"),
     ],

@@ -1,4 +1,4 @@
-"""`wesam doctor` as a user runs it, where neither ROS, ONNX Runtime nor TensorRT is installed."""
+"""`wesam doctor` as a user runs it, where neither ROS, ONNX Runtime, OpenVINO nor TensorRT is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wesam_ros.commands import doctor
 
 SCRIPT = """
 import sys
-sys.modules.update(dict.fromkeys(("rclpy", "onnxruntime", "tensorrt")))
+sys.modules.update(dict.fromkeys(("rclpy", "onnxruntime", "openvino", "tensorrt")))
 from wesam_ros import cli
 for engine in ("auto", "tensorrt"):
     print("status", cli.main(["doctor", "--model", "tiny", "--device", "cpu", "--runs", "2", "--engine", engine]))
@@ -34,10 +34,11 @@ def test_doctor_says_what_serves_and_why_not_the_others(tmp_path: Path) -> None:
         "ms from the image to all masks (median of 2",
     ):
         assert shown in auto
-    engines = {part.split(",")[0]: part for part in auto.split("\n\n")[1:5]}
+    engines = {part.split(",")[0]: part for part in auto.split("\n\n")[1:6]}
     assert "engine: torch" in engines["torch"]
     assert "does not serve: compiled serves models on cuda" in engines["compiled"]
     assert "does not serve: onnxruntime not installed; install the extra" in engines["onnxruntime"]
+    assert "does not serve: openvino cannot be imported" in engines["openvino"]
     assert "does not serve: tensorrt cannot be imported" in engines["tensorrt"]
     assert "With engine:=auto serves:\n  torch" in auto
     assert "not onnxruntime: onnxruntime cannot be imported" in auto
@@ -51,7 +52,7 @@ def test_an_exception_of_a_library_is_what_doctor_says(monkeypatch: pytest.Monke
         raise AttributeError("no attribute 'execute_async_v3'")
 
     monkeypatch.setattr("wesam_ros.engines.selection.create_engine", fail)
-    doctor._examine("tensorrt", object(), 1)
+    doctor._examine("tensorrt", object(), 1, "cpu")
     assert capsys.readouterr().out == "  does not serve: AttributeError: no attribute 'execute_async_v3'\n"
 
 

@@ -16,6 +16,7 @@ from wesam_ros.engines.compiled_engine import CompiledEngine
 from wesam_ros.engines.engine import Engine, EngineError
 from wesam_ros.engines.export import random_adapter, random_prompts
 from wesam_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+from wesam_ros.engines.openvino_engine import OpenVinoEngine
 from wesam_ros.engines.parity import MIN_IOU, agreement
 from wesam_ros.engines.store import folder_of
 from wesam_ros.engines.tensorrt_engine import TensorRtEngine
@@ -132,6 +133,16 @@ def load_onnxruntime(sam: Any) -> Engine:
     return OnnxRuntimeEngine.load(sam, folder_of(sam))
 
 
+def load_openvino(sam: Any) -> Engine:
+    pytest.importorskip("openvino", reason="needs openvino: pip install -e '.[openvino]'")
+    return OpenVinoEngine.load(sam, folder_of(sam))
+
+
+def load_openvino_single(sam: Any) -> Engine:
+    pytest.importorskip("openvino", reason="needs openvino: pip install -e '.[openvino]'")
+    return OpenVinoEngine.load(sam, folder_of(sam), precision="float32")
+
+
 def load_tensorrt(sam: Any) -> Engine:
     pytest.importorskip("tensorrt", reason="TensorRT is not installed: its engine is not held against torch here")
     if not torch.cuda.is_available():
@@ -142,9 +153,11 @@ def load_tensorrt(sam: Any) -> Engine:
 LOAD = [
     pytest.param(load_compiled, id="compiled"),
     pytest.param(load_onnxruntime, id="onnxruntime"),
+    pytest.param(load_openvino, id="openvino"),
+    pytest.param(load_openvino_single, id="openvino-float32"),
     pytest.param(load_tensorrt, id="tensorrt"),
 ]
-CLOSE = {"float32": 1e-4, "float16": 0.02}
+CLOSE = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """The largest difference from torch, as a share of the largest value (at least 1)."""
 
 

@@ -16,7 +16,8 @@ COMMANDS = {
     "bag": ("wesam_ros.commands.bag", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.commands.evaluate", "compare adaptation methods on data sets and recordings"),
     "doctor": ("wesam_ros.commands.doctor", "say what this machine computes with, build the engines, and compare them with torch"),
-    "export": ("wesam_ros.commands.export", "write the model as ONNX files, for ONNX Runtime and others"),
+    "export": ("wesam_ros.commands.export", "write the model as ONNX files, for OpenVINO, ONNX Runtime and others"),
+    "hand-over": ("wesam_ros.commands.hand_over", "write an adapter in the format of another tool, or take one of theirs"),
     "benchmark": ("wesam_ros.commands.benchmark", "time every engine that is present against SamPredictor"),
     "pretrain": ("wesam_ros.commands.pretrain", "train the small models on real pictures and simulated scenes"),
 }
@@ -29,6 +30,7 @@ REMEDIES = {
     "onnx": install_extra("onnx"),
     "onnxruntime": install_extra("onnx"),
     "onnxscript": install_extra("onnx"),
+    "openvino": install_extra("openvino"),
     "rosbags": "install it: pip install rosbags",
     "torch": "install it: pip install torch",
     "segment_anything": "install it: pip install segment-anything",

@@ -41,8 +41,14 @@ class DeviceError(ValueError):
     """A device that torch cannot compute on here; the sentence says which ones there are, and how to get the other."""
 
 
+OPENVINO = "openvino:"
+"""The beginning of the name of a device that OpenVINO computes on, not torch."""
+
+
 def resolve_device(device: str) -> str:
     """The torch device that a setting names, proved to be here; "auto" is cuda where torch finds a GPU, else cpu.
+
+    With openvino:GPU, openvino:NPU and openvino:CPU, torch is on the cpu; whether OpenVINO has such a device, its engine knows.
 
     Raises:
         DeviceError: no name of a device, or one that is not here.
@@ -50,10 +56,15 @@ def resolve_device(device: str) -> str:
     there = devices()
     if device in ("", "auto"):
         return "cuda" if "cuda" in there else "cpu"
+    if re.fullmatch(rf"{OPENVINO}(CPU|NPU|GPU(\.\d+)?)", device):
+        return "cpu"
     if device in there:
         return device
     if re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device) is None:
-        raise DeviceError(f"device must be auto, cpu, cuda, cuda:N or mps, but got {device!r}; here there is {', '.join(there)}")
+        raise DeviceError(
+            f"device must be auto, cpu, cuda, cuda:N, mps, openvino:GPU or openvino:NPU, but got {device!r}; "
+            f"here there is {', '.join(there)}"
+        )
     raise DeviceError(f"device {device} is not here, only {', '.join(there)}: {_why_not(device, there)}")
 
 

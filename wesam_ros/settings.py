@@ -22,7 +22,12 @@ class InputParameters:
 
     model: str = option("tiny", "Segment Anything model", choices=MODELS, read_only=True)
     checkpoint: str = option("", "checkpoint file of the model; empty for the weights that the package ships (tiny only)", read_only=True)
-    device: str = option("auto", "torch device, such as cpu, cuda or cuda:1; auto: cuda where torch finds a GPU, else cpu", read_only=True)
+    device: str = option(
+        "auto",
+        "torch device, such as cpu, cuda or cuda:1; auto: cuda where torch finds a GPU, else cpu; openvino:GPU or openvino:NPU: that of "
+        "Intel for the engine openvino, and the CPU for torch",
+        read_only=True,
+    )
     torch_threads: int = option(
         0,
         "threads that torch uses; 0: half of the cores, since segmenter and adapter compute at the same time",
@@ -89,9 +94,9 @@ class SegmenterParameters(InputParameters):
 
     engine: str = option(
         "auto",
-        "what computes the model; auto: onnxruntime on a CPU, where `wesam export` has been run and it is faster than torch, or tensorrt "
-        "on a GPU, where `wesam doctor` has built it, if it is installed and its masks agree with torch, and torch elsewhere; a name: that "
-        "one or none",
+        "what computes the model; auto: the fastest of openvino, onnxruntime and torch on a CPU, where `wesam export` has been run, or "
+        "tensorrt on a GPU, where `wesam doctor` has built it, if it is installed and its masks agree with torch, and torch elsewhere; a "
+        "name: that one or none",
         choices=CHOICES,
         read_only=True,
     )

@@ -79,7 +79,7 @@ from wesam_ros.engines import serving
 from wesam_ros.engines.selection import Selection
 from wesam_ros.nodes import segmenter
 
-def create_engine(sam, *_, adapter):
+def create_engine(sam, *_, adapter, device):
     print("an engine is made to begin with adapter", adapter and adapter.version, flush=True)
     return Selection(Altered(sam, concurrent=True))
 

@@ -17,7 +17,7 @@ from typing import Any
 from wesam_ros.commands import common
 from wesam_ros.engines.timing import contenders, measure, process_of, rows_of, table_of
 from wesam_ros.files import write_atomically
-from wesam_ros.machine import cores, processor
+from wesam_ros.machine import OPENVINO, cores, processor
 
 BOXES = (1, 5, 10, 20, 100)
 TRAINER = "wesam_ros.evaluation.trainer"
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.repeats < 1 or min(args.boxes) < 1:
         raise ValueError(f"repeats and boxes must be at least 1, but got {args.repeats} and {min(args.boxes)}")
     threads, name = args.threads or cores(), common.device_of(args)
-    model = ["--model", args.model, "--device", name]
+    model = ["--model", args.model, "--device", args.device if args.device.startswith(OPENVINO) else name]
     if args.checkpoint:
         model += ["--checkpoint", str(args.checkpoint.resolve())]
     device = f"cpu ({processor()})" if name == "cpu" else _gpu(name)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LEAST_FOR_VIT_B, LEAST_FOR_VIT_T = 8 * 2**30, 3 * 2**30
 """Bytes of memory to serve and to adapt a model with, in two processes."""
-PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
+PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"model: {args.model} on {device}", flush=True)
     print(advice(args.model, device, memory(device)), flush=True)
     sam = load_sam(args.model, args.checkpoint, device)
-    for name in CHOICES[1:]:
+    for name in CHOICES[1:] if device == args.device or args.device == "auto" else ("openvino",):
         print(f"\n{name}, on a frame of 12 objects:", flush=True)
-        _examine(name, sam, args.runs)
+        _examine(name, sam, args.runs, args.device)
     print(f"\nWith engine:={args.engine} serves:")
     try:
-        selection = create_engine(sam, args.engine, lambda sentence: None)
+        selection = create_engine(sam, args.engine, lambda sentence: None, device=args.device)
         selection.engine.warm_up()
         print(f"  {selection.engine.capabilities}")
         for sentence in selection.refused:
@@ -124,12 +124,12 @@ def _gpu(index: int) -> str:
     return f"{properties.name} ({properties.major}.{properties.minor}, {properties.total_memory / 2**30:.1f} GiB)"
 
 
-def _examine(name: str, sam: Sam, runs: int) -> None:
+def _examine(name: str, sam: Sam, runs: int, device: str) -> None:
     from wesam_ros.engines.engine import give_up
     from wesam_ros.engines.selection import create_engine
 
     try:
-        selection = create_engine(sam, name, _say)
+        selection = create_engine(sam, name, _say, device=device)
         try:
             p50, p95 = np.percentile(_time(selection.engine, runs), (50, 95))
         finally:

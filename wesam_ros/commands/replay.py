@@ -194,7 +194,8 @@ class Replay:
     def _report(self, seconds: float) -> int:
         """Writes the report; returns for how many requests there were masks."""
         # The segmenter's engine, so that adapted and frozen masks differ by the adapter only.
-        engine = create_engine(load_sam(self.args.model, self.args.checkpoint, common.device_of(self.args)), self.args.engine).engine
+        sam = load_sam(self.args.model, self.args.checkpoint, self.args.device)
+        engine = create_engine(sam, self.args.engine, device=self.args.device).engine
 
         def compared(account: ReplayAccount) -> Iterator[Compared]:
             bag, args = self.player.bag, self.args

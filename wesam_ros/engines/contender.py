@@ -23,7 +23,7 @@ import torch
 from wesam_ros.engines.export import random_adapter
 from wesam_ros.engines.parity import scene
 from wesam_ros.engines.selection import create_engine
-from wesam_ros.machine import keep_freed_memory
+from wesam_ros.machine import keep_freed_memory, resolve_device
 from wesam_ros.sam import Prompts, load_sam
 from wesam_ros.sam.attention import compute_in_pieces
 
@@ -84,9 +84,9 @@ def sam_predictor(sam: Sam) -> Segment:
     return segment
 
 
-def engine(sam: Sam, name: str) -> tuple[Segment, dict[str, str]]:
+def engine(sam: Sam, name: str, device: str = "") -> tuple[Segment, dict[str, str]]:
     """An engine by name, with an adapter of rank 4 as it has one on a robot; and what it is."""
-    made = create_engine(sam, name, lambda sentence: print(sentence, file=sys.stderr)).engine
+    made = create_engine(sam, name, lambda sentence: print(sentence, file=sys.stderr), device=device).engine
     adapter, (image, _) = random_adapter(sam, 4, 0), scene()
 
     def segment(wanted: npt.NDArray[np.float32]) -> Any:
@@ -138,14 +138,14 @@ def main(words: Sequence[str] | None = None) -> int:
     if args.name != REFERENCE:
         keep_freed_memory()  # as the segmenter node does
     torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    device = torch.device(resolve_device(args.device))
     memory = Memory(device)
     try:
         sam = load_sam(args.model, args.checkpoint, args.device)
         if args.name in (REFERENCE, REFERENCE_KEPT):
             segment, about = sam_predictor(sam), {"engine": args.name, "version": torch.__version__, "precision": "float32"}
         else:
-            segment, about = engine(sam, args.name)
+            segment, about = engine(sam, args.name, args.device)
     except (ValueError, OSError) as error:  # engines and checkpoints that cannot be used
         _answer({"missing": str(error)})
         return 0

@@ -52,7 +52,7 @@ class Capabilities:
         name: as the parameter `engine` names it.
         version: of the library that computes.
         device: what it computes on, such as "cpu" or "cuda:0".
-        precision: "float32" or "float16". The parity gate asks less of half precision (parity.MIN_IOU).
+        precision: "float32", "float16" or "bfloat16". The parity gate asks less of the half ones (parity.MIN_IOU).
     """
 
     name: str

@@ -15,7 +15,7 @@ from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 
-MIN_IOU = {"float32": 0.99, "float16": 0.97}
+MIN_IOU = {"float32": 0.99, "float16": 0.97, "bfloat16": 0.97}
 """Least IoU with torch's mask that each object must have, by the engine's precision."""
 
 _SCENE = Path(__file__).parent / "scene.jpg"

@@ -39,6 +39,7 @@ class ServingEngine:
         adapter: of this model, for the first frames.
         say: told the engine that was taken, and why not the others.
         counts: counts "checked.adapter", "refused.engine" and "failed.gate".
+        device: as the setting `device` names it.
 
     Attributes:
         refused: a sentence for each engine that does not serve, with the reason.
@@ -48,11 +49,13 @@ class ServingEngine:
         OSError: a file that it needs cannot be written, as on a full disk.
     """
 
-    def __init__(self, sam: Sam, choice: str, adapter: Adapter | None, say: Callable[[str], object], counts: Counts) -> None:
+    def __init__(
+        self, sam: Sam, choice: str, adapter: Adapter | None, say: Callable[[str], object], counts: Counts, device: str = ""
+    ) -> None:
         self.sam = sam
         self._counts = counts
         self._monitor: ParityMonitor | None = None
-        selection = create_engine(sam, choice, say, adapter=adapter)
+        selection = create_engine(sam, choice, say, adapter=adapter, device=device)
         self._engine, self.refused = selection.engine, selection.refused
         self._compute(lambda engine: engine.warm_up())
 

@@ -107,7 +107,7 @@ class OfflineRun:
         sam = load_sam(plan.model, plan.checkpoint, plan.device)
         start = Adapter.load(plan.adapter, for_sam=sam) if plan.adapter is not None else None
         self.learner = Learner(sam, plan.config, plan.seed, start)
-        self._engine, self._refiner = TorchEngine(sam), Refiner()
+        self._engine, self._of_frozen, self._of_adapted = TorchEngine(sam), Refiner(), Refiner()
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
         self._reading, self._decoding = ReadingReport(), ReadingReport()
@@ -204,8 +204,8 @@ class OfflineRun:
             return record
         boxes = boxes_to_score(prompts, frame.labels)
         frozen = self._engine.segment(frame.image, prompts)
-        refined = self._refiner.refine(frame, prompts, frozen)
-        adapted = self._refiner.refine(frame, prompts, self._engine.segment(frame.image, prompts, adapter)) if version else refined
+        refined = self._of_frozen.refine(frame, prompts, frozen)
+        adapted = self._of_adapted.refine(frame, prompts, self._engine.segment(frame.image, prompts, adapter) if version else frozen)
         scores = [score_frame(each.masks, boxes, frame.labels) for each in (frozen, adapted, refined)]
         pictures = (frame.image, frozen.label_image(), adapted.label_image(), frame.labels)
         self._shown[len(self._records)] = tuple(torch.from_numpy(np.array(each)) for each in pictures)

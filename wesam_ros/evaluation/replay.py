@@ -105,7 +105,8 @@ def compare(
             status = learnt.pop(0) if learnt else None
             if place is not None:
                 frozen = segment(engine, frame.image, request.prompts, None)
-                yield Compared(frame, request.prompts, served.pop(place), status, frozen, refiner.refine(frame, request.prompts, frozen))
+                refined = refiner.refine(frame, request.prompts, frozen, classes=request.detections.classes)
+                yield Compared(frame, request.prompts, served.pop(place), status, frozen, refined)
             else:
                 account.unanswered += 1
         if any(each.ids for each in served):

@@ -81,7 +81,7 @@ class Segmenter(LifecycleNode):
             path = Path(parameters.adapter).expanduser()
             self.adapters.adapter = Adapter.load(path, for_sam=sam)
             log.info(f"starts with adapter version {self.adapters.version} from {path}")
-        self.serving = ServingEngine(sam, parameters.engine, self.adapters.adapter, log.info, self.diagnostics)
+        self.serving = ServingEngine(sam, parameters.engine, self.adapters.adapter, log.info, self.diagnostics, parameters.device)
 
     def _discard(self) -> None:
         if self.serving is not None:

@@ -167,7 +167,7 @@ def _versions() -> dict[str, str]:
     versions = {"version.wesam_ros": wesam_ros.__version__, "version.rmw": get_rmw_implementation_identifier()}
     if "ROS_DISTRO" in os.environ:
         versions["version.ros"] = os.environ["ROS_DISTRO"]
-    for package in ("torch", "numpy", "segment-anything", "onnxruntime", "onnxruntime-gpu", "tensorrt"):
+    for package in ("torch", "numpy", "segment-anything", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"):
         try:
             versions[f"version.{package}"] = version(package)
         except PackageNotFoundError:

@@ -80,9 +80,9 @@ class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
         """All masks' logits (n, 4, 4 h, 4 w) and predicted IoU (n, 4) of n objects in one image; see MaskDecoder."""
         coarse, eighth, quarter = unpack(image_embeddings)
         outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        count = len(sparse_prompt_embeddings)
+        count = sparse_prompt_embeddings.shape[0]  # len, and unflatten below, would be constants of a traced graph
         tokens = torch.cat([outputs.expand(count, -1, -1), sparse_prompt_embeddings], 1)
         decoded, image = self.transformer(coarse + dense_prompt_embeddings, image_pe.expand(count, -1, -1, -1), tokens)
-        x = upscale(self.output_upscaling, image.transpose(1, 2).unflatten(2, coarse.shape[-2:]), eighth, quarter)
+        x = upscale(self.output_upscaling, image.transpose(1, 2).reshape(count, -1, *coarse.shape[-2:]), eighth, quarter)
         weights = torch.stack([mlp(decoded[:, 1 + index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
-        return (weights @ x.flatten(2)).unflatten(2, x.shape[-2:]), self.iou_prediction_head(decoded[:, 0])
+        return (weights @ x.flatten(2)).reshape(count, -1, *x.shape[-2:]), self.iou_prediction_head(decoded[:, 0])

@@ -43,17 +43,21 @@ class LoraQkv(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if self.low_rank is None:
             return super().forward(x)
-        a, b = self.low_rank  # (2, r, d) and (2, d, r), q before v
-        zeros = torch.zeros_like(b[0])
-        up = torch.cat([torch.cat([b[0], zeros], 1), torch.cat([zeros, zeros], 1), torch.cat([zeros, b[1]], 1)])  # (3d, 2r)
-        if self.groups > 1:
-            up = up.unflatten(0, (3, self.groups, -1)).transpose(0, 1).flatten(0, 2)
-        down = a.flatten(0, 1)
+        a, b = self.low_rank
+        up, down = self.fused(a, b)
         if (torch.is_grad_enabled() and (x.requires_grad or a.requires_grad or b.requires_grad)) or torch.compiler.is_compiling():
             return super().forward(x) + functional.linear(functional.linear(x, down), up)
         # The same with the products bracketed the other way: there are more tokens than channels. With gradients it would cost more,
         # as they would go through a whole matrix of weights.
         return functional.linear(x, self.weight + up @ down, self.bias)
+
+    def fused(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """The projections (3d, 2r) and (2r, d) of the layer as a whole, for a (2, r, d) and b (2, d, r), q before v."""
+        zeros = torch.zeros_like(b[0])
+        up = torch.cat([torch.cat([b[0], zeros], 1), torch.cat([zeros, zeros], 1), torch.cat([zeros, b[1]], 1)])
+        if self.groups > 1:
+            up = up.unflatten(0, (3, self.groups, -1)).transpose(0, 1).flatten(0, 2)
+        return up, a.flatten(0, 1)
 
 
 def prepare(sam: Sam) -> None:
@@ -77,11 +81,25 @@ def adapted(sam: Sam, low_rank: LowRank | None) -> Iterator[None]:
     try:
         if low_rank is not None:
             for layer, a, b in zip(layers, *low_rank, strict=True):
-                layer.low_rank = (a, b) if layer.in_features == a.shape[-1] else (a[..., : layer.in_features], b[:, : layer.in_features])
+                layer.low_rank = _narrowed(layer, a, b)
         yield
     finally:
         for layer in layers:
             layer.low_rank = None
+
+
+def merge(sam: Sam, low_rank: LowRank) -> None:
+    """Adds an adapter's tensors to the weights of the encoder, in place: without an adapter it computes what it did with this one."""
+    with torch.no_grad():
+        for block, a, b in zip(sam.image_encoder.blocks, *low_rank, strict=True):
+            layer = block.attn.qkv
+            up, down = layer.fused(*_narrowed(layer, a, b))
+            layer.weight = nn.Parameter(layer.weight + up @ down, requires_grad=False)
+
+
+def _narrowed(layer: LoraQkv, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of an adapter's tensors that a layer takes."""
+    return (a, b) if layer.in_features == a.shape[-1] else (a[..., : layer.in_features], b[:, : layer.in_features])
 
 
 def adapter_shape(sam: Sam) -> tuple[int, int]:
