@@ -119,11 +119,11 @@ class _Fields(NamedTuple):
 
 
 def _fields_of(info: Any) -> _Fields:
-    numbers = (_numbers(info, name).tobytes() for name in "kdrp")
-    sizes = (int(getattr(info, name, 0)) for name in ("width", "height", "binning_x", "binning_y"))
+    k, d, r, p = (_numbers(info, name).tobytes() for name in "kdrp")
+    width, height, binning_x, binning_y = (int(getattr(info, name, 0)) for name in ("width", "height", "binning_x", "binning_y"))
     roi = getattr(info, "roi", None)
     region = _Region(*(int(getattr(roi, name, 0)) for name in _Region._fields))
-    return _Fields(*numbers, *sizes, region, str(getattr(info, "distortion_model", "")))
+    return _Fields(k, d, r, p, width, height, binning_x, binning_y, region, str(getattr(info, "distortion_model", "")))
 
 
 @lru_cache(maxsize=32)
