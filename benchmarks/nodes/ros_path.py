@@ -205,26 +205,28 @@ def through_the_node(transport: str, repeats: int, log: Path) -> dict[str, Any]:
     return {**figures, "frames": len(times["model"]) - 20, "lost": lost}
 
 
-def measure(transport: str, repeats: int, oriented: bool = True) -> dict[str, dict[str, float]]:
-    """p50 and p99 in milliseconds of each stage and of all together, with the objects' oriented boxes or without."""
+def measure(
+    transport: str, repeats: int, oriented: bool = True, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, dict[str, float]]:
+    """p50 and p99 in milliseconds, by a clock, of each stage and of all together, with the objects' oriented boxes or without."""
     data = inputs(transport)
     _, _, boxes, found = scene()
     around = boxes.astype(int) + np.array((-4, -4, 4, 4))  # the logits' rectangles are a little larger than the masks
     within = tuple((slice(y0, y1), slice(x0, x1)) for x0, y0, x1, y1 in around.tolist())
     times: dict[str, list[float]] = {}
     for _ in range(repeats + 5):
-        began = last = time.perf_counter()
+        began = last = clock()
 
         def lap(name: str) -> None:
             nonlocal last
-            now = time.perf_counter()
+            now = clock()
             times.setdefault(name, []).append((now - last) * 1e3)
             last = now
 
         rest = np.ones(OBJECTS, np.float32), np.zeros((OBJECTS, 1, 1), np.float32)
         masks = Masks(found, *rest, within)  # as the model gives them, each time
         one_frame(data, transport, masks, lap, oriented)
-        times.setdefault("all", []).append((time.perf_counter() - began) * 1e3)
+        times.setdefault("all", []).append((clock() - began) * 1e3)
     return {name: {"p50": float(np.percentile(each[5:], 50)), "p99": float(np.percentile(each[5:], 99))} for name, each in times.items()}
 
 
@@ -232,18 +234,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=300, help="frames of each (default: %(default)s)")
     parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=TRANSPORTS, help="default: all")
+    parser.add_argument("--cpu", action="store_true", help="the stages alone, in processor time, for a machine that does other work")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args()
     enter_local_graph()
     rclpy.init(args=[])
     log = (args.json.expanduser().resolve().parent if args.json else Path("out").resolve()) / "ros_path.log"
     figures: dict[str, Any] = {"machine": processor()}
+    clock = time.thread_time if args.cpu else time.perf_counter
     for transport in args.transports:
-        figures[transport] = {"stages": measure(transport, args.repeats), "stages without boxes": measure(transport, args.repeats, False)}
-        figures[transport] |= {"node": through_the_node(transport, args.repeats, log)}
-        print(f"{transport}, milliseconds per frame:")
-        for name, each in (*figures[transport]["stages"].items(), *figures[transport]["node"].items()):
-            print(f"  {name:14} " + (f"p50 {each['p50']:7.3f}  p99 {each['p99']:7.3f}" if isinstance(each, dict) else str(each)))
+        stages = {f"stages{name}": measure(transport, args.repeats, not name, clock) for name in ("", " without boxes")}
+        figures[transport] = stages if args.cpu else stages | {"node": through_the_node(transport, args.repeats, log)}
+        for part, rows in figures[transport].items():
+            print(f"{transport}, {part}, milliseconds per frame:")
+            for name, each in rows.items():
+                print(f"  {name:14} " + (f"p50 {each['p50']:7.3f}  p99 {each['p99']:7.3f}" if isinstance(each, dict) else str(each)))
     rclpy.try_shutdown()
     if args.json is not None:
         write_json(args.json, figures)

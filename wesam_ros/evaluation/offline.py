@@ -27,7 +27,7 @@ from wesam_ros.data.recordings.bags import FrameMessages, conversion_of, find_to
 from wesam_ros.data.recordings.decoding import Conversion, usable_frame
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
-from wesam_ros.data.recordings.topics import BagError
+from wesam_ros.data.recordings.topics import BagError, BagTopics
 from wesam_ros.data.requests import Request
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines.torch_engine import TorchEngine
@@ -157,16 +157,7 @@ class OfflineRun:
 
     def _frames(self) -> Iterator[Frame]:
         """The frames not seen yet; those that were are not decoded again. Labels are read, where there are some, for the report alone."""
-
-        def messages() -> Iterator[tuple[FrameMessages, Path, Conversion]]:
-            for _ in range(self.plan.passes):
-                for bag in self.plan.bags:
-                    topics, labels = self._topics[bag], bool(self._topics[bag].labels)
-                    rows = read_frame_messages(bag, topics=topics, labels=labels, report=self._reading, sync_slop=self.plan.sync_slop)
-                    conversion = conversion_of(bag, self.plan.rectified)
-                    yield from ((each, bag, conversion) for each in rows)
-
-        for parts, bag, conversion in islice(messages(), self._seen, None):
+        for parts, bag, conversion in islice(_messages_of(self.plan, self._topics, self._reading), self._seen, None):
             frame = usable_frame(parts, bag.stem, self._decoding, conversion)
             if frame is None:
                 self._seen += 1
@@ -294,6 +285,14 @@ class OfflineRun:
         }
         record = RunRecord(", ".join(bag.stem for bag in self.plan.bags), self.plan.seed, self._records, pictures, rows)
         return write_report(record, self.plan.out)
+
+
+def _messages_of(plan: Plan, topics: Mapping[Path, BagTopics], report: ReadingReport) -> Iterator[tuple[FrameMessages, Path, Conversion]]:
+    """Yields the messages of each frame of a run, pass by pass, with their recording and how they are converted."""
+    for bag in plan.bags * plan.passes:
+        chosen, conversion = topics[bag], conversion_of(bag, plan.rectified)
+        rows = read_frame_messages(bag, topics=chosen, labels=bool(chosen.labels), report=report, sync_slop=plan.sync_slop)
+        yield from ((each, bag, conversion) for each in rows)
 
 
 @contextmanager

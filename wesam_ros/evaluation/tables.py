@@ -171,7 +171,7 @@ def as_markdown(rows: Rows) -> str:
 
 
 def notes_of(rows: Rows) -> list[str]:
-    """What was left out of each data set, or taken otherwise than it stands there, as sentences that begin with its name."""
+    """Sentences on what was left out of each data set, or taken otherwise than it stands there; they begin with its name."""
     found = (f"{row['dataset']} {row['domain']}: {note}" for row in rows for note in row.get("notes", ()))
     return list(dict.fromkeys(found))
 

@@ -34,7 +34,7 @@ HIDES = 0.03
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a camera sees of a support plane.
+    """A support plane as a camera sees it.
 
     Attributes:
         depth: (H, W) metres, 0 = none.

@@ -220,7 +220,7 @@ def read_bag(
 
 
 def conversion_of(path: Path, rectified: str) -> Conversion:
-    """What the messages of a bag do not say themselves: whether its images are `rectified`, and its transforms."""
+    """Things that the messages of a bag do not say themselves: whether its images are `rectified`, and its transforms."""
     return Conversion(rectified, RecordedTransforms(bag_info(path), lambda topics: read_messages(path, topics, ReadingReport())))
 
 

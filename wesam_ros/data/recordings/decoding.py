@@ -68,7 +68,7 @@ class Transforms(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """What recorded messages do not say themselves about their values.
+    """Things that recorded messages do not say themselves about their values.
 
     Attributes:
         rectified: the nodes' parameter, as of `camera_of_info`.
