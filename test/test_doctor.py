@@ -75,6 +75,6 @@ GIB = 2**30
         ("vit_b", "cpu", 64, ["vit_b serves, sam_vit_b_01ec64.pth of Segment Anything"], "download"),
     ],
 )
-def test_the_better_model_that_the_machine_can_carry(model: str, device: str, gib: int, said: list[str], unsaid: str) -> None:
+def test_the_better_model_that_the_machine_can_carry(model: str, device: str, gib: int, shown: list[str], absent: str) -> None:
     sentence = doctor.advice(model, device, gib * GIB)
-    assert all(part in sentence for part in said) and unsaid not in sentence, sentence
+    assert all(part in sentence for part in shown) and absent not in sentence, sentence
