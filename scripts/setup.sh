@@ -68,7 +68,7 @@ check_disk() {
 # The virtual environment with the pinned packages, made anew if it was for another Python or another ROS.
 install_python_packages() {
     local wanted requirements=(-r requirements.txt)
-    wanted="$ros $("$python" --version) $(cat requirements.txt requirements-ros.txt | cksum)"
+    wanted="$ros $("$python" --version) $(cat requirements*.txt | cksum)"
     [ "$(cat "$mark" 2>/dev/null)" != "$wanted" ] || return 0
     check_disk
     if [ -e "$venv" ] && ! "$venv/bin/python" --version 2>/dev/null | grep -qxF "$("$python" --version)" ||
@@ -88,8 +88,16 @@ install_python_packages() {
     "$venv/bin/python" -m pip install --disable-pip-version-check "${requirements[@]}" |
         { grep --line-buffered -vE '^(Ignoring|Requirement already satisfied)' || true; } ||
         fail "pip could not install the Python packages: see its message above. They are downloaded, so the machine must be online."
+    install_if_there openvino "the engine openvino cannot be used"
+    install_if_there hand-over "what wesam hand-over writes for transformers and PEFT is not tried by the tests"
     [ "$ros" != wheels ] || correct_cmake_paths
     echo "$wanted" >"$mark"
+}
+
+# Packages that not every index has for every machine: install_if_there NAME "what is missing without".
+install_if_there() {
+    "$venv/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps -r "requirements-$1.txt" ||
+        say "Not installed: requirements-$1.txt. Without it, $2; the tests of it are skipped."
 }
 
 # The wheels' CMake files name Python's folders on the machine that built the wheels.

@@ -48,7 +48,7 @@ def test_doctor_says_what_serves_and_why_not_the_others(tmp_path: Path) -> None:
 
 
 def test_an_exception_of_a_library_is_what_doctor_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise AttributeError("no attribute 'execute_async_v3'")
 
     monkeypatch.setattr("wesam_ros.engines.selection.create_engine", fail)

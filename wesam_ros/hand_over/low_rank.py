@@ -30,7 +30,7 @@ _KEY = re.compile(r"(?:.*\.)?(?:blocks|layers)\.(\d+)\.attn\.qkv\.lora_([AB])(?:
 
 def write_loralib(sam: Sam, adapter: Adapter, out: Path) -> list[Path]:
     """A torch file with the tensors of MergedLinear(d, 3d, r, lora_alpha=r, enable_lora=[True, False, True]) for each block of SAM."""
-    state = {}
+    state: dict[str, Tensor] = {}
     for index, (a, b) in enumerate(zip(*adapter.low_rank, strict=True)):
         name = f"image_encoder.blocks.{index}.attn.qkv"
         state |= {f"{name}.lora_A": a.flatten(0, 1).clone(), f"{name}.lora_B": b.flatten(0, 1).clone()}
@@ -42,7 +42,7 @@ def write_loralib(sam: Sam, adapter: Adapter, out: Path) -> list[Path]:
 def write_peft(sam: Sam, adapter: Adapter, out: Path) -> list[Path]:
     """The folder of a LoRA adapter of PEFT, for a SamModel of transformers."""
     rank = 2 * adapter.a.shape[2]
-    state = {}
+    state: dict[str, Tensor] = {}
     for index, (block, a, b) in enumerate(zip(sam.image_encoder.blocks, *adapter.low_rank, strict=True)):
         name = f"base_model.model.vision_encoder.layers.{index}.attn.qkv"
         up, down = block.attn.qkv.fused(a, b)
