@@ -17,9 +17,10 @@ from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 from wesam_ros.scene import REFINE_CHOICES
 from wesam_ros.scene.depth_reader import DepthReader
-from wesam_ros.scene.reading import Reading, read, relations
-from wesam_ros.scene.reliability import RELATIONS, RELIABILITY
+from wesam_ros.scene.reading import Reading, looked_up, read
+from wesam_ros.scene.reliability import RELIABILITY
 from wesam_ros.scene.relief import DEEP
+from wesam_ros.scene.windows import within
 
 MODEL, WITH_DEPTH = "model", "model+depth"
 WORSE = 0.3
@@ -77,17 +78,19 @@ class Refiner:
 
 def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
     """(h, w) in an object's window: the sum of all witnesses."""
-    codes = relations(reading, index) if with_depth else None
-    weights = RELIABILITY[_form(prompts.objects[index]), codes is not None]
+    weights = RELIABILITY[_form(prompts.objects[index]), with_depth]
     total = weights.of_model(reading.logits[index], reading.others[index])
     inside = reading.inside[index]
     if inside is not None:
         total += weights.of_prompt(inside)
-    if codes is None:
+    from_depth = looked_up(reading, index, np.array(weights.depth, np.float32)) if with_depth else None
+    if from_depth is None:
         return total
-    total += np.array(weights.depth, np.float32).ravel()[codes]
-    deep = codes >= DEEP * len(RELATIONS)
-    return np.where(deep, log_odds(reading, prompts, index, with_depth=False), total) if deep.any() else total
+    total += from_depth
+    if reading.has_deep and reading.relief is not None:
+        deep = reading.relief.kinds[within(reading.windows[index], reading.relief.around)] == DEEP
+        np.copyto(total, log_odds(reading, prompts, index, with_depth=False), where=deep)
+    return total
 
 
 def _form(prompt: Prompt) -> str:
