@@ -16,15 +16,18 @@ from wesam_ros.data.frames import Frame
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompt, Prompts
 from wesam_ros.scene import REFINE_CHOICES
+from wesam_ros.scene.colour import colour_log_odds
 from wesam_ros.scene.depth_reader import DepthReader
 from wesam_ros.scene.reading import Reading, looked_up, read
 from wesam_ros.scene.reliability import RELIABILITY
 from wesam_ros.scene.relief import DEEP
 from wesam_ros.scene.windows import within
 
-MODEL, WITH_DEPTH = "model", "model+depth"
+MODEL, WITH_DEPTH, WITH_COLOUR = "model", "model+depth", "model+colour"
 WORSE = 0.3
 """By how much worse than the model's mask a mask made with depth may fit its prompt."""
+SMALLER = 2.0
+"""Log-odds of a thing's pixels, against a thing e times as large that claims them, too, without depth."""
 CLAIM = np.float32(20.0)
 """Log-odds with which the model's mask stands where depth is not believed."""
 SCORE = (-0.01, 0.66, 0.38)
@@ -60,6 +63,8 @@ class Refiner:
         believed = reading.believed or (False,) * len(masks)
         sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
         sources = [WITH_DEPTH if each else MODEL for each in believed]
+        if choice == "all":
+            _ask_colour(frame, reading, sums, sources)
         shared = _shared(sums, reading)
         if reading.relief is not None:
             doubted = [
@@ -74,6 +79,15 @@ class Refiner:
             if doubted:
                 shared = _shared(sums, reading)
         return _assembled(shared, sums, sources, reading, masks)
+
+
+def _ask_colour(frame: Frame, reading: Reading, sums: list[Float], sources: list[str]) -> None:
+    """Adds the log-odds of colour to the sums of objects that depth says nothing about; notes that in their sources."""
+    asked = [index for index, source in enumerate(sources) if source == MODEL]
+    found = colour_log_odds(frame.image, [reading.windows[each] for each in asked], [sums[each] for each in asked])
+    for index, log_odds_of_colour in zip(asked, found, strict=True):
+        sums[index] = sums[index] + log_odds_of_colour
+        sources[index] = WITH_COLOUR
 
 
 def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
@@ -98,13 +112,18 @@ def _form(prompt: Prompt) -> str:
 
 
 def _shared(sums: Sequence[Float], reading: Reading) -> list[Bool]:
-    """Masks (h, w) in their windows: each pixel is the object's with the highest sum, where that is above 0."""
+    """Masks (h, w) in their windows: each pixel is the object's with the highest sum, of those above 0.
+
+    Without depth smaller things have an advantage: they lie before or in larger ones, and the model gives their pixels to both.
+    """
+    smaller = SMALLER if reading.relief is None else 0.0
+    claims = [np.where(each > 0, each - np.float32(smaller * np.log(each.size)), -np.inf) for each in sums]
     height = max(each[0].stop for each in reading.windows)
     width = max(each[1].stop for each in reading.windows)
-    best = np.zeros((height, width), np.float32)
-    for own, window in zip(sums, reading.windows, strict=True):
+    best = np.full((height, width), -np.inf, np.float32)
+    for own, window in zip(claims, reading.windows, strict=True):
         np.maximum(best[window], own, out=best[window])
-    return [(own > 0) & (own >= best[window]) for own, window in zip(sums, reading.windows, strict=True)]
+    return [(total > 0) & (own >= best[window]) for total, own, window in zip(sums, claims, reading.windows, strict=True)]
 
 
 def _fit(mask: Bool, prompt: Prompt, reading: Reading, index: int) -> float:
