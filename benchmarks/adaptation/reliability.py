@@ -29,7 +29,7 @@ from wesam_ros.pretraining.sources import read_folders, split
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.scene.colour import colour_log_odds
 from wesam_ros.scene.depth_reader import DepthReader
-from wesam_ros.scene.reading import Reading, read, relations
+from wesam_ros.scene.reading import Reading, looked_up, read
 from wesam_ros.scene.reliability import CLIP, NEAR_ZERO, REACH
 
 SEEDS, TAKEN = range(700, 708), (4, 7, 10)
@@ -53,7 +53,7 @@ def features(reading: Reading, index: int) -> Float:
     if inside is not None:
         outer, inner = REACH
         values[..., 4], values[..., 5], values[..., 6] = np.clip(-inside / outer, 0, 1), inside < 0, np.clip(inside / inner, 0, 1)
-    codes = relations(reading, index)
+    codes = looked_up(reading, index, np.arange(25, dtype=np.float32).reshape(5, 5))
     if codes is not None:
         np.put_along_axis(values, (codes.astype(int) + 7)[..., None], 1, 2)
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +14,8 @@ from wesam_ros.sam.prompts import Prompts
 from wesam_ros.sam.upscaling import Rectangle, logits_within
 from wesam_ros.scene.depth_reader import DepthReader
 from wesam_ros.scene.registration import BELIEVED, BELIEVED_ALL, NOBODYS, agreement, nobodys, registered, thinned
-from wesam_ros.scene.relief import BORDER, FIRST, ON_SURFACE, OTHERS, UNKNOWN, Relief, flood
+from wesam_ros.scene.reliability import RELATIONS
+from wesam_ros.scene.relief import BORDER, DEEP, FIRST, KINDS, ON_SURFACE, OTHERS, UNKNOWN, Relief, flood
 from wesam_ros.scene.windows import around_all, depth_in_box, object_boxes, window_of, within
 
 Bool = npt.NDArray[np.bool_]
@@ -23,6 +25,7 @@ NOWHERE = np.float32(-10.0)
 """The logit where an object has none."""
 SURE, APART = 1.0, 1.0
 """A pixel is a seed of an object where its logit is so high, and by so much higher than any other object's."""
+BYTE = 256
 LEEWAY = 0.05
 """Share of a box's side beyond it within which what rises may still be of its object."""
 
@@ -38,7 +41,8 @@ class Reading:
         others: likewise, the highest logit of any other object.
         inside: likewise, how deep in its box a pixel lies, as a share of its sides; None without a box.
         relief: of depth; None without depth, or without a surface.
-        marks: (h, w) int32 of the relief's pixels, whose each is.
+        codes: (h, w) of the relief's pixels: mark of the flood, from BORDER on, times KINDS plus kind; uint8 where there are few objects.
+        has_deep: whether any of them is deep in a hole.
         believed: (n,) bool, objects that depth is believed about.
     """
 
@@ -48,7 +52,8 @@ class Reading:
     others: list[Float]
     inside: list[Float | None]
     relief: Relief | None = None
-    marks: npt.NDArray[np.int32] | None = None
+    codes: npt.NDArray[np.uint8] | npt.NDArray[np.int64] | None = None
+    has_deep: bool = False
     believed: tuple[bool, ...] = ()
 
 
@@ -82,8 +87,11 @@ def read(frame: Frame, prompts: Prompts, low_res: Float, reader: DepthReader | N
     if np.mean(agreed) < BELIEVED_ALL and nobodys(found, first, in_boxes) > NOBODYS:
         return Reading(windows, boxes, logits, others, inside)
     half = flood(found, frame.image, _seeds(first, second, logits, parts), in_boxes)
-    marks = np.repeat(np.repeat(half, 2, 0), 2, 1)[: found.kinds.shape[0], : found.kinds.shape[1]]
-    return Reading(windows, boxes, logits, others, inside, found, marks, tuple(each >= BELIEVED for each in agreed))
+    few = (len(prompts) + FIRST - BORDER) * KINDS <= BYTE
+    marks = ((half - BORDER) * KINDS).astype(np.uint8 if few else np.int64)
+    codes = np.repeat(np.repeat(marks, 2, 0), 2, 1)[: found.kinds.shape[0], : found.kinds.shape[1]] + found.kinds
+    has_deep = bool((found.kinds == DEEP).any())
+    return Reading(windows, boxes, logits, others, inside, found, codes, has_deep, tuple(each >= BELIEVED for each in agreed))
 
 
 def _shape(around: Rectangle) -> tuple[int, int]:
@@ -124,12 +132,20 @@ def _any_box(boxes: Float, around: Rectangle) -> Bool:
     return inside
 
 
-def relations(reading: Reading, index: int) -> npt.NDArray[np.uint8] | None:
-    """(h, w) of an object's window: kind times 5 plus relation of each pixel; None without depth. See reliability.RELATIONS."""
-    if reading.relief is None or reading.marks is None:
+def relations(reading: Reading, index: int) -> npt.NDArray[np.int64]:
+    """(n + FIRST - BORDER,) of each mark: its relation to an object, a place in reliability.RELATIONS."""
+    relation = np.full(len(reading.windows) + FIRST - BORDER, RELATIONS.index("neighbour"))
+    for mark, name in ((BORDER, "border"), (UNKNOWN, "border"), (ON_SURFACE, "surface"), (OTHERS, "others"), (FIRST + index, "own")):
+        relation[mark - BORDER] = RELATIONS.index(name)
+    return relation
+
+
+def looked_up(reading: Reading, index: int, table: Float) -> Float | None:
+    """(h, w) of an object's window: the entry of a table (KINDS, 5) for each pixel's kind and relation to it; None without depth."""
+    if reading.relief is None or reading.codes is None:
         return None
-    part = within(reading.windows[index], reading.relief.around)
-    of_mark = np.full(len(reading.windows) + FIRST - BORDER, 4, np.uint8)
-    of_mark[BORDER - BORDER], of_mark[UNKNOWN - BORDER], of_mark[ON_SURFACE - BORDER], of_mark[OTHERS - BORDER] = 1, 1, 2, 3
-    of_mark[FIRST + index - BORDER] = 0
-    return np.asarray(reading.relief.kinds[part] * np.uint8(5) + of_mark[reading.marks[part] - BORDER])
+    by_code = table.T[relations(reading, index)].ravel()
+    codes = reading.codes[within(reading.windows[index], reading.relief.around)]
+    if codes.dtype != np.uint8:
+        return np.asarray(by_code[codes], np.float32)
+    return np.asarray(cv2.LUT(codes, np.resize(by_code, BYTE)), np.float32)  # many times as fast

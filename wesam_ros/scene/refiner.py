@@ -19,14 +19,17 @@ from wesam_ros.sam.prompts import Prompt, Prompts
 from wesam_ros.scene import REFINE_CHOICES
 from wesam_ros.scene.colour import colour_log_odds
 from wesam_ros.scene.depth_reader import DepthReader
-from wesam_ros.scene.reading import Reading, read, relations
-from wesam_ros.scene.reliability import RELATIONS, RELIABILITY
+from wesam_ros.scene.reading import Reading, looked_up, read
+from wesam_ros.scene.reliability import RELIABILITY
 from wesam_ros.scene.relief import DEEP
 from wesam_ros.scene.tracks import Tracker
+from wesam_ros.scene.windows import within
 
-MODEL, WITH_DEPTH = "model", "model+depth"
+MODEL, WITH_DEPTH, AND_COLOUR = "model", "model+depth", "+colour"
 WORSE = 0.3
 """By how much worse than the model's mask a mask made with depth may fit its prompt."""
+SMALLER = 2.0
+"""Log-odds of a thing's pixels, against a thing e times as large that claims them, too, without depth."""
 CLAIM = np.float32(20.0)
 """Log-odds with which the model's mask stands where depth is not believed."""
 SCORE = (-0.01, 0.66, 0.38)
@@ -73,9 +76,10 @@ class Refiner:
         reading = read(frame, prompts, masks.low_res, self._depth if choice != "boxes" else None)
         believed = reading.believed or (False,) * len(masks)
         sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
+        sources = [WITH_DEPTH if each else MODEL for each in believed]
         if choice == "all":
             _add_colour(sums, frame, prompts, reading, believed)
-        sources = [WITH_DEPTH if each else MODEL for each in believed]
+            sources = [source + AND_COLOUR for source in sources]
         shared = _shared(sums, reading)
         doubted = self._doubted(shared, believed, prompts, reading)
         for index in doubted:
@@ -114,17 +118,19 @@ class Refiner:
 
 def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
     """(h, w) in an object's window: the sum of all witnesses."""
-    codes = relations(reading, index) if with_depth else None
-    weights = RELIABILITY[_form(prompts.objects[index]), codes is not None]
+    weights = RELIABILITY[_form(prompts.objects[index]), with_depth]
     total = weights.of_model(reading.logits[index], reading.others[index])
     inside = reading.inside[index]
     if inside is not None:
         total += weights.of_prompt(inside)
-    if codes is None:
+    from_depth = looked_up(reading, index, np.array(weights.depth, np.float32)) if with_depth else None
+    if from_depth is None:
         return total
-    total += np.array(weights.depth, np.float32).ravel()[codes]
-    deep = codes >= DEEP * len(RELATIONS)
-    return np.where(deep, log_odds(reading, prompts, index, with_depth=False), total) if deep.any() else total
+    total += from_depth
+    if reading.has_deep and reading.relief is not None:
+        deep = reading.relief.kinds[within(reading.windows[index], reading.relief.around)] == DEEP
+        np.copyto(total, log_odds(reading, prompts, index, with_depth=False), where=deep)
+    return total
 
 
 def _add_colour(sums: Sequence[Float], frame: Frame, prompts: Prompts, reading: Reading, believed: Sequence[bool]) -> None:
@@ -139,13 +145,18 @@ def _form(prompt: Prompt) -> str:
 
 
 def _shared(sums: Sequence[Float], reading: Reading) -> list[Bool]:
-    """Masks (h, w) in their windows: each pixel is the object's with the highest sum, where that is above 0."""
+    """Masks (h, w) in their windows: each pixel is the object's with the highest sum, of those above 0.
+
+    Without depth smaller things have an advantage: they lie before or in larger ones, and the model gives their pixels to both.
+    """
+    smaller = SMALLER if reading.relief is None else 0.0
+    claims = [np.where(each > 0, each - np.float32(smaller * np.log(each.size)), -np.inf) for each in sums]
     height = max(each[0].stop for each in reading.windows)
     width = max(each[1].stop for each in reading.windows)
-    best = np.zeros((height, width), np.float32)
-    for own, window in zip(sums, reading.windows, strict=True):
+    best = np.full((height, width), -np.inf, np.float32)
+    for own, window in zip(claims, reading.windows, strict=True):
         np.maximum(best[window], own, out=best[window])
-    return [(own > 0) & (own >= best[window]) for own, window in zip(sums, reading.windows, strict=True)]
+    return [(total > 0) & (own >= best[window]) for total, own, window in zip(sums, claims, reading.windows, strict=True)]
 
 
 def _fit(mask: Bool, prompt: Prompt, reading: Reading, index: int) -> float:

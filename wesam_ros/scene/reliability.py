@@ -39,9 +39,12 @@ class Reliability:
 
     def of_model(self, logits: Float, others: Float) -> Float:
         """Log-odds (h, w) of the object's logits and the highest ones of other objects, both (h, w)."""
-        total = np.clip(logits, -CLIP, CLIP) * np.float32(self.model[0])
-        total += np.clip(logits, -NEAR_ZERO, NEAR_ZERO) * np.float32(self.model[1])
-        total += np.clip(others, -NEAR_ZERO, NEAR_ZERO) * np.float32(self.model[2])
+        total, part = np.clip(logits, -CLIP, CLIP), np.empty_like(logits)
+        total *= np.float32(self.model[0])
+        for values, weight in ((logits, self.model[1]), (others, self.model[2])):
+            np.clip(values, -NEAR_ZERO, NEAR_ZERO, out=part)
+            part *= np.float32(weight)
+            total += part
         total += np.float32(self.model[3])
         return np.asarray(total, np.float32)
 

@@ -20,6 +20,7 @@ from wesam_ros.scene.projection import Projection, slopes
 
 HOLE, BETWEEN, SURFACE, RAISED, DEEP = range(5)
 """Kinds of pixels: without depth, too near to the surface to tell, of it or below it, risen from it, and deep in a hole."""
+KINDS = 5
 FAR_IN_HOLE = 4
 """Pixels, at half resolution, from the nearest depth on which a pixel is deep in a hole: colour does not reach that far."""
 BORDER, UNKNOWN, ON_SURFACE, OTHERS, FIRST = range(-1, 4)
