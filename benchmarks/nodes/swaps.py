@@ -39,7 +39,7 @@ from wesam_ros.data.codecs import decode_compressed_image, encode_jpeg
 from wesam_ros.engines import CHOICES
 from wesam_ros.engines.export import random_adapter
 from wesam_ros.engines.parity import scene
-from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.engines.selection import create_engine
 from wesam_ros.machine import processor
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
 from wesam_ros.ros.objects import mask_of
@@ -130,7 +130,8 @@ def measure(args: argparse.Namespace, client: Client, segmenter: NodeProcess) ->
     boxes = np.stack([each.box for each in prompts.objects if each.box is not None])[: args.boxes]
     wanted = Prompts.from_boxes(boxes, prompts.size)
     adapters = [random_adapter(sam, 4, seed) for seed in range(ADAPTERS)]
-    reference = TorchEngine(sam)
+    # The engine that serves: in half precision the masks of one adapter can be nearer to torch's of another.
+    reference = create_engine(sam, args.engine, print).engine
     expected = [reference.segment(image, wanted, each).masks for each in (None, *adapters)]
     rng = np.random.default_rng(args.seed)
     latencies: dict[str, list[float]] = {"without": [], "with": []}
