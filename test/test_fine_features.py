@@ -34,7 +34,7 @@ def test_unpacking_gives_what_was_packed() -> None:
 
 
 def test_a_pixel_stays_in_its_token() -> None:
-    """What is in one token of 4 x 4 pixels of the quarter is in that token's channels."""
+    """A pattern in one token of 4 x 4 pixels of the quarter is in the channels of that token."""
     quarter = torch.zeros(1, 2, 12, 20)
     quarter[..., 4:8, 8:12] = 1
     assert torch.equal(pack_quarter(quarter).amax(1), functional.max_pool2d(quarter, 4)[:, 0])

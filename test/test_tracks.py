@@ -61,8 +61,8 @@ class World:
 
 
 def _window(disc: Disc, camera: tuple[int, int]) -> tuple[slice, slice]:
-    x, y, reach = disc.x - camera[0], disc.y - camera[1], disc.radius + 8
-    return slice(max(0, int(y - reach)), min(240, int(y + reach))), slice(max(0, int(x - reach)), min(320, int(x + reach)))
+    x, y, room = disc.x - camera[0], disc.y - camera[1], disc.radius + 8
+    return slice(max(0, int(y - room)), min(240, int(y + room))), slice(max(0, int(x - room)), min(320, int(x + room)))
 
 
 def _odds(disc: Disc, camera: tuple[int, int], window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
@@ -162,7 +162,7 @@ def test_the_masks_of_a_still_scene_flicker_a_third_of_the_models() -> None:
 
 
 def test_what_has_changed_is_believed_at_once() -> None:
-    """Where a thing stood, nothing is left of it in the next frame; where nothing has changed, its mean goes on."""
+    """Nothing is left of a thing in the next frame after it went; where nothing has changed, its mean goes on."""
     world = World()
     for _ in range(4):
         world.frame(THREE)

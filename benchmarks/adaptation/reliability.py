@@ -5,8 +5,8 @@
 
 A logistic regression over pixels in the objects' windows. Half of the boxes are exact, half a simulated detector's. Colour's log-odds are
 made with what a first regression without them gives. Nothing but tables of the source domain, with seeds that no test uses, and pictures
-that pretraining has held out of its own may be given to make the table that ships. Pictures have no depth. Colours tell simulated things
-apart more easily than real ones, so that colour has the slope beside depth that it has without.
+that pretraining has held out of its own may be given to make the table that ships. Pictures have no depth. Colour is not asked where
+depth is believed: simulated things are told apart by their colours more easily than real ones.
 """
 
 from __future__ import annotations
@@ -98,15 +98,15 @@ def pictures_of(folder: Path) -> Iterator[Frame]:
             yield Frame(image, labels=np.where(counts[labels] >= LEAST_PIXELS, labels, 0).astype(np.uint16))
 
 
-def fitted(values: Float, truth: Float, offset: Float | float = 0.0) -> Float:
-    """Weights of the terms, where `offset` (k,) is added to their sum."""
-    x, y, known = torch.from_numpy(values), torch.from_numpy(truth), torch.as_tensor(offset)
+def fitted(values: Float, truth: Float) -> Float:
+    """Weights of the terms."""
+    x, y = torch.from_numpy(values), torch.from_numpy(truth)
     weights = torch.zeros(x.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = functional.binary_cross_entropy_with_logits(x @ weights + known, y) + RIDGE * weights.square().sum()
+        value = functional.binary_cross_entropy_with_logits(x @ weights, y) + RIDGE * weights.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -126,19 +126,15 @@ def main() -> None:
     frames = [*scenes, *(pictures_of(args.pictures) if args.pictures else ())]
     embedded = [(frame, engine.encode(frame.image)) for frame in frames]
     for kind in KINDS:
-        slope = 0.0
-        for with_depth in (False, True):
+        for with_depth in (True, False):
             chosen = embedded[: len(scenes)] if with_depth else embedded
-            first = fitted(*joined(samples(chosen, engine, kind, with_depth, rng)))
-            values, truth = joined(samples(chosen, engine, kind, with_depth, rng, first))
-            if with_depth:
-                weights = fitted(values[:, :TERMS], truth, slope * values[:, TERMS])
-            else:
-                weights = fitted(values, truth)
-                slope = float(weights[TERMS])
+            weights = fitted(*joined(samples(chosen, engine, kind, with_depth, rng)))
+            if not with_depth:
+                weights = fitted(*joined(samples(chosen, engine, kind, with_depth, rng, weights)))
             w = [round(float(each), 2) for each in weights]
             depth = tuple(tuple(w[7 + 5 * row : 12 + 5 * row]) for row in range(5)) if with_depth else ()
-            print(f'    ("{kind}", {with_depth}): Reliability({tuple(w[:4])}, {tuple(w[4:7])}, {slope:.2f}, {depth}),', flush=True)
+            colour = 0.0 if with_depth else w[TERMS]
+            print(f'    ("{kind}", {with_depth}): Reliability({tuple(w[:4])}, {tuple(w[4:7])}, {colour}, {depth}),', flush=True)
 
 
 def joined(rows: Iterator[tuple[Float, Float]]) -> tuple[Float, Float]:

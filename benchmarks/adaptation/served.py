@@ -1,6 +1,6 @@
 """Masks as they are served, in four columns: frozen, frozen refined, adapted, adapted refined; with good, bad and no depth.
 
-    python benchmarks/adaptation/served.py sim:dim sim:clutter sim:gloss sim:camera osd:FOLDER --model tiny2 --json out/served.json
+    python benchmarks/adaptation/served.py sim:dim sim:clutter sim:gloss sim:camera osd:FOLDER --json out/served.json
 
 Per data set, kind of prompt and seed one adapter is learnt on the stream with clean prompts, as `wesam evaluate` does it with the
 method `ours`, and kept beside the file. Then its masks and the frozen model's are scored on the test frames: with the prompts of each

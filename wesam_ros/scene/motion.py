@@ -26,7 +26,7 @@ Rectangle = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """Where the pixels of a frame were in the frame before.
+    """The places where the pixels of a frame were in the frame before.
 
     Attributes:
         back: (h, w, 2) float32 x y in pixels of the image, to be added to a pixel's place; None where nothing moves.

@@ -25,7 +25,7 @@ from wesam_ros.scene.relief import DEEP
 from wesam_ros.scene.tracks import Tracker
 from wesam_ros.scene.windows import within
 
-MODEL, WITH_DEPTH, AND_COLOUR = "model", "model+depth", "+colour"
+MODEL, WITH_DEPTH, WITH_COLOUR = "model", "model+depth", "model+colour"
 WORSE = 0.3
 """By how much worse than the model's mask a mask made with depth may fit its prompt."""
 SMALLER = 2.0
@@ -78,8 +78,7 @@ class Refiner:
         sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
         sources = [WITH_DEPTH if each else MODEL for each in believed]
         if choice == "all":
-            _add_colour(sums, frame, prompts, reading, believed)
-            sources = [source + AND_COLOUR for source in sources]
+            _add_colour(sums, sources, frame, prompts, reading)
         shared = _shared(sums, reading)
         doubted = self._doubted(shared, believed, prompts, reading)
         for index in doubted:
@@ -133,11 +132,13 @@ def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool
     return total
 
 
-def _add_colour(sums: Sequence[Float], frame: Frame, prompts: Prompts, reading: Reading, believed: Sequence[bool]) -> None:
-    """Adds what colour says to the sums, given what they are without it."""
-    slopes = [RELIABILITY[_form(each), depth].colour for each, depth in zip(prompts.objects, believed, strict=True)]
-    for total, slope, colour in zip(sums, slopes, colour_log_odds(frame.image, reading.windows, sums), strict=True):
-        total += np.float32(slope) * colour
+def _add_colour(sums: list[Float], sources: list[str], frame: Frame, prompts: Prompts, reading: Reading) -> None:
+    """Adds what colour says to the sums of objects that depth says nothing about, and to their sources."""
+    asked = [index for index, source in enumerate(sources) if source == MODEL]
+    found = colour_log_odds(frame.image, [reading.windows[each] for each in asked], [sums[each] for each in asked])
+    for index, colour in zip(asked, found, strict=True):
+        sums[index] += np.float32(RELIABILITY[_form(prompts.objects[index]), False].colour) * colour
+        sources[index] = WITH_COLOUR
 
 
 def _form(prompt: Prompt) -> str:
@@ -150,13 +151,13 @@ def _shared(sums: Sequence[Float], reading: Reading) -> list[Bool]:
     Without depth smaller things have an advantage: they lie before or in larger ones, and the model gives their pixels to both.
     """
     smaller = SMALLER if reading.relief is None else 0.0
-    claims = [np.where(each > 0, each - np.float32(smaller * np.log(each.size)), -np.inf) for each in sums]
+    offers = [np.where(each > 0, each - np.float32(smaller * np.log(each.size)), -np.inf) for each in sums]
     height = max(each[0].stop for each in reading.windows)
     width = max(each[1].stop for each in reading.windows)
     best = np.full((height, width), -np.inf, np.float32)
-    for own, window in zip(claims, reading.windows, strict=True):
+    for own, window in zip(offers, reading.windows, strict=True):
         np.maximum(best[window], own, out=best[window])
-    return [(total > 0) & (own >= best[window]) for total, own, window in zip(sums, claims, reading.windows, strict=True)]
+    return [(total > 0) & (own >= best[window]) for total, own, window in zip(sums, offers, reading.windows, strict=True)]
 
 
 def _fit(mask: Bool, prompt: Prompt, reading: Reading, index: int) -> float:
