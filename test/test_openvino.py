@@ -103,7 +103,12 @@ def test_compiled_files_are_kept_and_made_again_where_they_are_broken(
     spoil(kept[0])
     made: list[Path] = []
     keep = openvino_engine._keep
-    monkeypatch.setattr(openvino_engine, "_keep", lambda blob, place: (made.append(place), keep(blob, place)))
+
+    def keeping(blob: Any, place: Path) -> None:
+        made.append(place)
+        keep(blob, place)
+
+    monkeypatch.setattr(openvino_engine, "_keep", keeping)
     again = OpenVinoEngine.load(small_sam, folder).segment(image, prompts)
     np.testing.assert_array_equal(again.low_res, first.low_res)
     assert made == ([kept[0]] if compiled else [])
