@@ -60,7 +60,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(
-    ("model", "device", "gib", "said", "unsaid"),
+    ("model", "device", "gib", "told", "untold"),
     [
         (
             "tiny",
@@ -75,6 +75,6 @@ GIB = 2**30
         ("vit_b", "cpu", 64, ["vit_b serves, sam_vit_b_01ec64.pth of Segment Anything"], "download"),
     ],
 )
-def test_the_better_model_that_the_machine_can_carry(model: str, device: str, gib: int, shown: list[str], absent: str) -> None:
+def test_the_better_model_that_the_machine_can_carry(model: str, device: str, gib: int, told: list[str], untold: str) -> None:
     sentence = doctor.advice(model, device, gib * GIB)
-    assert all(part in sentence for part in shown) and absent not in sentence, sentence
+    assert all(part in sentence for part in told) and untold not in sentence, sentence
