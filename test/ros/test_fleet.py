@@ -20,6 +20,7 @@ from wesam_ros.srv import LoadAdapter
 from wesam_ros.data.messages import stamp_of
 from wesam_ros.ros.children import NodeProcess
 from wesam_ros.ros.subscriptions import LATCHED
+from wesam_ros.sam import load_sam
 from wesam_ros.sam.adapter import Adapter
 
 
@@ -100,15 +101,15 @@ def test_both_are_learnt_from_and_both_get_the_adapters(graph: Any, robots: list
         graph.until(lambda name=name: graph.count("adapter", f"received.{name}/image") >= 2, "the count of a robot's images")
 
 
-def test_of_the_adapters_of_two_nodes_the_better_one_comes_to_be_served(graph: Any, random_tiny: Path, sam: Any, tmp_path: Path) -> None:
+def test_of_the_adapters_of_two_nodes_the_better_one_comes_to_be_served(graph: Any, tmp_path: Path) -> None:
     """Both see the same table, and only one learns. Each is asked what it thinks of the other's."""
-    shared: dict[str, Any] = {"checkpoint": random_tiny, "torch_threads": 1}
+    shared: dict[str, Any] = {"torch_threads": 1}
     guard: dict[str, Any] = {"adaptation.validation_every": 2, "adaptation.validation_frames": 1}
     guard |= {
         "adaptation.prompt_fit": 0.0,
         "adaptation.lead": 0.0,
         "adaptation.divergence": 0.0,
-    }  # the random model's masks fit no box
+    }  # what is boxed in the test's pictures is no thing
     own: dict[str, dict[str, Any]] = {"learning": {"steps_per_frame": 10, "adaptation.tolerance": 1.0}, "idle": {"steps_per_frame": 0}}
     files = {name: tmp_path / f"{name}.safetensors" for name in own}
     processes = []
@@ -130,7 +131,7 @@ def test_of_the_adapters_of_two_nodes_the_better_one_comes_to_be_served(graph: A
         assert not answers["learning"].success
         assert "worse_score" in answers["learning"].message
         assert answers["idle"].success, answers["idle"].message
-        learnt, served = (Adapter.load(files[name], for_sam=sam) for name in ("learning", "idle"))
+        learnt, served = (Adapter.load(files[name], for_sam=load_sam("tiny")) for name in ("learning", "idle"))
         assert learnt.version > 1
         assert served.version == 1
         assert served.b.any()

@@ -168,7 +168,8 @@ def segmenter(graph: Any, random_tiny: Path, adapter: Adapter, tmp_path: Path) -
     graph.diagnostics.clear()  # of an earlier test's segmenter
     (tmp_path / "node.py").write_text(SEGMENTER)
     replace(adapter, version=3).save(tmp_path / "adapter.safetensors")
-    parameters = ["-p", f"checkpoint:={random_tiny}", "-p", "torch_threads:=1", "-p", f"adapter:={tmp_path / 'adapter.safetensors'}"]
+    parameters = ["-p", f"checkpoint:={random_tiny}", "-p", "torch_threads:=1", "-p", "refine:=off"]
+    parameters += ["-p", f"adapter:={tmp_path / 'adapter.safetensors'}"]
     command = [sys.executable, str(tmp_path / "node.py"), "--ros-args", *parameters]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path) as process:
         try:

@@ -107,7 +107,8 @@ class OfflineRun:
         sam = load_sam(plan.model, plan.checkpoint, plan.device)
         start = Adapter.load(plan.adapter, for_sam=sam) if plan.adapter is not None else None
         self.learner = Learner(sam, plan.config, plan.seed, start)
-        self._engine, self._of_frozen, self._of_adapted = TorchEngine(sam), Refiner(), Refiner()
+        # Without tracks, so that a run which was interrupted has the figures of one that was not.
+        self._engine, self._of_frozen, self._of_adapted = TorchEngine(sam), Refiner(stream=False), Refiner(stream=False)
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
         self._reading, self._decoding = ReadingReport(), ReadingReport()
