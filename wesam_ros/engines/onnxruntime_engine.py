@@ -11,9 +11,9 @@ from torch import Tensor
 
 from wesam_ros import install_extra
 from wesam_ros.engines.engine import Capabilities, Engine, EngineError
+from wesam_ros.engines.exported import decode
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, check
 from wesam_ros.sam.adapter import Adapter
-from wesam_ros.sam.decoder import batches
 from wesam_ros.sam.lora import adapter_shape
 from wesam_ros.sam.preprocessing import CPU
 from wesam_ros.sam.prompts import Prompts
@@ -95,14 +95,7 @@ class OnnxRuntimeEngine(Engine):
         return torch.from_numpy(embedding)
 
     def _decode(self, features: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        embedding = features.cpu().numpy()
-        logits = np.empty((len(prompts), self.side // 4, self.side // 4), np.float32)
-        iou = np.empty(len(prompts), np.float32)
-        for rows, inputs in batches(prompts, self.side, OBJECTS_PER_CALL[self._device.type]):
-            arrays = {name: value.numpy() for name, value in inputs.items()}
-            decoder = DECODER_WITH_MASKS if "masks" in inputs else DECODER
-            logits[rows], iou[rows] = self._run(decoder, {"embedding": embedding, **arrays})
-        return torch.from_numpy(logits), torch.from_numpy(iou)
+        return decode(self._run, features, prompts, self.side, OBJECTS_PER_CALL[self._device.type])
 
     def _run(self, name: str, inputs: dict[str, Any]) -> list[Any]:
         if name not in self._sessions:

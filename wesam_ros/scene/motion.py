@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.sam.upscaling import Rectangle
+from wesam_ros.scene.windows import moved_to
+
 SIDE = 320
 """Pixels of the longer side of the picture that motion is measured in."""
 LIMIT, NOISE_TIMES = 6.0, 4.0
@@ -21,7 +24,6 @@ CUT = 0.7
 """Share of pixels that motion does not explain from which on a frame shows another scene."""
 
 Float = npt.NDArray[np.float32]
-Rectangle = tuple[slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +58,12 @@ class Flow:
         rows, columns = target
         height, width = rows.stop - rows.start, columns.stop - columns.start
         if self.back is None:
-            carried = np.zeros((height, width), np.float32)
-            both = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(source, target, strict=True))
-            if all(each.start < each.stop for each in both):
-                own, there = ([slice(e.start - o.start, e.stop - o.start) for e, o in zip(both, w, strict=True)] for w in (source, target))
-                carried[tuple(there)] = values[tuple(own)]
+            carried = moved_to(values, source, target)
         else:
             back = cv2.resize(_part(self.back, target, self.size), (width, height), interpolation=cv2.INTER_LINEAR)
             x = back[..., 0] + np.arange(columns.start - source[1].start, columns.stop - source[1].start, dtype=np.float32)
             y = back[..., 1] + np.arange(rows.start - source[0].start, rows.stop - source[0].start, dtype=np.float32)[:, None]
-            carried = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+            carried = np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0), np.float32)
         carried = carried * cv2.resize(_part(self.same, target, self.size), (width, height), interpolation=cv2.INTER_NEAREST)
         return np.asarray(carried, np.float32)
 

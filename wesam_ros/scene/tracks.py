@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from wesam_ros.scene.motion import Flow, Motion, Rectangle
+from wesam_ros.sam.upscaling import Rectangle
+from wesam_ros.scene.motion import Flow, Motion
+from wesam_ros.scene.windows import moved_to, overlap_of
 
 MOST_FRAMES = 8.0
 """Frames of which the running mean is, at most."""
@@ -86,13 +88,14 @@ class Tracker:
         flow = self._motion.step(image)
         for track in self._tracks:
             _carry(track, flow)
-        pairs = _by_overlap(self._tracks, windows, masks, classes, image) if flow is not None and not flow.cut else {}
-        pairs |= _by_colour(self._tracks, windows, masks, classes, image, pairs)
+        colours = [_colours(image, window, mask) for window, mask in zip(windows, masks, strict=True)]
+        pairs = _by_overlap(self._tracks, windows, masks, classes, colours) if flow is not None and not flow.cut else {}
+        pairs |= _by_colour(self._tracks, masks, classes, colours, pairs)
         self._objects = [self._tracks[pairs[index]] if index in pairs else None for index in range(len(windows))]
         for index, known in enumerate(self._objects):
             if known is None:
                 none = np.zeros(masks[index].shape, np.float32)
-                track = Track(self._next, classes[index], windows[index], none, none, _colours(image, windows[index], masks[index]), 0)
+                track = Track(self._next, classes[index], windows[index], none, none, colours[index], 0)
                 self._next += 1
                 self._tracks.append(track)
                 self._objects[index] = track
@@ -107,7 +110,7 @@ class Tracker:
         """(h, w) the mean log-odds of an object in its window, over this frame and those before in which the picture was the same."""
         track = self._objects[index]
         assert track is not None
-        before, frames = (_aligned(each, track.window, window) for each in (track.odds, track.frames))
+        before, frames = (moved_to(each, track.window, window) for each in (track.odds, track.frames))
         return np.asarray((odds + frames * before) / (frames + 1), np.float32)
 
     def keep(
@@ -131,7 +134,7 @@ class Tracker:
         for index, track in enumerate(self._objects):
             assert track is not None
             window = windows[index]
-            frames = _aligned(track.frames, track.window, window)
+            frames = moved_to(track.frames, track.window, window)
             track.window, track.odds, track.frames = window, odds[index], np.minimum(frames + 1, MOST_FRAMES)
             track.class_id, track.missed = classes[index] or track.class_id, 0
             if masks[index].any():
@@ -156,7 +159,7 @@ def _carry(track: Track, flow: Flow | None) -> None:
 
 
 def _by_overlap(
-    tracks: Sequence[Track], windows: Sequence[Rectangle], masks: Sequence[Bool], classes: Sequence[str], image: npt.NDArray[np.uint8]
+    tracks: Sequence[Track], windows: Sequence[Rectangle], masks: Sequence[Bool], classes: Sequence[str], colours: Sequence[Float]
 ) -> dict[int, int]:
     """Tracks of objects, by the IoU of their masks."""
     overlap = np.zeros((len(windows), len(tracks)))
@@ -166,7 +169,7 @@ def _by_overlap(
         for row, (window, own) in enumerate(zip(windows, masks, strict=True)):
             found = _iou(mask, track.window, own, window)
             if found > 0 and not sure:
-                found *= float((_colours(image, window, own) * track.colours).sum() > ALIKE)
+                found *= float((colours[row] * track.colours).sum() > ALIKE)
             same = not classes[row] or not track.class_id or classes[row] == track.class_id
             overlap[row, column] = found - (0.0 if same else OTHER_CLASS)
     if not overlap.size:
@@ -176,25 +179,20 @@ def _by_overlap(
 
 
 def _by_colour(
-    tracks: Sequence[Track],
-    windows: Sequence[Rectangle],
-    masks: Sequence[Bool],
-    classes: Sequence[str],
-    image: npt.NDArray[np.uint8],
-    taken: dict[int, int],
+    tracks: Sequence[Track], masks: Sequence[Bool], classes: Sequence[str], colours: Sequence[Float], taken: dict[int, int]
 ) -> dict[int, int]:
     """Tracks of the objects without one: of the tracks without an object the only one of its class, colours and size."""
-    rows = [row for row in range(len(windows)) if row not in taken]
+    rows = [row for row in range(len(masks)) if row not in taken]
     columns = [column for column in range(len(tracks)) if column not in taken.values() and tracks[column].area]
     if not rows or not columns:
         return {}
     likeness = np.zeros((len(rows), len(columns)))
     for i, row in enumerate(rows):
-        area, colours = np.count_nonzero(masks[row]), _colours(image, windows[row], masks[row])
+        area = np.count_nonzero(masks[row])
         for k, column in enumerate(columns):
             track = tracks[column]
             fits = classes[row] == track.class_id and track.area / LARGER <= area <= track.area * LARGER
-            likeness[i, k] = float((colours * track.colours).sum()) if fits else 0.0
+            likeness[i, k] = float((colours[row] * track.colours).sum()) if fits else 0.0
     pairs = {}
     for i, row in enumerate(rows):
         k = int(likeness[i].argmax())
@@ -206,30 +204,9 @@ def _by_colour(
 
 def _iou(first: Bool, first_window: Rectangle, second: Bool, second_window: Rectangle) -> float:
     """IoU of two masks, each (h, w) in its window."""
-    both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first_window, second_window, strict=True)]
-    if any(each.start >= each.stop for each in both):
-        return 0.0
-    one, two = (
-        mask[tuple(slice(each.start - own.start, each.stop - own.start) for each, own in zip(both, window, strict=True))]
-        for mask, window in ((first, first_window), (second, second_window))
-    )
-    shared = int(np.count_nonzero(one & two))
+    own, other = overlap_of(first_window, second_window)
+    shared = int(np.count_nonzero(first[own] & second[other]))
     return shared / max(1, int(np.count_nonzero(first)) + int(np.count_nonzero(second)) - shared)
-
-
-def _aligned(values: Float, source: Rectangle, target: Rectangle) -> Float:
-    """Values (h, w) of one window in another; 0 where they are not."""
-    if source == target:
-        return values
-    out = np.zeros((target[0].stop - target[0].start, target[1].stop - target[1].start), np.float32)
-    both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(source, target, strict=True)]
-    if all(each.start < each.stop for each in both):
-        there, own = (
-            tuple(slice(each.start - window_.start, each.stop - window_.start) for each, window_ in zip(both, window, strict=True))
-            for window in (target, source)
-        )
-        out[there] = values[own]
-    return out
 
 
 def _colours(image: npt.NDArray[np.uint8], window: Rectangle, mask: Bool) -> Float:

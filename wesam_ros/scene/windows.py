@@ -68,3 +68,19 @@ def depth_in_box(box: Float, window: Rectangle) -> Float:
     y = np.minimum(rows - box[1], box[3] - rows) / max(float(box[3] - box[1]), 1.0)
     x = np.minimum(columns - box[0], box[2] - columns) / max(float(box[2] - box[0]), 1.0)
     return np.asarray(np.minimum(y[:, None], x[None]), np.float32)
+
+
+def overlap_of(first: Rectangle, second: Rectangle) -> tuple[Rectangle, Rectangle]:
+    """The rows and columns that two windows share, counted from the start of the first, and of the second; empty where there are none."""
+    shared = [slice(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop))) for a, b in zip(first, second, strict=True)]
+    return within((shared[0], shared[1]), first), within((shared[0], shared[1]), second)
+
+
+def moved_to(values: Float, source: Rectangle, target: Rectangle) -> Float:
+    """Values (h, w) of one window in another; 0 where they are not."""
+    if source == target:
+        return values
+    own, there = overlap_of(source, target)
+    out = np.zeros((target[0].stop - target[0].start, target[1].stop - target[1].start), np.float32)
+    out[there] = values[own]
+    return out
