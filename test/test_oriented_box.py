@@ -12,7 +12,8 @@ import pytest
 
 from wesam_ros.scene.geometry import locate
 from wesam_ros.scene.object_points import MIN_POINTS, connected
-from wesam_ros.scene.oriented_box import OrientedBox, support_plane
+from wesam_ros.scene.oriented_box import OrientedBox
+from wesam_ros.scene.plane_around import support_plane
 
 Float = npt.NDArray[np.float64]
 SIZE = (240, 320)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from wesam_ros.scene.object_points import object_points
 from wesam_ros.scene.oriented_box import OrientedBox, oriented_boxes
-from wesam_ros.scene.projection import Float, Float32, Projection, back_project, measured, moved
+from wesam_ros.scene.projection import Float, Float32, Points, Projection, back_project, measured, moved
 
 TRIM = 3.0
 """Pixels whose depth is more than this many robust standard deviations (1.4826 MAD) from the object's median are left out: flying pixels
@@ -66,7 +66,8 @@ def locate(
     points = objects.points
     away = np.abs(points[2] - _medians(points[2]))
     kept = away <= np.maximum(TRIM * 1.4826 * _medians(away), TRIM_FLOOR)
-    axes, left = points, np.count_nonzero(kept, 1)
+    axes: Points = points
+    left = np.count_nonzero(kept, 1)
     if transform is not None:
         axes = moved(points, transform)
     centroids = (axes * kept).sum(2) / left
@@ -79,7 +80,7 @@ def locate(
     return found
 
 
-def _medians(values: Float) -> Float:
+def _medians(values: Points) -> Points:
     """(n, 1): the upper medians of the rows of (n, k)."""
     middle = values.shape[1] // 2
     return np.partition(values, middle, 1)[:, middle : middle + 1]

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.scene.projection import Float, Float32, Projection, back_project
+from wesam_ros.scene.projection import Float32, Points, Projection, back_project
 
 Bool = npt.NDArray[np.bool_]
 
 MIN_POINTS = 10
 """With fewer depth pixels under its mask an object has no 3D output."""
-POINTS = 512
-"""Pixels of an object that are used, evenly spread: their centroid is as exact as that of all."""
-_EVENLY = np.arange(POINTS)
+POINTS = 256
+"""Pixels of an object that are used, evenly spread: their centroid and box are as exact as those of all."""
+_EVENLY = np.arange(POINTS) / POINTS
 GAP = 0.015
 """Metres of depth, at a distance of one metre, over which two parts of an object are not connected."""
 
@@ -34,7 +34,7 @@ class ObjectPoints:
 
     index: list[int]
     counts: npt.NDArray[np.int64]
-    points: Float
+    points: Float32
 
 
 def object_points(
@@ -50,20 +50,23 @@ def object_points(
     """
     counts, samples, corners = dict[int, int](), [], []
     for index, (rows, columns) in enumerate(crops):
-        inside = np.flatnonzero((labels[rows, columns] == index + 1) & (depth[rows, columns] > 0))
-        if len(inside) >= MIN_POINTS:
-            counts[index] = len(inside)
-            samples.append(inside[_EVENLY * len(inside) // POINTS])
+        inside = labels[rows, columns] == index + 1
+        inside &= depth[rows, columns] > 0
+        found = inside.ravel().nonzero()[0]
+        if len(found) >= MIN_POINTS:
+            counts[index] = len(found)
+            samples.append(found.take((_EVENLY * len(found)).astype(np.int64)))
             corners.append((rows.start, columns.start, columns.stop - columns.start))
     if not samples:
         return None
     top, left, width = np.array(corners).T[..., None]
-    v, u = np.divmod(np.stack(samples), width)
-    points = back_project(v + top, u + left, depth, camera)
-    return ObjectPoints(list(counts), np.array([*counts.values()]), points.astype(np.float64))
+    chosen = np.array(samples)
+    v = ((chosen + 0.5) / width).astype(np.int64)  # several times as fast as the division of integers
+    points = back_project(v + top, chosen - v * width + left, depth, camera)
+    return ObjectPoints(list(counts), np.array([*counts.values()]), points)
 
 
-def connected(depths: Float, kept: Bool) -> Bool:
+def connected(depths: Points, kept: Bool) -> Bool:
     """(n, k): of the points that are kept, the most of each object without a gap in depth.
 
     What an occluder cuts in two stays whole, as its parts lie in one range of depth; flying pixels and what lies far behind do not.
@@ -73,12 +76,14 @@ def connected(depths: Float, kept: Bool) -> Bool:
         kept: (n, k), the points that count.
     """
     objects, count = depths.shape
-    order = np.argsort(np.where(kept, depths, np.inf), 1)
-    ranked = np.take_along_axis(depths, order, 1)
-    part = np.zeros((objects, count), np.int64)
-    np.cumsum(ranked[:, 1:] - ranked[:, :-1] > GAP * ranked[:, :-1], 1, out=part[:, 1:])
-    if not part[:, -1].any():
+    counted = np.where(kept, depths, np.inf)
+    ranked = np.sort(counted, 1)
+    gaps = (ranked[:, 1:] > (1 + GAP) * ranked[:, :-1]) & (ranked[:, 1:] < np.inf)
+    if not gaps.any():
         return kept
+    order = np.argsort(counted, 1)
+    part = np.zeros((objects, count), np.int64)
+    np.cumsum(gaps, 1, out=part[:, 1:])
     of_order = np.take_along_axis(kept, order, 1)
     part += np.arange(0, objects * count, count)[:, None]
     sizes = np.bincount(part[of_order], minlength=objects * count).reshape(objects, count)
@@ -88,7 +93,7 @@ def connected(depths: Float, kept: Bool) -> Bool:
     return result
 
 
-def taken(points: Float, kept: Bool) -> Float:
+def taken(points: Points, kept: Bool) -> Points:
     """(3, n, k): of points (3, n, k) those that are kept (n, k), evenly spread over k."""
     if kept.all():
         return points

@@ -11,7 +11,8 @@ Float = npt.NDArray[np.float64]
 
 STEP = 4
 """The plane is fitted to every fourth pixel of every fourth row."""
-TRIALS = 200
+TRIALS, VOTES = 200, 1000
+"""Planes tried, and points that vote."""
 LEAST_POINTS = 200
 RAISED_BY = 2.0
 """Times NEAR above a plane from which on a point is surely not on it."""
@@ -60,11 +61,11 @@ def find_plane(points: Float, rng: np.random.Generator) -> Plane | None:
     return Plane(plane.normal, plane.offset, float((distances < noise).mean()), noise)
 
 
-def fit_plane(points: Float, rng: np.random.Generator, trials: int = TRIALS, votes_of: int = 1000) -> tuple[Float, float] | None:
+def fit_plane(points: Float, rng: np.random.Generator) -> tuple[Float, float] | None:
     """Unit normal towards the camera and offset of the plane with the most of (n, 3) points near it; None below a third of them."""
     if len(points) < LEAST_POINTS:
         return None
-    corners = points[rng.integers(len(points), size=(trials, 3))]
+    corners = points[rng.integers(len(points), size=(TRIALS, 3))]
     normals = _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     lengths = np.linalg.norm(normals, axis=1)
     normals = normals[lengths > 1e-9] / lengths[lengths > 1e-9, None]
@@ -72,7 +73,7 @@ def fit_plane(points: Float, rng: np.random.Generator, trials: int = TRIALS, vot
     if not len(normals):
         return None
     tolerance = NEAR * points[:, 2] ** 2
-    sample = points[rng.integers(len(points), size=min(votes_of, len(points)))]
+    sample = points[rng.integers(len(points), size=min(VOTES, len(points)))]
     votes = (np.abs(along(sample[:, None], normals) - offsets) < NEAR * sample[:, 2:] ** 2).sum(0)
     best = int(votes.argmax())
     inside = np.abs(along(points, normals[best]) - offsets[best]) < tolerance
