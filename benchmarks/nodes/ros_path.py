@@ -40,10 +40,11 @@ from wesam_ros.data.messages import camera_of, depth_of, image_of
 from wesam_ros.data.requests import request_of
 from wesam_ros.data.synchronizer import SynchronizedFrame, Synchronizer
 from wesam_ros.files import write_json
-from wesam_ros.machine import processor
+from wesam_ros.machine import keep_freed_memory, processor
 from wesam_ros.ros.children import NodeProcess, enter_local_graph
 from wesam_ros.ros.objects import image_message, object_messages
 from wesam_ros.ros.process import spinning
+from wesam_ros.ros.wire import from_wire, image_on_wire, is_read_here
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import locate
 
@@ -108,7 +109,8 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     """Everything that the segmenter does for a frame but the model; `lap` is called at the end of each stage with its name."""
     kind = CompressedImage if transport == "compressed" else Image
     kinds: dict[str, Any] = {"image": kind, "depth": kind, "camera_info": CameraInfo, "detections": Detection2DArray}
-    messages = {name: deserialize_message(data[name], kinds[name]) for name in kinds}
+    taken = {name: bytes(bytearray(each)) if is_read_here(kinds[name]) else each for name, each in data.items()}  # as rclpy hands them on
+    messages = {name: (from_wire if is_read_here(kinds[name]) else deserialize_message)(taken[name], kinds[name]) for name in kinds}
     lap("take")
     complete: list[SynchronizedFrame] = []
     synchronizer = Synchronizer(30, complete.append, lambda name: None)
@@ -128,10 +130,9 @@ def one_frame(data: dict[str, bytes], transport: str, masks: Masks, lap: Callabl
     lap("3D")
     header = frame.image.header
     objects = ObjectArray(header=header, objects=object_messages(masks, request.detections, located, header.frame_id), model="tiny")
-    label_message = image_message(header, labels)
     lap("fill messages")
     serialize_message(objects)
-    serialize_message(label_message)
+    image_on_wire(header, labels)
     lap("serialise")
 
 
@@ -238,6 +239,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args()
     enter_local_graph()
+    keep_freed_memory()  # as the node does
     rclpy.init(args=[])
     log = (args.json.expanduser().resolve().parent if args.json else Path("out").resolve()) / "ros_path.log"
     figures: dict[str, Any] = {"machine": processor()}

@@ -73,10 +73,15 @@ def other_grid(boxes: npt.NDArray[np.float32], size: Size) -> tuple[int, str]:
 
     Such boxes reach far over the border, or all are shares of the image, from 0 to 1. Boxes that are inverted or not finite do not count.
     """
+    if not len(boxes):
+        return 0, ""
+    width, height = size[1], size[0]
+    (left, top, _, _), (_, _, right, bottom) = boxes.min(0).tolist(), boxes.max(0).tolist()
+    if left >= 0 and top >= 0 and right <= width and bottom <= height and max(right, bottom) > 1:  # the usual case, and quick to tell
+        return 0, ""
     finite = boxes[np.isfinite(boxes).all(axis=1)]
     if not len(finite):
         return 0, ""
-    width, height = size[1], size[0]
     remedy = "if they are of the detector's own grid, set detections_size, such as"
     if finite.min() >= 0 and finite.max() <= 1.0 and min(size) > 2:
         return len(finite), f"boxes go from 0 to 1 in an image of {width} x {height} pixels; {remedy} '1x1 stretch'"

@@ -22,6 +22,7 @@ from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.standard_messages import detections_2d, detections_3d, label_info
 from wesam_ros.ros.subscriptions import LATCHED, create_output
 from wesam_ros.ros.target_frame import TargetFrame
+from wesam_ros.ros.wire import image_on_wire
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import Located, cloud, locate
 from wesam_ros.settings import SegmenterParameters
@@ -131,12 +132,12 @@ class ObjectOutput:
         request, labels = segmented.request, segmented.labels
         header, frame = request.header, request.frame
         if self._labels.get_subscription_count():
-            self._labels.publish(image_message(header, labels))
+            self._labels.publish(image_on_wire(header, labels))
         if self._label_info.get_subscription_count():
             self._label_info.publish(label_info(header, request.objects.detections))
         if self._overlay.get_subscription_count():
             drawn = draw_labels(frame.image, labels, request.objects.detections.ids)
-            self._overlay.publish(image_message(header, drawn))
+            self._overlay.publish(image_on_wire(header, drawn))
         if self._points.get_subscription_count() and frame.depth is not None and frame.camera is not None:
             points, instances = cloud(labels, frame.depth, frame.camera, segmented.transform)
             self._points.publish(cloud_message(Header(stamp=header.stamp, frame_id=segmented.frame_id), points, instances))

@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 
 from wesam_ros.ros.diagnostics import Diagnostics
+from wesam_ros.ros.wire import from_wire, is_read_here
 
 QOS_PERIOD = 1.0
 """Seconds between two looks at an input that is best effort: it may be reliable again."""
@@ -55,7 +56,7 @@ class AdaptiveSubscription:
         kind: the message's type.
         topic: its full name.
         name: of the input, for the counters.
-        receive: called with each message, in the executor's thread.
+        receive: called with each message, in the executor's thread; images are values with the message's fields (ros/wire.py).
 
     Attributes:
         topic: its full name.
@@ -109,9 +110,19 @@ class AdaptiveSubscription:
                 explain(event)
 
         events = SubscriptionEventCallbacks(incompatible_qos=incompatible)
-        self._subscription = self._node.create_subscription(self.kind, self.topic, self._take, qos, event_callbacks=events)
+        raw = is_read_here(self.kind)
+        take = self._take_bytes if raw else self._take
+        self._subscription = self._node.create_subscription(self.kind, self.topic, take, qos, event_callbacks=events, raw=raw)
 
     def _take(self, message: Any) -> None:
         self.heard = time.monotonic()
         self._diagnostics.count(f"received.{self._name}")
         self._receive(message)
+
+    def _take_bytes(self, data: bytes) -> None:
+        try:
+            message = from_wire(data, self.kind)
+        except ValueError as error:
+            self._diagnostics.problem(f"rejected.{self._name}.truncated", f"{self.topic}: {error}")
+            return
+        self._take(message)
