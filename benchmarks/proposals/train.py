@@ -57,14 +57,14 @@ def samples(frame: Frame, engine: TorchEngine, rng: np.random.Generator) -> Samp
     pairs, near, nearer = neighbours(found, np.maximum(*bend), pieces, lab)
     over, apart = bridges(pieces, pairs, nearer)
     decode = partial(engine.decode, engine.encode(frame.image))
-    said = coverage(found, pieces, frame.size, decode, np.unique(np.concatenate([pairs.ravel(), over.ravel()])))
+    covered = coverage(found, pieces, frame.size, decode, np.unique(np.concatenate([pairs.ravel(), over.ravel()])))
     true, pure = truth_of(pieces, frame.labels[::2, ::2])
     result: Samples = {}
     for name, which, values in (("neighbours", pairs, near), ("bridges", over, apart)):
         i, j = which.T
         usable = pure[i] & pure[j] & ((true[i] > 0) | (true[j] > 0))
         same = (true[i] == true[j])[usable]
-        result[name] = with_model(values, which, said)[usable], same
+        result[name] = with_model(values, which, covered)[usable], same
         result[f"{name} by depth"] = values[usable], same
     # True things, and each piece of the background as one of its own
     ids = np.unique(np.where(true > 0, true, 10_000 + np.arange(len(true))), return_inverse=True)[1]

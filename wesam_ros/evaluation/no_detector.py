@@ -1,4 +1,4 @@
-"""Segmentation without a detector, scored: proposals as they are served, and what one gets of depth alone, of the model alone, or of clusters.
+"""Segmentation without a detector, scored: proposals as they are served, of depth alone, of the model alone, and Euclidean clusters.
 
 Ways: `proposals`, boxes from depth and the model, then masks as served; `depth`, proposals without the model, and the pixels by which depth
 knows them; `model`, a grid of points without depth, then masks as served without it; `clusters`, Euclidean clusters above the plane.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from wesam_ros.engines.engine import Engine
 from wesam_ros.evaluation.clusters import euclidean_clusters
 from wesam_ros.evaluation.unprompted import UnpromptedScore, mean_score, score_unprompted
 from wesam_ros.sam.adapter import Adapter
+from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.proposals import Proposer
 from wesam_ros.scene.proposals_relief import find_raised
@@ -29,11 +29,11 @@ WAYS = ("proposals", "depth", "model", "clusters")
 
 
 def segment_all(frame: Frame, engine: Engine, adapter: Adapter | None, proposer: Proposer) -> tuple[Labels, float]:
-    """The label image (H, W) of all things as they are served, and ms of this thread's processor time that proposing took beside the model."""
+    """The label image (H, W) of all things as they are served, and ms of processor time that proposing took beside the model."""
     embedding = engine.encode(frame.image, adapter)
     inside = 0.0
 
-    def decode(prompts: Prompts):  # type: ignore[no-untyped-def]  # Masks
+    def decode(prompts: Prompts) -> Masks:
         nonlocal inside
         began = time.thread_time()
         masks = engine.decode(embedding, prompts)
@@ -43,11 +43,10 @@ def segment_all(frame: Frame, engine: Engine, adapter: Adapter | None, proposer:
     began = time.thread_time()
     found = proposer.propose(frame, decode)
     took = time.thread_time() - began - inside
-    prompts = Prompts.usable_boxes(found.boxes, frame.size)
+    prompts = Prompts.from_boxes(found.boxes, frame.size)
     if not len(prompts):
         return np.zeros(frame.size, np.uint16), 1e3 * took
-    masks = Refiner(stream=False).refine(frame, prompts, engine.decode(embedding, prompts))
-    return masks.label_image(), 1e3 * took
+    return Refiner(stream=False).refine(frame, prompts, decode(prompts)).label_image(), 1e3 * took
 
 
 def _with_model(frame: Frame, engine: Engine, adapter: Adapter | None) -> tuple[Labels, float]:
@@ -89,9 +88,7 @@ _BY_WAY: dict[str, Callable[[Frame, Engine, Adapter | None], tuple[Labels, float
 }
 
 
-def score_way(
-    way: str, frames: Sequence[Frame], engine: Engine, adapter: Adapter | None = None
-) -> tuple[UnpromptedScore, float]:
+def score_way(way: str, frames: Sequence[Frame], engine: Engine, adapter: Adapter | None = None) -> tuple[UnpromptedScore, float]:
     """Mean scores of a way over labelled frames, and the median ms of one thread for a frame beside the model.
 
     Raises:

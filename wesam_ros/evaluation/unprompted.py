@@ -59,7 +59,7 @@ def score_unprompted(found: Labels, true: Labels) -> UnpromptedScore:
     own, theirs = (np.unique(each[each > 0]) for each in (found, true))
     if not len(own) or not len(theirs):
         right = float(len(own) == len(theirs))
-        return UnpromptedScore(*[right] * 7, true=len(theirs), found=len(own))
+        return UnpromptedScore(right, right, right, right, right, right, right, len(theirs), len(own))
     rows, columns = np.searchsorted(own, found), np.searchsorted(theirs, true)
     both = (found > 0) & (true > 0)
     shared = np.bincount(rows[both] * len(theirs) + columns[both], minlength=len(own) * len(theirs)).reshape(len(own), -1)
@@ -111,7 +111,7 @@ def _outline(mask: Bool) -> Bool:
 
 def _disk(radius: int) -> npt.NDArray[np.uint8]:
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return (x**2 + y**2 <= radius**2).astype(np.uint8)
+    return np.asarray(x**2 + y**2 <= radius**2, np.uint8)
 
 
 def _dilated(mask: Bool, disk: npt.NDArray[np.uint8]) -> Bool:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from wesam_ros.data.frames import Frame
 from wesam_ros.scene.plane import Plane
 from wesam_ros.scene.proposals_grid import grid_boxes
+from wesam_ros.scene.proposals_limits import Limits
 from wesam_ros.scene.proposals_model import Coverage, Decode, coverage
 from wesam_ros.scene.proposals_pairs import Pieces, bridges, describe, neighbours
 from wesam_ros.scene.proposals_pieces import bends, cut_pieces
@@ -28,38 +29,9 @@ from wesam_ros.scene.proposals_things import features
 
 Float = npt.NDArray[np.float32]
 
+MOST = 0.6
 DEPTH, GRID = "depth", "grid"
-"""What proposals were made from: depth and the model, or a grid of points."""
-
-
-@dataclass(frozen=True, eq=False)
-class Limits:
-    """Which things are proposed.
-
-    Attributes:
-        least_pixels: of the image, that a thing must have.
-        region: (k, 2) x y in pixels of the image, a polygon in which most of a thing must lie; None for the whole image.
-        heights: metres above the surface between which a thing's highest point must lie; for depth only.
-        most: things in a frame, the largest ones.
-    """
-
-    least_pixels: int = 80
-    region: Float | None = None
-    heights: tuple[float, float] = (0.0, 1.0)
-    most: int = 100
-
-    def __post_init__(self) -> None:
-        if self.region is not None and (self.region.ndim != 2 or self.region.shape[1] != 2 or len(self.region) < 3):
-            raise ValueError(f"region must be a polygon (k, 2) of at least 3 corners, but got shape {self.region.shape}")
-        if not 0 <= self.heights[0] < self.heights[1]:
-            raise ValueError(f"heights must be two lengths in metres, the lower one first, but got {self.heights}")
-
-    def inside(self, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-        """(h, w) bool at half resolution: in the region."""
-        mask = np.ones((-(-size[0] // 2), -(-size[1] // 2)), np.uint8)
-        if self.region is not None:
-            mask = cv2.fillPoly(np.zeros_like(mask), [np.round(self.region / 2).astype(np.int32)], 1)
-        return np.asarray(mask > 0)
+"""Proposals were made from depth, with the model or without, or from a grid of points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +49,18 @@ class Proposals:
     scores: Float
     way: str
     labels: npt.NDArray[np.uint16] | None = None
+
+    def missing_from(self, boxes: Float) -> Proposals:
+        """The proposals that are not in any of `boxes` (n, 4), such as a detector's, and hold none of them.
+
+        A proposal and a box are of one thing where they share MOST of the smaller one's area.
+        """
+        low, high = np.maximum(self.boxes[:, None, :2], boxes[None, :, :2]), np.minimum(self.boxes[:, None, 2:], boxes[None, :, 2:])
+        shared = np.clip(high - low, 0, None).prod(-1)
+        areas = [np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (self.boxes, boxes)]
+        smaller = np.maximum(np.minimum(areas[0][:, None], areas[1][None]), 1e-6)
+        free = np.flatnonzero(~(shared > MOST * smaller).any(1))
+        return Proposals(self.boxes[free], self.scores[free], self.way)
 
 
 class Proposer:
@@ -114,13 +98,14 @@ class Proposer:
         return self._of_depth(frame, found, decode)
 
     def _of_depth(self, frame: Frame, found: Raised, decode: Decode | None) -> Proposals:
-        bend = bends(found)
-        labels = cut_pieces(found, bend)
+        fine, coarse = bends(found)
+        labels = cut_pieces(found, (fine, coarse))
         none = Proposals(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), DEPTH, np.zeros(labels.shape, np.uint16))
         if not labels.any():
             return none
-        pieces = describe(found, labels, half_lab(frame.image))
-        ids = things(frame, found, bend, pieces, decode)
+        lab = half_lab(frame.image)
+        pieces = describe(found, labels, lab)
+        ids = things(frame, found, np.maximum(fine, coarse), pieces, lab, decode)
         certain = 1 / (1 + np.exp(-scores()["things"](features(found, pieces, ids))))
         kept = [k for k in np.argsort(-np.bincount(ids, pieces.areas)) if certain[k] > 0.5 and self._fits(k, ids, pieces, frame.size)]
         kept = kept[: self.limits.most]
@@ -134,7 +119,7 @@ class Proposer:
         return Proposals(np.minimum(np.stack(boxes), limit), certain[kept].astype(np.float32), DEPTH, shown)
 
     def _fits(self, k: int, ids: npt.NDArray[np.int64], pieces: Pieces, size: tuple[int, int]) -> bool:
-        """Whether a thing keeps to the limits."""
+        """True for a thing that keeps to the limits."""
         own, limits = ids == k, self.limits
         if 4 * pieces.areas[own].sum() < limits.least_pixels or not limits.heights[0] <= pieces.heights[own, 1].max() <= limits.heights[1]:
             return False
@@ -144,14 +129,14 @@ class Proposer:
         return bool(limits.inside(size)[mask].mean() > 0.5)
 
 
-def things(frame: Frame, found: Raised, bend: tuple[Float, Float], pieces: Pieces, decode: Decode | None) -> npt.NDArray[np.int64]:
+def things(frame: Frame, found: Raised, bend: Float, pieces: Pieces, lab: Float, decode: Decode | None) -> npt.NDArray[np.int64]:
     """(n,) the number of each piece's thing, from 0 on."""
-    pairs, near, nearer = neighbours(found, np.maximum(*bend), pieces, half_lab(frame.image))
+    pairs, near, nearer = neighbours(found, bend, pieces, lab)
     over, apart = bridges(pieces, pairs, nearer)
     names = ("neighbours", "bridges")
     if decode is not None:
-        said = coverage(found, pieces, frame.size, decode, np.unique(np.concatenate([pairs.ravel(), over.ravel()])))
-        near, apart = with_model(near, pairs, said), with_model(apart, over, said)
+        covered = coverage(found, pieces, frame.size, decode, np.unique(np.concatenate([pairs.ravel(), over.ravel()])))
+        near, apart = with_model(near, pairs, covered), with_model(apart, over, covered)
     else:
         names = ("neighbours by depth", "bridges by depth")
     first, second = (scores()[name] for name in names)
@@ -159,9 +144,9 @@ def things(frame: Frame, found: Raised, bend: tuple[Float, Float], pieces: Piece
     return joined(len(pieces), np.concatenate([pairs, over]), np.concatenate([first(near), second(apart)]), weights)
 
 
-def with_model(features: Float, pairs: npt.NDArray[np.int64], said: Coverage) -> Float:
+def with_model(features: Float, pairs: npt.NDArray[np.int64], covered: Coverage) -> Float:
     """Features of pairs with what the model says of them."""
-    return np.concatenate([features, said.of_pairs(pairs)], 1)
+    return np.concatenate([features, covered.of_pairs(pairs)], 1)
 
 
 def half_lab(image: npt.NDArray[np.uint8]) -> Float:

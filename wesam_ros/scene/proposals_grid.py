@@ -51,9 +51,9 @@ def grid_boxes(size: tuple[int, int], decode: Decode, least_pixels: int, region:
         scale = size[0] / grid[0]
         area = (low > 0).sum((1, 2)) * scale**2
         stable = (low > OFFSET).sum((1, 2)) / np.maximum(1, (low > -OFFSET).sum((1, 2)))
-        good = (found.scores > LEAST_SCORE) & (stable > LEAST_STABILITY) & (area >= least_pixels) & (area < LARGEST * size[0] * size[1])
-        masks += list(low[good] > 0)
-        certain += list(found.scores[good] * stable[good])
+        fine = (found.scores > LEAST_SCORE) & (stable > LEAST_STABILITY) & (area >= least_pixels) & (area < LARGEST * size[0] * size[1])
+        masks += list(low[fine] > 0)
+        certain += list(found.scores[fine] * stable[fine])
     kept: list[int] = []
     for index in np.argsort(-np.array(certain)):
         if all(_overlap(masks[index], masks[other]) < SAME for other in kept):

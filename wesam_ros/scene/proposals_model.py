@@ -1,4 +1,4 @@
-"""What the model says of pieces: how much of each piece its masks of the other pieces cover."""
+"""The model as a witness of pieces: how much of each piece its masks of the other pieces cover."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Coverage:
 
 
 def coverage(found: Raised, pieces: Pieces, size: tuple[int, int], decode: Decode, asked: npt.NDArray[np.int64]) -> Coverage:
-    """What the model says of n pieces of an image of `size` (H, W); it is asked about those of the indices `asked`, of others it is 0."""
+    """The coverage of n pieces of an image of `size` (H, W); the model is asked about those of the indices `asked`, and others have 0."""
     n, count = len(pieces), len(asked)
     result = Coverage(np.zeros((n, n), np.float32), np.zeros((n, n), np.float32), np.zeros(n, np.float32))
     if not count:

@@ -1,4 +1,4 @@
-"""Whether two pieces are of one thing: what depth, colour and the model say of each pair of neighbours."""
+"""Pairs of pieces that may be of one thing, and what depth and colour say of each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ from wesam_ros.scene.proposals_relief import Raised
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
-GAP = 4
-"""Half-resolution pixels between two pieces that are still neighbours: at a step some are of neither."""
+GAP, LEAST_BORDER = 4, 6
+"""Half-resolution pixels between two pieces that are still neighbours, since at a step some are of neither, and pairs of them at least."""
+SLANTED, JUMP, LEAST_NOISE = 1.5, 5.0, 0.002
+"""Two points are a step apart by what exceeds SLANTED times such pixels' distance, and jump by JUMP times the noise in metres."""
+STEPPED, MOST_BENT = 0.3, 8.0
+"""Share of a border with a jump from which on one piece lies behind the other, and the bend up to which one counts."""
+LEVEL = 0.006
+"""Metres by which heights of one thing's parts may differ."""
 FEATURES = (
     "step",
     "jumps",
@@ -92,7 +98,8 @@ def describe(found: Raised, labels: Labels, lab: Float) -> Pieces:
         y, x = pixels // width, pixels % width
         x0, y0, x1, y1 = x.min(), y.min(), x.max() + 1, y.max() + 1
         boxes[k] = 2 * x0, 2 * y0, 2 * x1, 2 * y1
-        points[k] = _inner_points(labels[y0:y1, x0:x1] == k + 1) + (2 * x0, 2 * y0)
+        points[k] = _inner_points(labels[y0:y1, x0:x1] == k + 1)
+        points[k] += boxes[k, :2]
         limits[k] = np.percentile(heights[pixels], (10, 90))
         prominence[k] = float((heights[pixels] / noise[pixels]).mean())
         centers[k] = places[pixels].mean(0)
@@ -131,63 +138,70 @@ def _inner_points(mask: npt.NDArray[np.bool_]) -> Float:
     return (2 * np.stack([x[chosen], y[chosen]], 1) + 1).astype(np.float32)
 
 
-def neighbours(found: Raised, bend: Float, pieces: Pieces, lab: Float) -> tuple[npt.NDArray[np.int64], Float]:
-    """Pairs (m, 2) of neighbouring pieces, the first index the lower one, and what depth and colour say of each: FEATURES up to "lift"."""
+def neighbours(found: Raised, bend: Float, pieces: Pieces, lab: Float) -> tuple[npt.NDArray[np.int64], Float, Float]:
+    """Pairs of neighbouring pieces.
+
+    Args:
+        found: the relief.
+        bend: (h, w) of its pixels, as of proposals_pieces.bends.
+        pieces: of it.
+        lab: (h, w, 3) the image's colours.
+
+    Returns:
+        (m, 2) indices, the lower one first; (m, 11) their FEATURES; and (m,) metres by which the first is nearer at a step, 0 without one.
+    """
     n = len(pieces)
-    keys, values = [], []
-    labels = pieces.labels
-    noise = np.maximum(found.noise, np.float32(0.002))
-    for dy, dx in ((0, GAP), (GAP, 0), (3, 3), (3, -3)):
-        rows = slice(0, labels.shape[0] - dy), slice(dy, None)
-        columns = (slice(0, labels.shape[1] - dx), slice(dx, None)) if dx >= 0 else (slice(-dx, None), slice(0, dx))
-        a, b = (rows[0], columns[0]), (rows[1], columns[1])
-        both = (labels[a] != labels[b]) & (labels[a] > 0) & (labels[b] > 0)
-        if not both.any():
-            continue
-        la, lb = labels[a][both] - 1, labels[b][both] - 1
-        za, zb = found.depth[a][both], found.depth[b][both]
-        keys.append(np.minimum(la, lb).astype(np.int64) * n + np.maximum(la, lb))
-        apart = np.linalg.norm(found.points[a][both] - found.points[b][both], axis=1)
-        unit = np.maximum(noise[a][both], noise[b][both])
-        # how much farther apart than pixels of one slanted surface
-        usual = np.hypot(dy, dx) * found.spacing * np.minimum(za, zb)
-        nearer = np.where(la < lb, zb - za, za - zb)  # metres that the first one is nearer
-        step = np.maximum(apart - 1.5 * usual, 0)
-        middle = np.maximum(np.minimum(bend[a][both], 8), np.minimum(bend[b][both], 8))
-        contrast = np.linalg.norm(lab[a][both] - lab[b][both], axis=1)
-        values.append(np.stack([step, step > 5 * unit, middle, contrast, nearer], 1))
-    if not keys:
-        return np.zeros((0, 2), np.int64), np.zeros((0, 11), np.float32), np.zeros(0, np.float32)
+    keys, values = zip(*(_across(found, bend, pieces, lab, *offset) for offset in ((0, GAP), (GAP, 0), (3, 3), (3, -3))), strict=True)
     key, value = np.concatenate(keys), np.concatenate(values)
     unique, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
     sums = np.stack([np.bincount(inverse, value[:, k], len(unique)) for k in range(value.shape[1])], 1) / counts[:, None]
-    kept = counts >= 6
+    kept = counts >= LEAST_BORDER
     unique, sums, counts = unique[kept], sums[kept], counts[kept]
-    pairs = np.stack([unique // n, unique % n], 1)
-    i, j = pairs.T
+    i, j = unique // n, unique % n
     total = np.bincount(np.concatenate([i, j]), np.concatenate([counts, counts]), n)
     sides = np.sqrt(pieces.areas)
     smaller = np.minimum(sides[i], sides[j])
-    colour = np.linalg.norm(pieces.colours[i] - pieces.colours[j], axis=1)
-    alike = np.einsum("ni,ni->n", pieces.histograms[i], pieces.histograms[j])
-    distinct = np.minimum(pieces.distinct[i], pieces.distinct[j])
-    features = np.stack(
-        [
-            np.log1p(sums[:, 0] * 100),
-            sums[:, 1],
-            np.log1p(sums[:, 2]),
-            np.log1p(sums[:, 3]),
-            np.log1p(colour) * distinct,
-            np.minimum(counts / (4 * smaller), 3),
-            counts / np.maximum(1, np.minimum(total[i], total[j])),
-            np.log(smaller),
-            np.minimum(np.maximum(pieces.heights[i, 0], pieces.heights[j, 0]), 0.2) * 10,
-            alike * distinct,
-            (1 - alike) * distinct,
-        ],
-        1,
+    alike, distinct = _likeness(pieces, i, j)
+    features = (
+        np.log1p(sums[:, 0] * 100),
+        sums[:, 1],
+        np.log1p(sums[:, 2]),
+        np.log1p(sums[:, 3]),
+        np.log1p(np.linalg.norm(pieces.colours[i] - pieces.colours[j], axis=1)) * distinct,
+        np.minimum(counts / (4 * smaller), 3),
+        counts / np.maximum(1, np.minimum(total[i], total[j])),
+        np.log(smaller),
+        np.minimum(np.maximum(pieces.heights[i, 0], pieces.heights[j, 0]), 0.2) * 10,
+        alike * distinct,
+        (1 - alike) * distinct,
     )
-    return pairs, features.astype(np.float32), np.where(sums[:, 1] > 0.3, sums[:, 4], 0)
+    nearer = np.where(sums[:, 1] > STEPPED, sums[:, 4], 0)
+    return np.stack([i, j], 1), np.stack(features, 1).astype(np.float32), nearer.astype(np.float32)
+
+
+def _across(
+    found: Raised, bend: Float, pieces: Pieces, lab: Float, dy: int, dx: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Pairs of pixels of two pieces, one dy down and dx right of the other: (k,) number of the pair of pieces, and (k, 5) step in metres,
+    whether it is one, bend, contrast, and metres by which the piece with the lower index is nearer."""
+    labels, n = pieces.labels, len(pieces)
+    one = slice(0, labels.shape[0] - dy), slice(max(0, -dx), labels.shape[1] - max(0, dx))
+    other = slice(dy, None), slice(max(0, dx), labels.shape[1] - max(0, -dx))
+    both = (labels[one] != labels[other]) & (labels[one] > 0) & (labels[other] > 0)
+    first, second = labels[one][both] - 1, labels[other][both] - 1
+    near, far = found.depth[one][both], found.depth[other][both]
+    apart = np.linalg.norm(found.points[one][both] - found.points[other][both], axis=1)
+    unit = np.maximum(np.maximum(found.noise[one][both], found.noise[other][both]), np.float32(LEAST_NOISE))
+    step = np.maximum(apart - SLANTED * np.hypot(dy, dx) * found.spacing * np.minimum(near, far), 0)
+    bent = np.minimum(np.maximum(bend[one][both], bend[other][both]), MOST_BENT)
+    contrast = np.linalg.norm(lab[one][both] - lab[other][both], axis=1)
+    key = np.minimum(first, second).astype(np.int64) * n + np.maximum(first, second)
+    return key, np.stack([step, step > JUMP * unit, bent, contrast, np.where(first < second, far - near, near - far)], 1)
+
+
+def _likeness(pieces: Pieces, i: npt.NDArray[np.int64], j: npt.NDArray[np.int64]) -> tuple[Float, Float]:
+    """(m,) each, from 0 to 1: how alike the colours of two pieces are (Bhattacharyya), and how distinct both are from the surface."""
+    return np.einsum("ni,ni->n", pieces.histograms[i], pieces.histograms[j]), np.minimum(pieces.distinct[i], pieces.distinct[j])
 
 
 def bridges(pieces: Pieces, pairs: npt.NDArray[np.int64], nearer: Float) -> tuple[npt.NDArray[np.int64], Float]:
@@ -201,8 +215,7 @@ def bridges(pieces: Pieces, pairs: npt.NDArray[np.int64], nearer: Float) -> tupl
     behind[j[nearer < 0], i[nearer < 0]] = True
     both = (behind.astype(np.int32).T @ behind.astype(np.int32)) > 0
     i, j = np.nonzero(np.triu(both & ~adjacent & ~adjacent.T, 1))
-    distinct = np.minimum(pieces.distinct[i], pieces.distinct[j])
-    alike = np.einsum("ni,ni->n", pieces.histograms[i], pieces.histograms[j])
+    alike, distinct = _likeness(pieces, i, j)
     off = [np.abs(np.einsum("ni,ni->n", pieces.centers[i] - pieces.centers[j], pieces.normals[k])) for k in (i, j)]
     sides = np.sqrt(pieces.areas)
     metres = sides * pieces.spacing * pieces.centers[:, 2]
@@ -213,8 +226,8 @@ def bridges(pieces: Pieces, pairs: npt.NDArray[np.int64], nearer: Float) -> tupl
             np.abs(np.einsum("ni,ni->n", pieces.normals[i], pieces.normals[j])),
             alike * distinct,
             (1 - alike) * distinct,
-            np.exp(-np.abs(pieces.heights[i, 1] - pieces.heights[j, 1]) / 0.006),
-            np.exp(-np.abs(pieces.heights[i, 0] - pieces.heights[j, 0]) / 0.006),
+            np.exp(-np.abs(pieces.heights[i, 1] - pieces.heights[j, 1]) / LEVEL),
+            np.exp(-np.abs(pieces.heights[i, 0] - pieces.heights[j, 0]) / LEVEL),
             np.log(np.linalg.norm(pieces.centers[i] - pieces.centers[j], axis=1) / (metres[i] + metres[j])),
             np.log(np.minimum(sides[i], sides[j])),
             np.abs(np.log(sides[i] / sides[j])),

@@ -38,14 +38,14 @@ def bends(found: Raised) -> tuple[Float, Float]:
     far = STEP * noise
     jump = np.asarray(((cv2.dilate(inverse, np.ones((3, 3), np.uint8)) - inverse) * metres > far) & known)
     results = []
-    for window, reach in SCALES:
+    for window, span in SCALES:
         weight = cv2.blur(known.astype(np.float32), (window, window))
         smooth = cv2.blur(inverse, (window, window)) / np.maximum(weight, 1e-6)
         smooth[~known] = 0
         bend = np.zeros_like(smooth)
         limit = far * 2 / np.maximum(metres, np.float32(0.01))
         for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            step = reach if dx == 0 or dy == 0 else max(1, round(reach / 1.4))
+            step = span if dx == 0 or dy == 0 else max(1, round(span / 1.4))
             before, after = _shifted(smooth, -dy * step, -dx * step), _shifted(smooth, dy * step, dx * step)
             each = (before + after) / 2 - smooth
             each[(before == 0) | (after == 0) | (np.abs(before - after) > limit)] = 0
@@ -69,11 +69,11 @@ def _shifted(values: Float, dy: int, dx: int) -> Float:
 def cut_pieces(found: Raised, bend: tuple[Float, Float]) -> Labels:
     """(h, w) int32: 0 = not raised, else the number of the piece, from 1; of the bends of both scales."""
     fine, coarse = bend
-    core = np.ones((3, 3), np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
     marks = np.zeros(found.raised.shape, np.int32)
     frees = [found.raised & (np.maximum(fine, coarse) < 1), found.raised & (fine < 1), found.raised & (fine < JUMPED), found.raised]
     for free, eroded in zip(frees, (True, True, False, False), strict=True):
-        seeds = cv2.erode(free.view(np.uint8), core) if eroded else free.view(np.uint8)
+        seeds = cv2.erode(free.view(np.uint8), kernel) if eroded else free.view(np.uint8)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(seeds, connectivity=4)
         new = stats[:, cv2.CC_STAT_AREA] >= (LEAST_SEED if eroded else LEAST_PIECE)
         new[0] = False

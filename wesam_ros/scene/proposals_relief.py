@@ -1,4 +1,4 @@
-"""What may be an object without anybody asking for it: pixels that rise over a support surface, within its edges. At half resolution."""
+"""Pixels that rise over a support surface, within its edges: the things that nobody asked for are of them. At half resolution."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ RISEN, RISEN_ITSELF = 1.15, 0.7
 FILLED = 3
 """Half-resolution pixels from the nearest depth up to which holes are filled."""
 LEAST_PART = 0.15
-"""Of the largest part of the surface, the area that a further one must have to count: where a wall cuts the plane there is a strip of it."""
+"""Of the largest part of the surface, the area that a further one must have to count: where a wall cuts the plane is a strip of it."""
 LEAST_SURFACE = 0.01
 """Share of the image that the largest part must have."""
-BEYOND = 0.03
+BEYOND = 0.1
 """Metres beyond the surface's convex hull over which things may still stand: their feet hide its edge."""
 HIGHEST = 1.0
 """Metres above the surface up to which things are looked for."""
@@ -34,7 +34,7 @@ HIGHEST = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Raised:
-    """What rises over a support surface, at half resolution (h, w).
+    """A support surface and the pixels that rise over it, at half resolution (h, w).
 
     Attributes:
         plane: the surface.
@@ -100,7 +100,7 @@ def find_raised(
 
 
 def _nearest_plane(points: npt.NDArray[np.float64], rng: np.random.Generator) -> Plane | None:
-    """The plane that most of points (n, 3) lie on; where there is none, that of the nearer ones: floor and walls may be most of an image."""
+    """The plane that most of points (n, 3) lie on; where there is none, of the nearer ones: floor and walls may fill an image."""
     for share in NEARER:
         near = points[points[:, 2] <= np.quantile(points[:, 2], share)]
         plane = find_plane(near, rng)

@@ -1,4 +1,4 @@
-"""Whether pieces that belong together are a thing at all, or a bulge of the table, a wall or furniture beyond it."""
+"""Features that tell a thing from a bulge of the table, a wall, or furniture beyond it."""
 
 from __future__ import annotations
 
