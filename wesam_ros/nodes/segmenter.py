@@ -16,7 +16,6 @@ Lifecycle: configure loads the model, activate serves. A new adapter takes effec
 from __future__ import annotations
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +112,7 @@ class Segmenter(LifecycleNode):
         """Masks and 3D objects of a frame, in the worker thread."""
         adapter = self._in_use()
         began = time.monotonic()
-        request, masks = self.proposing.segment(request, partial(self._engine().segment, request.frame.image, adapter=adapter))
+        request, masks = self.proposing.segment(request, self._engine(), adapter)
         masks = self.refining.refine(request, masks, self.declared.value.refine, frozen=adapter is None)
         return self.output.locate(request, masks, adapter.version if adapter is not None else 0, time.monotonic() - began)
 

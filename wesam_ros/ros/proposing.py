@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,12 @@ from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, Object
 
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.requests import Request
+from wesam_ros.engines.serving import ServingEngine
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import SERVICE, FrameRequest
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.subscriptions import create_output
+from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.proposals import GRID, Proposer
@@ -45,8 +48,9 @@ class Proposing:
         self._last: dict[str, float] = {}
         self._output = create_output(node, diagnostics, Detection2DArray, "~/proposals", QoSProfile(depth=10))
 
-    def segment(self, request: FrameRequest, decode: Decode) -> tuple[FrameRequest, Masks]:
+    def segment(self, request: FrameRequest, engine: ServingEngine, adapter: Adapter | None) -> tuple[FrameRequest, Masks]:
         """The request with what it is to have besides, as of `complete`, and the model's masks of all its objects."""
+        decode = partial(engine.segment, request.frame.image, adapter=adapter)
         request = self.complete(request, decode)
         return request, decode(request.objects.prompts)
 
