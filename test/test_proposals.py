@@ -197,6 +197,26 @@ def test_boundaries_within_the_tolerance_are_right() -> None:
         score_unprompted(labels(), np.zeros((5, 5), np.uint16))
 
 
+def test_evaluation_without_prompts(tmp_path: Path, untrained_tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("image_color", "disparity", "annotation"):
+        (tmp_path / part).mkdir()
+    frame, true = scene(), np.zeros(SIZE, np.uint16)
+    assert frame.depth is not None
+    for index, (x0, y0, x1, y1) in enumerate(THINGS):
+        true[y0:y1, x0:x1] = index + 1
+    for name in ("learn0", "learn1"):
+        for part, pixels in (("image_color", frame.image), ("disparity", np.round(frame.depth * 1000)), ("annotation", true)):
+            (tmp_path / part / f"{name}.png").write_bytes(encode_png(pixels if part == "image_color" else pixels.astype(np.uint16)))
+    words = ["evaluate", f"osd:{tmp_path}", "--checkpoint", str(untrained_tiny), "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main([*words, "--prompts", "none", "box"]) == 2
+    assert "cannot be mixed" in capsys.readouterr().err
+    assert main([*words, "--prompts", "none"]) == 0
+    rows = {row["way"]: row for row in json.loads((tmp_path / "out" / "no_detector.json").read_text())}
+    assert set(rows) == {"proposals", "depth", "model", "clusters"}
+    assert rows["depth"]["above_75"] == rows["clusters"]["above_75"] == 1
+    assert rows["depth"]["found"] == 2
+
+
 def test_coco_has_the_masks() -> None:
     shown = labels((0, 0, 7, 5), (50, 60, 100, 100))
     written = json.loads(json.dumps(coco("a.png", shown, np.array([0.9, 0.8], np.float32))))

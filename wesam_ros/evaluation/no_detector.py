@@ -7,7 +7,7 @@ knows them; `model`, a grid of points without depth, then masks as served withou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -86,6 +86,14 @@ _BY_WAY: dict[str, Callable[[Frame, Engine, Adapter | None], tuple[Labels, float
     "model": _model_alone,
     "clusters": _clusters,
 }
+
+
+def rows_of(name: str, frames: Sequence[Frame], engine: Engine, ways: Sequence[str] = WAYS) -> Iterator[dict[str, str | float]]:
+    """A row of figures of the frozen model for each way, of a data set of a name."""
+    for way in ways:
+        found, milliseconds = score_way(way, frames, engine)
+        figures = {key: round(value, 4) for key, value in vars(found).items()}
+        yield {"data": name, "way": way, "frames": len(frames), **figures, "ms": round(milliseconds, 1)}
 
 
 def score_way(way: str, frames: Sequence[Frame], engine: Engine, adapter: Adapter | None = None) -> tuple[UnpromptedScore, float]:
