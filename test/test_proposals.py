@@ -95,7 +95,7 @@ def test_a_region_that_is_none_is_refused(text: str) -> None:
 @pytest.mark.parametrize("wrong", [{"heights": (0.5, 0.1)}, {"least_pixels": 0}, {"region": np.zeros((2, 2), np.float32)}])
 def test_limits_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Limits(**wrong)  # type: ignore[arg-type]
+        Limits(**wrong)
 
 
 def test_what_a_detector_boxed_is_not_proposed_again() -> None:

@@ -66,7 +66,8 @@ def grid_boxes(size: tuple[int, int], decode: Decode, least_pixels: int, region:
 
 def _overlap(first: Bool, second: Bool) -> float:
     """Share of the smaller one of two masks that both have."""
-    return float(np.count_nonzero(first & second)) / max(1, min(np.count_nonzero(first), np.count_nonzero(second)))
+    smaller = min(int(np.count_nonzero(first)), int(np.count_nonzero(second)))
+    return int(np.count_nonzero(first & second)) / max(1, smaller)
 
 
 def _box(mask: Bool) -> tuple[int, int, int, int]:

@@ -109,7 +109,7 @@ def describe(found: Raised, labels: Labels, lab: Float) -> Pieces:
         histograms[k] = np.sqrt(counts / counts.sum())
         colours[k] = lab.reshape(-1, 3)[pixels].mean(0)
     counts = np.bincount(bins[found.surface.ravel()], minlength=256)
-    distinct = 1 - histograms @ np.sqrt(counts / max(1, counts.sum())).astype(np.float32)
+    distinct = 1 - np.einsum("nb,b->n", histograms, np.sqrt(counts / max(1, counts.sum())).astype(np.float32))
     return Pieces(
         labels,
         boxes,

@@ -40,7 +40,7 @@ def bends(found: Raised) -> tuple[Float, Float]:
     results = []
     for window, span in SCALES:
         weight = cv2.blur(known.astype(np.float32), (window, window))
-        smooth = cv2.blur(inverse, (window, window)) / np.maximum(weight, 1e-6)
+        smooth: Float = np.asarray(cv2.blur(inverse, (window, window)) / np.maximum(weight, 1e-6), np.float32)
         smooth[~known] = 0
         bend = np.zeros_like(smooth)
         limit = far * 2 / np.maximum(metres, np.float32(0.01))
@@ -55,7 +55,7 @@ def bends(found: Raised) -> tuple[Float, Float]:
         bend /= max(CREASE, SIGMAS * float(np.median(flat)))
         bend[jump] = JUMPED
         bend[~known] = 0
-        results.append(bend)
+        results.append(np.asarray(bend, np.float32))
     return results[0], results[1]
 
 

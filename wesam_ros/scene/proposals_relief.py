@@ -75,9 +75,9 @@ def find_raised(
     half = _filled(np.ascontiguousarray(depth[::2, ::2]))
     x, y = (np.broadcast_to(each, depth.shape)[::2, ::2].astype(np.float32) for each in slopes(camera, (depth.shape[0], depth.shape[1])))
     spacing = float(np.median(np.diff(x[x.shape[0] // 2])))
-    points = cv2.merge([x * half, y * half, half])
-    sparse = points[::SPARSE, ::SPARSE].reshape(-1, 3)
-    sparse = sparse[sparse[:, 2] > 0].astype(np.float64)
+    points = np.asarray(cv2.merge([x * half, y * half, half]), np.float32)
+    thinned = points[::SPARSE, ::SPARSE].reshape(-1, 3)
+    sparse: npt.NDArray[np.float64] = thinned[thinned[:, 2] > 0].astype(np.float64)
     if len(sparse) < LEAST_POINTS:
         return None
     if plane is None or not plane.holds(sparse):
@@ -85,7 +85,7 @@ def find_raised(
     if plane is None:
         return None
     normal = plane.normal.astype(np.float32)
-    height = points @ normal - np.float32(plane.offset)
+    height = _along(points, normal) - np.float32(plane.offset)
     scale = np.maximum(half, np.float32(0.3)) ** 2
     near = scale * np.float32(NEAR * plane.noise)
     known = half > 0
@@ -97,6 +97,11 @@ def find_raised(
     high = (height > near * np.float32(RAISED_BY)) | ((around > near * np.float32(RISEN)) & (height > near * np.float32(RISEN_ITSELF)))
     raised = known & over & high & (height < np.float32(HIGHEST))
     return Raised(plane, half, points, height, raised, surface, near, spacing)
+
+
+def _along(points: Float, direction: Float) -> Float:
+    """(h, w) scalar products of points (h, w, 3) with a direction (3,); not by `@`, whose threads hold up torch's (plane.along)."""
+    return np.asarray(points[..., 0] * direction[0] + points[..., 1] * direction[1] + points[..., 2] * direction[2], np.float32)
 
 
 def _nearest_plane(points: npt.NDArray[np.float64], rng: np.random.Generator) -> Plane | None:
@@ -130,7 +135,7 @@ def _over(points: Float, normal: Float, surface: Bool, height: Float) -> Bool:
     first = np.cross(normal, [0.0, 1.0, 0.0] if abs(normal[1]) < 0.9 else [1.0, 0.0, 0.0]).astype(np.float32)
     first /= np.linalg.norm(first)
     second = np.cross(normal, first)
-    across = cv2.merge([points @ first, points @ second])  # along the plane: a point's foot
+    across = cv2.merge([_along(points, first), _along(points, second)])  # along the plane: a point's foot
     hull = cv2.convexHull(across[surface][:: max(1, int(surface.sum()) // 20000)].astype(np.float32))
     hull = cv2.approxPolyDP(hull, 0.01, True)[:, 0]
     middle = hull.mean(0)
@@ -143,5 +148,5 @@ def _over(points: Float, normal: Float, surface: Bool, height: Float) -> Bool:
         outward = np.array([along[1], -along[0]], np.float32) / length
         if (middle - start) @ outward > 0:
             outward = -outward
-        over &= across @ outward < float(start @ outward) + BEYOND
+        over &= across[..., 0] * outward[0] + across[..., 1] * outward[1] < float(start @ outward) + BEYOND
     return over

@@ -33,7 +33,7 @@ class Score:
 
     def __call__(self, features: Float) -> npt.NDArray[np.float64]:
         """(m,) log-odds of features (m, k)."""
-        return np.asarray(features @ self.weights + self.bias)
+        return np.asarray(np.einsum("mk,k->m", features, self.weights) + self.bias)
 
     def as_json(self) -> dict[str, object]:
         """The score as `scores` reads it."""
