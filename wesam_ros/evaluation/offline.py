@@ -115,8 +115,9 @@ class OfflineRun:
             ValueError: a recording, adapter or state that cannot be used.
         """
         self.plan, self._say = plan, say
+        asked = plan.propose == "off"
         self._topics = {
-            bag: find_topics(bag, plan.named_topics, detections_required=plan.propose == "off") for bag in plan.bags
+            bag: find_topics(bag, plan.named_topics, detections_required=asked) for bag in plan.bags
         }  # an error now, not in hours
         sam = load_sam(plan.model, plan.checkpoint, plan.device)
         start = Adapter.load(plan.adapter, for_sam=sam) if plan.adapter is not None else None
@@ -184,7 +185,9 @@ class OfflineRun:
     def _take(self, frame: Frame) -> None:
         """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
         began = time.monotonic()
-        asked = self._proposed(frame) if self.plan.propose == "all" else requests_of(frame, self.plan.detections_size)
+        adapter = self.learner.adapter if self.learner.adapter.version else None
+        every = self.plan.propose == "all"
+        asked = _everything(frame, self._engine, adapter, self._proposer) if every else requests_of(frame, self.plan.detections_size)
         stream = (self._prompted(frame, source, request) for source, request in asked)
         for turn in prequential(self._subject, stream, lambda _: self.plan.steps_per_frame, self._predict):
             self._note(turn)
@@ -193,12 +196,6 @@ class OfflineRun:
         if self._seen % 10 == 0:
             pace = self._seen / self._seconds
             self._say(f"frame {self._seen}, {pace:.2f} a second, adapter version {self.learner.adapter.version}")
-
-    def _proposed(self, frame: Frame) -> Iterator[tuple[str, Request]]:
-        """The request for everything in a frame, as the segmenter with the newest adapter would propose it."""
-        adapter = self.learner.adapter if self.learner.adapter.version else None
-        found = self._proposer.propose(frame, partial(self._engine.decode, self._engine.encode(frame.image, adapter)))
-        yield "proposals", request_of_detections(Detections(found.boxes, scores=found.scores), frame.size)
 
     def _prompted(self, frame: Frame, source: str, request: Request) -> Prompted:
         """A request of the stream; objects that cannot be used are counted, and the first of each kind is logged."""
@@ -310,6 +307,12 @@ class OfflineRun:
         }
         record = RunRecord(", ".join(bag.stem for bag in self.plan.bags), self.plan.seed, self._records, pictures, rows)
         return write_report(record, self.plan.out)
+
+
+def _everything(frame: Frame, engine: TorchEngine, adapter: Adapter | None, proposer: Proposer) -> Iterator[tuple[str, Request]]:
+    """The request for everything in a frame, as the segmenter with this adapter would propose it."""
+    found = proposer.propose(frame, partial(engine.decode, engine.encode(frame.image, adapter)))
+    yield "proposals", request_of_detections(Detections(found.boxes, scores=found.scores), frame.size)
 
 
 def _messages_of(plan: Plan, topics: Mapping[Path, BagTopics], report: ReadingReport) -> Iterator[tuple[FrameMessages, Path, Conversion]]:
