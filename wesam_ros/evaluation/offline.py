@@ -115,19 +115,15 @@ class OfflineRun:
             ValueError: a recording, adapter or state that cannot be used.
         """
         self.plan, self._say = plan, say
-        asked = plan.propose == "off"
-        self._topics = {
-            bag: find_topics(bag, plan.named_topics, detections_required=asked) for bag in plan.bags
-        }  # an error now, not in hours
+        self._topics = topics_of(plan)  # an error now, not in hours
         sam = load_sam(plan.model, plan.checkpoint, plan.device)
         start = Adapter.load(plan.adapter, for_sam=sam) if plan.adapter is not None else None
         self.learner = Learner(sam, plan.config, plan.seed, start)
         # Without tracks, so that a run which was interrupted has the figures of one that was not.
         self._engine, self._of_frozen, self._of_adapted = TorchEngine(sam), Refiner(stream=False), Refiner(stream=False)
-        self._proposer = Proposer()
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
-        self._reading, self._decoding = ReadingReport(), ReadingReport()
+        self._reading, self._decoding, self._proposer = ReadingReport(), ReadingReport(), Proposer()
         self._records: list[FrameRecord] = []
         self._shown: dict[int, tuple[Tensor, ...]] = {}
         self._setting = {
@@ -185,9 +181,7 @@ class OfflineRun:
     def _take(self, frame: Frame) -> None:
         """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
         began = time.monotonic()
-        adapter = self.learner.adapter if self.learner.adapter.version else None
-        every = self.plan.propose == "all"
-        asked = _everything(frame, self._engine, adapter, self._proposer) if every else requests_of(frame, self.plan.detections_size)
+        asked = _everything(frame, self) if self.plan.propose == "all" else requests_of(frame, self.plan.detections_size)
         stream = (self._prompted(frame, source, request) for source, request in asked)
         for turn in prequential(self._subject, stream, lambda _: self.plan.steps_per_frame, self._predict):
             self._note(turn)
@@ -309,9 +303,15 @@ class OfflineRun:
         return write_report(record, self.plan.out)
 
 
-def _everything(frame: Frame, engine: TorchEngine, adapter: Adapter | None, proposer: Proposer) -> Iterator[tuple[str, Request]]:
-    """The request for everything in a frame, as the segmenter with this adapter would propose it."""
-    found = proposer.propose(frame, partial(engine.decode, engine.encode(frame.image, adapter)))
+def topics_of(plan: Plan) -> dict[Path, BagTopics]:
+    """The topics of each recording of a run."""
+    return {bag: find_topics(bag, plan.named_topics, detections_required=plan.propose == "off") for bag in plan.bags}
+
+
+def _everything(frame: Frame, run: OfflineRun) -> Iterator[tuple[str, Request]]:
+    """The request for everything in a frame, as the segmenter with the newest adapter would propose it."""
+    engine, adapter = run._engine, run.learner.adapter if run.learner.adapter.version else None
+    found = run._proposer.propose(frame, partial(engine.decode, engine.encode(frame.image, adapter)))
     yield "proposals", request_of_detections(Detections(found.boxes, scores=found.scores), frame.size)
 
 
