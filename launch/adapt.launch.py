@@ -3,6 +3,8 @@
     ros2 launch wesam_ros adapt.launch.py image:=/camera/color/image_raw depth:=/camera/depth/image_raw \\
         camera_info:=/camera/color/camera_info detections:=/detections adapter_file:=table.safetensors
 
+Without a detector give propose:=all.
+
 `--show-args` lists all arguments. `image` and `depth` are base names: the nodes subscribe to <image> or <image>/compressed, and to <depth>
 or <depth>/compressedDepth, whichever is published. With bag:=table.mcap the recording is played to them on these names.
 """
@@ -16,7 +18,13 @@ from launch.actions import DeclareLaunchArgument, EmitEvent
 from launch.conditions import IfCondition
 from launch.events import matches_action
 from launch.events.process import ProcessExited, ShutdownProcess
-from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution, PathJoinSubstitution
+from launch.substitutions import (
+    EqualsSubstitution,
+    IfElseSubstitution,
+    LaunchConfiguration,
+    NotEqualsSubstitution,
+    PathJoinSubstitution,
+)
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -69,6 +77,10 @@ def generate_launch_description() -> LaunchDescription:
     common = {name: text(name) for name in names}
     common["lock_step"] = ParameterValue(LaunchConfiguration("lock_step"), value_type=bool)
     common["sync_slop"] = ParameterValue(LaunchConfiguration("sync_slop"), value_type=float)
+    # Without a detector the adapter learns from what the segmenter proposes.
+    learnt = IfElseSubstitution(
+        EqualsSubstitution(LaunchConfiguration("propose"), "all"), "segmenter/proposals", LaunchConfiguration("detections")
+    )
     remappings = [(name + suffix, [LaunchConfiguration(name), suffix]) for name in TOPICS for suffix in suffixes(name)]
     kept_alive: dict[str, Any] = {"respawn": LaunchConfiguration("respawn"), "respawn_delay": RESPAWN_DELAY, "on_exit": stay_down}
     segmenter = Node(
@@ -81,7 +93,7 @@ def generate_launch_description() -> LaunchDescription:
         remappings=remappings,
         parameters=[
             LaunchConfiguration("config"),
-            common | {name: text(name) for name in ("engine", "target_frame")} | {"keep_beside": text("adapter_file")},
+            common | {name: text(name) for name in ("engine", "target_frame", "propose")} | {"keep_beside": text("adapter_file")},
         ],
     )
     adapter = Node(
@@ -91,7 +103,7 @@ def generate_launch_description() -> LaunchDescription:
         output="screen",
         sigterm_timeout=PATIENCE,
         **kept_alive,
-        remappings=remappings,
+        remappings=[("detections", learnt), *(each for each in remappings if each[0] != "detections")],
         parameters=[
             LaunchConfiguration("config"),
             common | {"save_to": text("adapter_file"), "seed": ParameterValue(LaunchConfiguration("seed"), value_type=int)},

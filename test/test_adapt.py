@@ -72,6 +72,28 @@ def test_adapter_and_report(whole: Path) -> None:
     assert (whole / "report.html").read_text().count("<figure>") >= 2
 
 
+def test_a_recording_without_detections_is_learnt_from(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table with two boxes on it, as a depth camera records it."""
+    rng = np.random.default_rng(0)
+    bag, frames = tmp_path / "bag.mcap", []
+    for i in range(3):
+        labels = np.zeros((120, 160), np.uint16)
+        labels[30:70, 20 + 4 * i : 60 + 4 * i], labels[60:100, 100:140] = 1, 2
+        depth = (np.where(labels > 0, 0.9, 1.0) + rng.normal(0, 0.001, labels.shape)).astype(np.float32)
+        image = (np.array([60, 150, 220])[labels] + rng.integers(0, 30, labels.shape)).astype(np.uint8)
+        camera = np.array([[130.0, 0, 79.5], [0, 130.0, 59.5], [0, 0, 1]])
+        frames.append(Frame(np.repeat(image[..., None], 3, 2), depth, camera, labels=labels, stamp_ns=i + 1))
+    write_bag(bag, frames)
+    assert _adapt((bag, files[1]), tmp_path / "asked") == 2
+    assert "detections" in capsys.readouterr().err
+    assert _adapt((bag, files[1]), tmp_path / "out", "--propose", "all") == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames"] == 3
+    assert summary["adapter_versions"] >= 1
+
+
 @pytest.mark.parametrize("end", ["killed", "stopped"])
 def test_an_interrupted_run_goes_on_to_the_same_adapter(
     end: str, files: tuple[Path, Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

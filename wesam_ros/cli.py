@@ -13,6 +13,7 @@ from wesam_ros import __version__, install_extra
 COMMANDS = {
     "replay": ("wesam_ros.commands.replay", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
     "adapt": ("wesam_ros.commands.adapt", "adapt to recordings without ROS, and write the adapter and a report"),
+    "segment": ("wesam_ros.commands.segment", "segment everything in a picture, without a prompt and without ROS"),
     "bag": ("wesam_ros.commands.bag", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.commands.evaluate", "compare adaptation methods on data sets and recordings"),
     "doctor": ("wesam_ros.commands.doctor", "say what this machine computes with, build the engines, and compare them with torch"),

@@ -10,7 +10,8 @@ from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
-from wesam_ros.scene import REFINE_CHOICES
+from wesam_ros.scene import PROPOSE_CHOICES, REFINE_CHOICES
+from wesam_ros.scene.proposals_limits import region_of
 
 MODELS = ("tiny", "vit_t", "vit_b", "vit_l", "vit_h")
 """The models of wesam_ros.sam.architectures. They stand here so that launch files get by without torch; a test holds both together."""
@@ -110,6 +111,24 @@ class SegmenterParameters(InputParameters):
         "all, all there are",
         choices=REFINE_CHOICES,
     )
+    propose: str = option(
+        "off",
+        "things that no detector asked for: off, none; missing, those that the detections leave out; all, everything in each image: "
+        "detections are not subscribed to",
+        choices=PROPOSE_CHOICES,
+        read_only=True,
+    )
+    propose_rate: float = option(
+        2.0, "images a second that proposals are made for, at most; 0: each one; in lock step, each one", minimum=0.0, maximum=100.0
+    )
+    propose_region: str = option(
+        "", "only things mostly within: x0 y0 x1 y1 of a box, or x y of three corners or more, in pixels of the image; empty for all of it"
+    )
+    propose_least_pixels: int = option(80, "pixels of the image that a proposed thing must have", minimum=1, maximum=10_000_000)
+    propose_lowest: float = option(
+        0.0, "metres above the surface over which a proposed thing's top must lie, where there is depth", minimum=0.0, maximum=10.0
+    )
+    propose_highest: float = option(1.0, "metres above the surface up to which it may lie", minimum=0.001, maximum=10.0)
     keep_beside: str = option(
         "",
         "adapter file beside which it is kept, in a file of its name with .use_frozen, that the frozen model was chosen while the node "
@@ -124,6 +143,12 @@ class SegmenterParameters(InputParameters):
         "", "frame of centroid, extent, boxes and points, where TF has it; empty for the camera's optical frame", read_only=True
     )
     tf_wait: float = option(0.1, "seconds to wait for the transform at the image's stamp", minimum=0.0, maximum=10.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        region_of(self.propose_region)
+        if self.propose_lowest >= self.propose_highest:
+            raise ValueError(f"propose_lowest must be below propose_highest, but got {self.propose_lowest} and {self.propose_highest}")
 
 
 @dataclass(frozen=True)
@@ -177,7 +202,7 @@ class PlayerParameters:
 
 LAUNCH_ARGUMENTS = (
     "model", "checkpoint", "device", "engine", "image_transport", "depth_transport", "sync_slop", "rectified", "detections_size",
-    "target_frame", "seed", "lock_step",
+    "target_frame", "seed", "lock_step", "propose",
 )  # fmt: skip
 """Parameters that launch/adapt.launch.py has arguments for, by the same name."""
 SET_BY_ADAPTER_FILE = ("keep_beside", "save_to")

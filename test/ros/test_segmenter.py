@@ -262,11 +262,6 @@ def test_segment_service(graph: Any, valid_prompts: Any) -> None:
     assert [each.id for each in response.objects.objects] == ["p"]
     assert decode_labels(response.labels).shape == SIZE
 
-    request.prompts = Prompts()
-    response = graph.call(Segment, "/segmenter/segment", request)
-    assert not response.success
-    assert "at least one object" in response.message
-
 
 def set_parameter(graph: Any, name: str, value: int | str) -> Any:
     kinds = {int: (ParameterType.PARAMETER_INTEGER, "integer_value"), str: (ParameterType.PARAMETER_STRING, "string_value")}

@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help=f"frames between two saved states, if they take less than {SAVE_SECONDS:.0f} s (default: %(default)s)",
     )
+    parser.add_argument(
+        "--propose",
+        choices=("off", "all"),
+        default="off",
+        help="all: learn from everything that is in the images, without detections, which are not read (default: %(default)s)",
+    )
     common.add_setting(parser, "steps_per_frame")
     common.add_setting(parser, "sync_slop")
     common.add_setting(parser, "seed")
@@ -57,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         device=common.device_of(args),
         detections_size=args.detections_size,
         rectified=args.rectified,
+        propose=args.propose,
         config=common.method_config(args),
     )
     offline = OfflineRun(plan, lambda text: print(text, flush=True))

@@ -7,10 +7,15 @@ from pathlib import Path
 
 from wesam_ros.commands import common
 from wesam_ros.data.datasets.registry import DATASETS
-from wesam_ros.evaluation.comparison import Setting, Wanted, compare
+from wesam_ros.engines.torch_engine import TorchEngine
+from wesam_ros.evaluation.comparison import Setting, Wanted, compare, source_of
+from wesam_ros.evaluation.no_detector import rows_of
 from wesam_ros.evaluation.prompts import KINDS, NOISES
+from wesam_ros.files import write_json
 from wesam_ros.methods.registry import METHODS
+from wesam_ros.sam.checkpoints import load_sam
 
+NOBODY, NO_DETECTOR = "none", "no_detector.json"
 DEFAULT_METHODS = ("frozen", "wesam", "ours", "supervised")
 
 
@@ -29,7 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help=f"names as below, with other settings as NAME:SETTING=VALUE,... (default: {' '.join(DEFAULT_METHODS)})",
     )
-    parser.add_argument("--prompts", nargs="+", default=list(KINDS), choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)}")
+    parser.add_argument(
+        "--prompts",
+        nargs="+",
+        default=list(KINDS),
+        choices=(*KINDS, NOBODY),
+        metavar="KIND",
+        help=f"of {', '.join(KINDS)}; or {NOBODY}: everything is segmented without a detector, with the frozen model ({NO_DETECTOR})",
+    )
     parser.add_argument("--noise", nargs="+", default=["clean"], choices=NOISES, metavar="NOISE", help=f"of {', '.join(NOISES)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--steps", type=int, default=180, help="training steps over a stream, evenly spread (default: %(default)s)")
@@ -58,8 +70,28 @@ def run(args: argparse.Namespace) -> int:
     """Runs the cells that are not done yet, then writes the tables of all that are; returns the exit status."""
     if min(args.steps, args.workers, args.limit) < 1:
         raise ValueError(f"--steps, --workers and --limit must be at least 1, but got {args.steps}, {args.workers} and {args.limit}")
+    if NOBODY in args.prompts and args.prompts != [NOBODY]:
+        raise ValueError(f"--prompts {NOBODY} cannot be mixed with others; run them on their own")
     topics = tuple(common.named_topics(args).items())
     setting = Setting(args.model, args.checkpoint, args.steps, not args.no_source, args.limit, topics, args.home)
+    if args.prompts == [NOBODY]:
+        _without_detector(args, setting)
+        return 0
     lists = (args.data, args.methods, args.prompts, args.noise, args.seeds)
     compare(Wanted(*map(tuple, lists)), setting, args.out, args.workers, common.device_of(args), lambda text: print(text, flush=True))
     return 0
+
+
+def _without_detector(args: argparse.Namespace, setting: Setting) -> None:
+    """Scores each way of segmenting everything on the frames to score on, and writes the rows."""
+    engine = TorchEngine(load_sam(args.model, args.checkpoint, common.device_of(args)))
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for data in args.data:
+        frames = [frame for fold in source_of(data, setting).load() for frame in fold.test]
+        for row in rows_of(data, frames, engine):
+            rows.append(row)
+            figures = ", ".join(f"{name} {100 * float(row[name]):.1f}" for name in ("overlap_f", "boundary_f", "above_75"))
+            print(f"{data} {row['way']}: {figures}", flush=True)
+            write_json(args.out / NO_DETECTOR, rows)
+    print(args.out / NO_DETECTOR)

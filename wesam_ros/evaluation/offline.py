@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from wesam_ros.adaptation.earlier_state import renamed_options
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.data.detection_grid import grid_of
+from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import FrameMessages, conversion_of, find_topics, read_frame_messages
 from wesam_ros.data.recordings.decoding import Conversion, usable_frame
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
-from wesam_ros.data.recordings.topics import BagError, BagTopics
-from wesam_ros.data.requests import Request
+from wesam_ros.data.recordings.topics import NO_TOPIC, REQUESTS, BagError, BagTopics
+from wesam_ros.data.requests import Request, request_of_detections
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
@@ -37,6 +39,7 @@ from wesam_ros.evaluation.prompts import Prompted
 from wesam_ros.evaluation.report import FrameRecord, Picture, RunRecord, chosen_frames, write_report
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
+from wesam_ros.scene.proposals import Proposer
 from wesam_ros.scene.refiner import Refiner
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ class Plan:
         model, checkpoint, device: as of load_sam.
         detections_size: grid of the detections' boxes, as the nodes' parameter; "" is the image's.
         rectified: whether images are rectified, as the nodes' parameter.
+        propose: of PROPOSE_CHOICES but "missing"; with "all" the recordings' detections and prompts are not read.
         config: options of the method.
     """
 
@@ -80,6 +84,7 @@ class Plan:
     device: str = "cpu"
     detections_size: str = ""
     rectified: str = "auto"
+    propose: str = "off"
     config: AdaptationConfig = field(default_factory=AdaptationConfig)
 
     def __post_init__(self) -> None:
@@ -87,6 +92,13 @@ class Plan:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
         grid_of(self.detections_size)
+        if self.propose not in ("off", "all"):
+            raise ValueError(f"propose must be off or all, but got {self.propose!r}")
+
+    @property
+    def named_topics(self) -> dict[str, str]:
+        """The topics that were named, by role; no request's where nothing has to be asked for."""
+        return {**self.topics, **(dict.fromkeys(REQUESTS, NO_TOPIC) if self.propose == "all" else {})}
 
 
 class OfflineRun:
@@ -103,7 +115,7 @@ class OfflineRun:
             ValueError: a recording, adapter or state that cannot be used.
         """
         self.plan, self._say = plan, say
-        self._topics = {bag: find_topics(bag, plan.topics, detections_required=True) for bag in plan.bags}  # an error now, not in hours
+        self._topics = topics_of(plan)  # an error now, not in hours
         sam = load_sam(plan.model, plan.checkpoint, plan.device)
         start = Adapter.load(plan.adapter, for_sam=sam) if plan.adapter is not None else None
         self.learner = Learner(sam, plan.config, plan.seed, start)
@@ -111,7 +123,7 @@ class OfflineRun:
         self._engine, self._of_frozen, self._of_adapted = TorchEngine(sam), Refiner(stream=False), Refiner(stream=False)
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
-        self._reading, self._decoding = ReadingReport(), ReadingReport()
+        self._reading, self._decoding, self._proposer = ReadingReport(), ReadingReport(), Proposer()
         self._records: list[FrameRecord] = []
         self._shown: dict[int, tuple[Tensor, ...]] = {}
         self._setting = {
@@ -121,6 +133,7 @@ class OfflineRun:
             "sync slop": plan.sync_slop,
             "rectified": plan.rectified,
             "start": str(plan.adapter or ""),
+            "propose": plan.propose,
             "method": asdict(self.learner.config),
         }
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +181,8 @@ class OfflineRun:
     def _take(self, frame: Frame) -> None:
         """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
         began = time.monotonic()
-        stream = (self._prompted(frame, source, request) for source, request in requests_of(frame, self.plan.detections_size))
+        asked = _everything(frame, self) if self.plan.propose == "all" else requests_of(frame, self.plan.detections_size)
+        stream = (self._prompted(frame, source, request) for source, request in asked)
         for turn in prequential(self._subject, stream, lambda _: self.plan.steps_per_frame, self._predict):
             self._note(turn)
         self._seen += 1
@@ -245,6 +259,7 @@ class OfflineRun:
         setting = {
             "sync slop": SLOP_SECONDS,
             "rectified": "auto",
+            "propose": "off",
             **state["setting"],
             "method": renamed_options(state["setting"]["method"]),
         }
@@ -288,11 +303,26 @@ class OfflineRun:
         return write_report(record, self.plan.out)
 
 
+def topics_of(plan: Plan) -> dict[Path, BagTopics]:
+    """The topics of each recording of a run."""
+    return {bag: find_topics(bag, plan.named_topics, detections_required=plan.propose == "off") for bag in plan.bags}
+
+
+def _everything(frame: Frame, run: OfflineRun) -> Iterator[tuple[str, Request]]:
+    """The request for everything in a frame, as the segmenter with the newest adapter would propose it."""
+    engine, adapter = run._engine, run.learner.adapter if run.learner.adapter.version else None
+    found = run._proposer.propose(frame, partial(engine.decode, engine.encode(frame.image, adapter)))
+    yield "proposals", request_of_detections(Detections(found.boxes, scores=found.scores), frame.size)
+
+
 def _messages_of(plan: Plan, topics: Mapping[Path, BagTopics], report: ReadingReport) -> Iterator[tuple[FrameMessages, Path, Conversion]]:
     """Yields the messages of each frame of a run, pass by pass, with their recording and how they are converted."""
     for bag in plan.bags * plan.passes:
         chosen, conversion = topics[bag], conversion_of(bag, plan.rectified)
-        rows = read_frame_messages(bag, topics=chosen, labels=bool(chosen.labels), report=report, sync_slop=plan.sync_slop)
+        asked = plan.propose == "off"
+        rows = read_frame_messages(
+            bag, topics=chosen, labels=bool(chosen.labels), detections_required=asked, report=report, sync_slop=plan.sync_slop
+        )
         yield from ((each, bag, conversion) for each in rows)
 
 

@@ -7,7 +7,7 @@ The way of a frame, from topic to objects, file by file:
 - ros/intake.py leaves the frame for the worker thread: callbacks only enqueue.
 - ros/frame_request.py converts it, in that thread, to values: image, depth, camera, prompts.
 - nodes/segmenter.py, `_process`: `_segment` is called, as for a frame of the service ~/segment.
-- engines/serving.py computes the masks with the adapter in use; scene/refiner.py weighs them with depth, prompts and each other.
+- engines/serving.py computes masks with the adapter in use; ros/proposing.py adds what nobody asked for; scene/refiner.py weighs them all.
 - ros/object_output.py finds the objects in 3D, and publishes them.
 
 Lifecycle: configure loads the model, activate serves. A new adapter takes effect with the next frame; results carry its version.
@@ -33,6 +33,7 @@ from wesam_ros.ros.lifecycle import Lifecycle
 from wesam_ros.ros.object_output import ObjectOutput, SegmentedFrame
 from wesam_ros.ros.parameters import declare
 from wesam_ros.ros.process import run_node
+from wesam_ros.ros.proposing import Proposing
 from wesam_ros.ros.refining import Refining
 from wesam_ros.ros.segment_service import SegmentService
 from wesam_ros.sam.adapter import Adapter
@@ -55,6 +56,7 @@ class Segmenter(LifecycleNode):
         )
         self.serving: ServingEngine | None = None
         self.refining = Refining()
+        self.proposing = Proposing(self, self.declared, self.diagnostics)
         self.adapters = AdapterInput(self, self.diagnostics, self.intake.post, lambda: self._engine().sam, self._taken)
         self.output = ObjectOutput(self, self.declared, self.diagnostics)
         self.segment_service = SegmentService(self, self.declared, self.intake, self._segment, self.output)
@@ -78,8 +80,7 @@ class Segmenter(LifecycleNode):
     def _prepare(self, sam: Sam) -> None:
         parameters, log = self.declared.value, self.get_logger()
         if parameters.adapter:
-            path = Path(parameters.adapter).expanduser()
-            self.adapters.adapter = Adapter.load(path, for_sam=sam)
+            self.adapters.adapter = Adapter.load(path := Path(parameters.adapter).expanduser(), for_sam=sam)
             log.info(f"starts with adapter version {self.adapters.version} from {path}")
         self.serving = ServingEngine(sam, parameters.engine, self.adapters.adapter, log.info, self.diagnostics, parameters.device)
 
@@ -111,7 +112,7 @@ class Segmenter(LifecycleNode):
         """Masks and 3D objects of a frame, in the worker thread."""
         adapter = self._in_use()
         began = time.monotonic()
-        masks = self._engine().segment(request.frame.image, request.objects.prompts, adapter)
+        request, masks = self.proposing.segment(request, self._engine(), adapter)
         masks = self.refining.refine(request, masks, self.declared.value.refine, frozen=adapter is None)
         return self.output.locate(request, masks, adapter.version if adapter is not None else 0, time.monotonic() - began)
 
@@ -129,15 +130,14 @@ class Segmenter(LifecycleNode):
 
     def _announce(self) -> int:
         """Publishes the version in use; returns that of the adapter received last."""
-        adapter = self._in_use()
-        self.output.announce(adapter.version if adapter is not None else 0)
+        self.output.announce(adapter.version if (adapter := self._in_use()) is not None else 0)
         return self.adapters.version
 
     def _values(self) -> list[dict[str, str]]:
         parameters = self.declared.value
         own = {"model": parameters.model, "engine": parameters.engine, "device": self.lifecycle.device}
-        serving = self.serving.values() if self.serving is not None else {}
-        return [self.lifecycle.values(), self.adapters.values(self._in_use() is not None), own, serving]
+        own |= self.serving.values() if self.serving is not None else {}
+        return [self.lifecycle.values(), self.adapters.values(self._in_use() is not None), own]
 
 
 def main(args: list[str] | None = None) -> int:

@@ -94,10 +94,10 @@ def from_messages(
 
 
 def from_service(request: Segment.Request, max_boxes: int, rectified: str) -> FrameRequest:
-    """The request of ~/segment; `arrived` is now, and `rectified` as of `camera_of_info`.
+    """The request of ~/segment, for everything where it has no object; `arrived` is now, and `rectified` as of `camera_of_info`.
 
     Raises:
-        CodecError: anything in it cannot be used, or it has no object.
+        CodecError: anything in it cannot be used.
     """
     began = time.monotonic()
     image = image_of(request.image)
@@ -106,8 +106,6 @@ def from_service(request: Segment.Request, max_boxes: int, rectified: str) -> Fr
     objects = request_of(request.prompts, size, max_boxes)
     if objects.rejected:
         raise CodecError("prompt", objects.rejected[0][1])
-    if not len(objects.prompts):
-        raise CodecError("prompt", "prompts must have at least one object, but have none")
     camera = camera_of(request.camera_info, size, rectified) if depth is not None else None
     frame = Frame(image, depth, camera, objects.detections, stamp_ns=stamp_of(request.image.header))
     return FrameRequest(request.image.header, frame, objects, "", SERVICE, began, began)

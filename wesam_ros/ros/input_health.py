@@ -43,11 +43,12 @@ class InputHealth:
     Args:
         diagnostics: takes the counts.
         prefix: of the counters' inputs: a robot's namespace and a slash, or nothing for the node's own.
-        inputs: the subscriptions by kind, "image", "detections" and "prompts" at least.
+        inputs: the subscriptions by kind, "image" at least.
+        requested: whether masks have to be asked for, by "detections" or "prompts", which are then among the inputs.
     """
 
-    def __init__(self, diagnostics: Counts, prefix: str, inputs: Mapping[str, _Input]) -> None:
-        self._diagnostics, self._prefix, self._inputs = diagnostics, prefix, inputs
+    def __init__(self, diagnostics: Counts, prefix: str, inputs: Mapping[str, _Input], *, requested: bool = True) -> None:
+        self._diagnostics, self._prefix, self._inputs, self._requested = diagnostics, prefix, inputs, requested
         self._began = time.monotonic()
 
     def unsynchronized(self, name: str) -> None:
@@ -77,6 +78,8 @@ class InputHealth:
             sentences.append(f"nothing comes on {image.topic}: nobody publishes it{image.instead()}")
         elif not silent and self._silent("depth"):  # an old camera_info serves
             sentences.append(f"nothing comes on {self._inputs['depth'].topic} any more: no 3D output")
+        if not self._requested:
+            return "\n".join(sentences)
         requests = self._requests_missing(any(foreign[kind] for kind in REQUESTS), others=bool(sentences))
         return "\n".join([*sentences, *requests])
 
@@ -96,7 +99,7 @@ class InputHealth:
 
     def quiet(self) -> dict[str, str]:
         """For /diagnostics: the requests that have a publisher and never came, by "quiet.<input>"; a detector may see nothing yet."""
-        waiting = {kind: self._inputs[kind] for kind in REQUESTS if self._inputs[kind].heard is None}
+        waiting = {kind: self._inputs[kind] for kind in REQUESTS if kind in self._inputs and self._inputs[kind].heard is None}
         return {
             f"quiet.{self._prefix}{kind}": f"{each.topic} has a publisher that fits, and has sent nothing yet: it may see nothing"
             for kind, each in waiting.items()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
@@ -47,7 +48,8 @@ class Inputs:
         self._node, self._declared, self._diagnostics = node, declared, diagnostics
         parameters: InputParameters = declared.value
         self.subscriptions: dict[str, InputSubscription] = {}
-        self.health = InputHealth(diagnostics, prefix, self.subscriptions)
+        self._asked = -np.inf
+        self.health = InputHealth(diagnostics, prefix, self.subscriptions, requested=not asks_for_all(parameters))
         self._same_stamp = SameStamp(self.health.counted)
         self._complete = complete
         self._depth_offset = f"{prefix}depth_offset_ms"
@@ -77,6 +79,17 @@ class Inputs:
             message = self._same_stamp.wrapped(kind, stamp, message)
         if message is not None:
             self._synchronizer.add(kind, stamp, message, now, self._expected())
+            if kind == "image" and asks_for_all(parameters) and self._is_due(parameters, now):
+                request = self._same_stamp.wrapped("detections", stamp, Detection2DArray(header=message.header))
+                if request is not None:  # its proposals are found in the worker thread
+                    self._synchronizer.add("detections", stamp, request, now, self._expected())
+
+    def _is_due(self, parameters: Any, now: float) -> bool:
+        """True where the image that has come now is to be segmented whole."""
+        if not parameters.lock_step and parameters.propose_rate and now - self._asked < 1 / parameters.propose_rate:
+            return False
+        self._asked = now
+        return True
 
     def _hand_on(self, frame: SynchronizedFrame) -> None:
         if frame.depth_offset is not None:
@@ -100,13 +113,20 @@ def says_nothing(kind: str, message: Any) -> bool:
     return (kind == "depth" and not len(message.data)) or (kind == "camera_info" and not message.width and not any(message.k))
 
 
+def asks_for_all(parameters: Any) -> bool:
+    """True for a node that segments whole images, without a detector."""
+    return getattr(parameters, "propose", "off") == "all"
+
+
 def input_types(parameters: InputParameters) -> list[tuple[str, list[tuple[Any, str]]]]:
     """Each input with the ways in which it may come, the best first: message type and suffix of the topic. Requests are last."""
     inputs = [("image", _transports(parameters.image_transport, "compressed"))]
     if parameters.use_depth:
         inputs.append(("depth", _transports(parameters.depth_transport, "compressedDepth")))
         inputs.append(("camera_info", [(CameraInfo, "")]))
-    return [*inputs, ("detections", [(Detection2DArray, ""), (Detection3DArray, "")]), ("prompts", [(Prompts, "")])]
+    if not asks_for_all(parameters):
+        inputs.append(("detections", [(Detection2DArray, ""), (Detection3DArray, "")]))
+    return [*inputs, ("prompts", [(Prompts, "")])]
 
 
 def _transports(chosen: str, compressed: str) -> list[tuple[Any, str]]:
