@@ -13,6 +13,7 @@ from wesam_ros import __version__, install_extra
 COMMANDS = {
     "replay": ("wesam_ros.commands.replay", "play a recording into the ROS graph, learn from it, and write a report (needs ROS 2)"),
     "adapt": ("wesam_ros.commands.adapt", "adapt to recordings without ROS, and write the adapter and a report"),
+    "web": ("wesam_ros.commands.web", "serve a page that shows what the nodes see and learn, and takes clicks (needs ROS 2)"),
     "bag": ("wesam_ros.commands.bag", "make recordings from data sets or the simulator, and look into them"),
     "evaluate": ("wesam_ros.commands.evaluate", "compare adaptation methods on data sets and recordings"),
     "doctor": ("wesam_ros.commands.doctor", "say what this machine computes with, build the engines, and compare them with torch"),
@@ -31,6 +32,7 @@ REMEDIES = {
     "onnxruntime": install_extra("onnx"),
     "onnxscript": install_extra("onnx"),
     "openvino": install_extra("openvino"),
+    "nicegui": install_extra("web"),
     "rosbags": "install it: pip install rosbags",
     "torch": "install it: pip install torch",
     "segment_anything": "install it: pip install segment-anything",
