@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 from web_server import PlayedRobot, disc, safetensors
 
+from wesam_ros.ros.image_pairing import ImagePairing
 from wesam_ros.web import curves, keeping
 from wesam_ros.web.history import History, Learnt
 from wesam_ros.web.outlines import jpeg_of, path_of, picture_of
 from wesam_ros.web.remedies import ERROR, NOTE, OK, WARNING, findings
 from wesam_ros.web.sketch import MOST_MARKS, Sketch, SketchError
-from wesam_ros.web.values import Marks, NodeHealth, RobotError, SeenFrame, SeenObject
+from wesam_ros.web.values import PERSON, Marks, NodeHealth, RobotError, SeenFrame, SeenObject
 
 SIZE = (240, 320)
 POINT = {"kind": "point", "x": 10, "y": 20, "on": True}
@@ -124,7 +126,9 @@ def test_weights_that_come_again_are_a_step_back() -> None:
             history.steps_back(number)
     history.publish(5, safetensors(5, b"b"))
     assert [each.number for each in history.versions] == [1, 5]
-    for number in range(6, 30):
+    history.publish(7, safetensors(7, b"e"))  # 6 was not seen
+    assert [each.number for each in history.versions] == [7]
+    for number in range(8, 30):
         history.publish(number, safetensors(number, bytes([number])))
     assert len(history.versions) == 10
 
@@ -134,6 +138,40 @@ def test_reasons_are_counted_anew_when_the_node_was_restarted() -> None:
     for each in (learnt(1, "misplaced_boxes"), learnt(2, "misplaced_boxes"), learnt(1, "small_objects")):
         history.add(each)
     assert history.reasons == {"small_objects": 1}
+
+
+def test_reasons_of_failures_do_not_pile_up() -> None:
+    history = History()
+    for n in range(1, 100):
+        history.add(learnt(n, f"ValueError: {n} is a number " + "x" * 200))
+    assert len(history.reasons) == 21
+    assert history.reasons["others"] == 79
+    assert curves.outcomes_chart(history, time.monotonic()).count('class="event"') == 7
+
+
+def message(stamp: int, *ids: str) -> Any:
+    """An image, or objects with these ids."""
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=0, nanosec=stamp))
+    return SimpleNamespace(header=header, data=bytes(2**20), objects=[SimpleNamespace(id=each) for each in ids])
+
+
+def test_objects_meet_the_image_of_their_stamp() -> None:
+    pairing = ImagePairing()
+    images = [message(stamp) for stamp in range(200)]
+    for each in images:
+        pairing.add_image(each)
+    for stamp in (5, 190, 191):  # the first image has left the ring
+        pairing.add_objects(message(stamp, "a"))
+        assert pairing.newest() is None or stamp > 5
+    pairing.add_objects(message(192, f"{PERSON}1"))  # the detector's objects stay in view
+    newest = pairing.newest()
+    assert newest is not None
+    image, found = newest
+    assert image is images[191]
+    assert [each.id for each in found.objects] == ["a"]
+    assert [pairing.is_recent(stamp) for stamp in (150, 199)] == [False, True]
+    pairing.clear()
+    assert pairing.newest() is None
 
 
 @pytest.mark.parametrize("draw", [curves.scores_chart, curves.losses_chart, curves.outcomes_chart, curves.latency_chart])

@@ -38,7 +38,8 @@ def test_the_colour_image_is_found_among_the_segmenters_topics(found: dict[str, 
     assert (topics.image, topics.adapter, topics.prompts) == (image, "/a", "/p")
     assert problem in topics.problem
     assert bool(topics.problem) == bool(problem)
-    assert chosen_topics(found, "/arm/segmenter", "/named").image == "/named"
+    assert chosen_topics(found, "/arm/segmenter", "/of_another_robot") == chosen_topics(found, "/arm/segmenter")
+    assert chosen_topics({"/left": RAW, "/right": RAW}, "/arm/segmenter", "/left").image == "/left"
 
 
 def test_robots_are_namespaces_with_a_segmenter() -> None:

@@ -38,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--adapters", type=Path, metavar="DIR", help="folder with adapter files that may be loaded (default: none)")
     parser.add_argument(
-        "--image", default="", metavar="TOPIC", help="base name of the colour image (default: the one that the segmenter subscribes to)"
+        "--image",
+        default="",
+        metavar="TOPIC",
+        help="base name of the colour image, in each robot's namespace if it has no slash in front (default: the one that the segmenter "
+        "subscribes to)",
     )
     parser.add_argument(
         "--domain-id",

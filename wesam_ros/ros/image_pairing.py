@@ -15,6 +15,11 @@ RECENT_IMAGES = 15
 """A prompt for one of so many newest images finds it in the nodes, which keep `ring_length` of them (30 by default)."""
 
 
+def is_of_person(message: Any) -> bool:
+    """True for an ObjectArray that answers a mask which a person kept on the page."""
+    return bool(message.objects) and all(each.id.startswith(PERSON) for each in message.objects)
+
+
 class ImagePairing:
     """Keeps the newest images, and the newest one whose objects came. Safe to use from any thread."""
 
@@ -34,7 +39,7 @@ class ImagePairing:
 
     def add_objects(self, message: Any) -> None:
         """Adds an ObjectArray. Those of a person's prompts are left out: the detector's objects stay in view."""
-        if message.objects and all(each.id.startswith(PERSON) for each in message.objects):
+        if is_of_person(message):
             return
         stamp = stamp_of(message.header)
         with self._lock:

@@ -46,32 +46,39 @@ def joined(namespace: str, name: str) -> str:
 
 
 def topics_of(node: Node, namespace: str, image: str = "") -> RobotTopics:
-    """The topics that a robot's segmenter subscribes to; `image` names the colour image where a person has done so."""
+    """The topics that a robot's segmenter subscribes to; `image` names the colour image where a person has done so, without a slash in
+    front in the robot's namespace."""
     try:
         found = dict(node.get_subscriber_names_and_types_by_node(SEGMENTER, namespace))
     except RuntimeError:  # rclpy's NodeNameNonExistentError: the segmenter has just gone
         found = {}
-    return chosen_topics(found, joined(namespace, SEGMENTER), image)
+    named = image if image.startswith("/") or not image else joined(namespace, image)
+    return chosen_topics(found, joined(namespace, SEGMENTER), named)
 
 
 def chosen_topics(found: Mapping[str, Sequence[str]], segmenter: str, image: str = "") -> RobotTopics:
-    """The topics among those that a segmenter subscribes to, by name with their types."""
+    """The topics among those that a segmenter subscribes to, by name with their types; `image` counts where it is one of them."""
 
     def only(kind: str) -> str:
         return next((name for name, kinds in found.items() if kind in kinds), "")
 
     adapter, prompts = only("wesam_ros/msg/Adapter"), only("wesam_ros/msg/Prompts")
-    images = colour_images(found)
-    if image or len(images) == 1:
-        return RobotTopics(image or images[0], adapter, prompts)
+    images = [image] if image and image in image_topics(found) else colour_images(found)
+    if len(images) == 1:
+        return RobotTopics(images[0], adapter, prompts)
     if not images:
         return RobotTopics("", adapter, prompts, f"{segmenter} takes no images: it is starting, not active, or gone")
     return RobotTopics("", adapter, prompts, f"it is not clear which of {', '.join(images)} is the colour image; name it with --image")
 
 
-def colour_images(found: Mapping[str, Sequence[str]]) -> list[str]:
-    """The base names of the topics that can be the colour image: those named after a depth are left out, where others are there."""
+def image_topics(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """The base names of the topics with images, raw or compressed."""
     raw = {name for name, kinds in found.items() if RAW in kinds}
     packed = {name.removesuffix("/compressed") for name, kinds in found.items() if COMPRESSED in kinds and name.endswith("/compressed")}
-    images = sorted(raw | packed)
+    return sorted(raw | packed)
+
+
+def colour_images(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """The base names of the topics that can be the colour image: those named after a depth are left out, where others are there."""
+    images = image_topics(found)
     return [name for name in images if "depth" not in name] or [name for name in images if "rgb" in name or "color" in name] or images

@@ -122,6 +122,7 @@ class WatchedRobot:
         return [
             NodeHealth(name, each.level[0], each.message, {value.key: value.value for value in each.values}, now - at)
             for name, (at, each) in sorted(found.items())
+            if name in self.nodes()
         ]
 
     def problem(self) -> str:
@@ -171,10 +172,20 @@ class WatchedRobot:
         return self._services
 
     def _open(self) -> None:
-        if self._timer is not None or not self._watchers:
+        if self._timer is None and self._watchers:
+            self._begin(adapter_node_of(self._node.get_node_names_and_namespaces(), self.name))
+
+    def _close(self) -> None:
+        if self._timer is None or self._watchers:
             return
-        node = self._node
-        self._adapter = adapter_node_of(node.get_node_names_and_namespaces(), self.name)
+        self._end()
+        self._pairing.clear()
+        self._shown = None
+        with self._lock:
+            self._health.clear()
+
+    def _begin(self, adapter: str) -> None:
+        node, self._adapter = self._node, adapter
         for kind, topic, take, qos in (
             (ObjectArray, f"{self._segmenter}/objects", self._take_objects, QUEUE),
             (AdaptationStatus, f"{self._adapter}/status", self._take_status, 10),
@@ -185,9 +196,7 @@ class WatchedRobot:
         self._timer = node.create_timer(LOOK_SECONDS, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._look()
 
-    def _close(self) -> None:
-        if self._timer is None or self._watchers:
-            return
+    def _end(self) -> None:
         self._node.destroy_timer(self._timer)
         for each in (*self._parts, *([self._adapters] if self._adapters is not None else [])):
             self._node.destroy_subscription(each)
@@ -199,13 +208,14 @@ class WatchedRobot:
             self._node.destroy_publisher(self._teacher)
         self._parts.clear()
         self._timer = self._adapters = self._image = self._services = self._teacher = None
-        self._pairing.clear()
-        self._shown = None
-        with self._lock:
-            self._health.clear()
 
     def _look(self) -> None:
-        """Follows the graph: topics appear when the segmenter becomes active."""
+        """Follows the graph: topics appear when the segmenter becomes active, and another adapter node may serve this robot."""
+        adapter = adapter_node_of(self._node.get_node_names_and_namespaces(), self.name)
+        if adapter != self._adapter:
+            self._end()
+            self._begin(adapter)
+            return
         found = topics_of(self._node, self.name, self._image_name)
         if self._image is None and found.image:
             ways = [Way(Image, found.image), Way(CompressedImage, f"{found.image}/compressed")]

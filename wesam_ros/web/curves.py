@@ -11,6 +11,8 @@ from wesam_ros.web.history import History, Learnt, Version
 SIZE = (460, 200)
 MOST = 240
 """Points of a curve: longer ones are thinned out."""
+ROWS, LONGEST_NAME = 6, 18
+"""Rows of the chart of outcomes, and characters of a row's name."""
 COLOURS = ("third", "fourth", "fifth", "sixth", "seventh")
 
 
@@ -47,8 +49,8 @@ def outcomes_chart(history: History, now: float) -> str:
     """A row of ticks for the frames that were taken, and one for each reason for which others were not."""
     rows: dict[str, list[float]] = {"taken": []}
     for each in list(history.learnt):
-        name = each.reason or ("taken" if each.accepted else "rejected")
-        rows.setdefault(name, []).append((each.at - now) / 60)
+        name = each.reason[:LONGEST_NAME] or ("taken" if each.accepted else "rejected")
+        rows.setdefault(name if name in rows or len(rows) < ROWS else "others", []).append((each.at - now) / 60)
     if not any(rows.values()):
         return ""
     first = min(-0.5, *(times[0] for times in rows.values() if times))
@@ -89,7 +91,8 @@ def _chart(lines: Sequence[Line], y_label: str, versions: Sequence[Version], now
             continue
         marked.append(x)
         plot.rule(x, 14, x, SIZE[1] - 44, "mark")
-        plot.text(x + 3, 24, f"v{each.number}", "start")
+        near_end = x > SIZE[0] - 50
+        plot.text(x - 3 if near_end else x + 3, 24, f"v{each.number}", "end" if near_end else "start")
     plot.x_axis("minutes before now", _ticks(plot.x_range[0]))
     named = {line.name: line.colour for line in lines}
     return plot.svg(f"{y_label} over the last minutes; last value {ys[-1]:.3g}") + (legend(named) if len(named) > 1 else "")
@@ -98,4 +101,4 @@ def _chart(lines: Sequence[Line], y_label: str, versions: Sequence[Version], now
 def _ticks(first: float) -> list[float]:
     """Whole minutes, or halves, from the first point on, about five of them."""
     step = next((each for each in (0.1, 0.5, 1, 2, 5, 10, 30, 60) if -first / each <= 6), 120)
-    return [-step * n for n in range(int(-first / step), -1, -1)]
+    return [0.0 - step * n for n in range(int(-first / step), -1, -1)]

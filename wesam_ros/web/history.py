@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 POINTS = 2000
 """Points that are kept: more than a chart has pixels."""
+REASONS, LONGEST_REASON, OTHERS = 20, 40, "others"
+"""Reasons that are told apart, and characters of each: a failure's reason is a sentence, and may be another one each time."""
 KEPT_VERSIONS = 10
 """Adapters that the adapter node keeps to go back to (wesam_ros.adaptation.history.KEPT)."""
 
@@ -81,18 +83,28 @@ class History:
             self.reasons.clear()
         self.learnt.append(learnt)
         if learnt.reason:
-            self.reasons[learnt.reason] += 1
+            reason = learnt.reason[:LONGEST_REASON]
+            self.reasons[reason if reason in self.reasons or len(self.reasons) < REASONS else OTHERS] += 1
 
     def publish(self, number: int, data: bytes) -> None:
-        """Takes note of a published adapter. Weights that were published before mean that the node went back to them."""
+        """Takes note of a published adapter. Weights that were published before mean that the node went back to them.
+
+        Versions count up by one. Where one was not seen, it is not known how far back the earlier ones are, and they are left out.
+        """
         digest = digest_of(data)
         if self.versions and self.versions[-1].number == number:
             return  # a latched message that came again
+        if self.versions and self.versions[-1].number + 1 != number:
+            self.versions.clear()
         before = next((i for i, each in enumerate(self.versions) if each.digest == digest), None)
         if before is not None:
             del self.versions[before:]
         self.versions.append(Version(number, digest, time.monotonic()))
         del self.versions[:-KEPT_VERSIONS]
+
+    def digest(self, number: int) -> str:
+        """The digest of a version. KeyError: it was not seen."""
+        return {each.number: each.digest for each in self.versions}[number]
 
     def steps_back(self, number: int) -> int:
         """The number of rollbacks from the served adapter to a version. KeyError: the node cannot go back to it."""

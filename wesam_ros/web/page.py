@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +19,8 @@ from wesam_ros.web.parts.welcome import welcome
 from wesam_ros.web.values import NodeHealth, Robot, Robots
 
 STYLE = Path(__file__).with_name("page.css").read_text()
+SEEN_SECONDS = 10.0
+"""An adapter that the node has gone back to comes within so many seconds."""
 SLOW = 1.0
 """Seconds between two refreshes of everything but the picture."""
 
@@ -109,8 +113,9 @@ class Page:
 
     async def _go_back(self, number: int) -> None:
         """Rolls back to a version, one step after the other."""
+        history = self._robot.history
         try:
-            steps = self._robot.history.steps_back(number)
+            steps, wanted = history.steps_back(number), history.digest(number)
         except KeyError:
             ui.notify(f"Version {number} is not kept any more.", type="warning")
             return
@@ -122,7 +127,13 @@ class Page:
             if not outcome.done:
                 ui.notify(f"Stopped: {outcome.message}", type="negative")
                 return
-        ui.notify(f"Version {number} is served again: {outcome.message}", type="positive")
+        end = time.monotonic() + SEEN_SECONDS
+        while history.versions[-1].digest != wanted and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        if history.versions[-1].digest == wanted:
+            ui.notify(f"Version {number} is served again, as version {history.versions[-1].number}.", type="positive")
+        else:
+            ui.notify(f"Another adapter was published meanwhile: version {history.versions[-1].number} is served.", type="warning")
 
 
 def waiting_page(robots: Robots, problem: str = "") -> None:

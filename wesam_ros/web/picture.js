@@ -44,7 +44,7 @@ export default {
           <line v-if="comparing" class="seam" :x1="cut" :x2="cut" y1="0" :y2="height" :style="{ strokeWidth: 2 * unit }" />
         </svg>
         <span v-if="comparing" class="side left">frozen</span><span v-if="comparing" class="side right">adapted</span>
-        <span class="badge" v-if="held">held</span>
+        <span class="badge" v-if="held && !comparing">held</span>
       </div>
       <input v-if="comparing" type="range" min="0" max="100" v-model.number="split" class="split"
              aria-label="Border between the frozen model on the left and the adapted one on the right" />

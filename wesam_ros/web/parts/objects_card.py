@@ -10,14 +10,14 @@ from wesam_ros.web.outlines import caption_of, colour_of, size_text
 from wesam_ros.web.values import SeenFrame, SeenObject
 
 COLUMNS = [
-    {"name": "what", "label": "Object", "field": "what", "align": "left"},
+    {"name": "what", "label": "Object, and what its mask is from", "field": "what", "align": "left"},
     {"name": "score", "label": "Score", "field": "score", "align": "right"},
     {"name": "size", "label": "Size, cm", "field": "size", "align": "right"},
     {"name": "distance", "label": "Away, m", "field": "distance", "align": "right"},
-    {"name": "source", "label": "Mask from", "field": "source", "align": "left"},
 ]
 DOT = """
-<q-td :props="props"><span class="dot" :style="{ background: props.row.colour }" aria-hidden="true"></span>{{ props.row.what }}</q-td>
+<q-td :props="props"><span class="dot" :style="{ background: props.row.colour }" aria-hidden="true"></span>{{ props.row.what }}
+<span class="source">{{ props.row.source }}</span></q-td>
 """
 
 
@@ -60,5 +60,5 @@ def _row(each: SeenObject, n: int) -> dict[str, object]:
         "score": f"{each.score:.2f}",
         "size": size_text(each.size) if each.size is not None else "-",
         "distance": f"{each.distance:.2f}" if each.distance is not None else "-",
-        "source": each.source.replace("+", ", "),
+        "source": f"from {each.source.replace('+', ', ')}",
     }

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from nicegui import ui
@@ -207,8 +208,13 @@ class PictureCard:
             self._hint.text = str(error)
             return
         if self._held is frame and self._sketch is None:
-            self.element.compare(adapted, frozen)
+            self.element.compare(coloured(adapted, frame), coloured(frozen, frame))
             self._hint.text = compared(frame, frozen, adapted)
+
+
+def coloured(found: Sequence[SeenObject], frame: SeenFrame) -> list[SeenObject]:
+    """The objects of a comparison with the tracks of the frame's objects, and so with their colours."""
+    return [replace(each, track_id=of.track_id) for each, of in zip(found, frame.objects, strict=True)]
 
 
 def compared(frame: SeenFrame, frozen: Sequence[SeenObject], adapted: Sequence[SeenObject]) -> str:
