@@ -142,3 +142,16 @@ def test_a_segmenter_that_ends_is_told_of_and_comes_back(robot: Robot, page: Bro
     robot.start_segmenter()
     page.until(lambda: page.one(".picture img").get_attribute("src") != shown, "a picture of the new segmenter", 180)
     page.until(lambda: "/segmenter does not report" not in page.text(), "its report")
+
+
+def test_nothing_is_subscribed_to_while_no_page_is_open(graph: Any, page: Browser) -> None:
+    def heard() -> set[str] | None:
+        try:
+            found = dict(graph.node.get_subscriber_names_and_types_by_node("web", "/"))
+        except RuntimeError:  # the graph's node does not know it yet
+            return None
+        return {name for name, kinds in found.items() if not kinds[0].startswith("rcl_interfaces")}
+
+    graph.until(lambda: {"/segmenter/objects", "/adapter/status", "/diagnostics"} <= (heard() or set()), "the page's subscriptions")
+    page.open("about:blank")
+    graph.until(lambda: heard() == set(), "the end of the page's subscriptions")
