@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent
+from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess
 from launch.conditions import IfCondition
 from launch.events import matches_action
 from launch.events.process import ProcessExited, ShutdownProcess
@@ -27,7 +27,7 @@ from launch.substitutions import (
 )
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
 from wesam_ros.settings import LAUNCH_ARGUMENTS, launch_argument
 
@@ -67,6 +67,12 @@ def arguments() -> list[DeclareLaunchArgument]:
             default_value="true",
             choices=["true", "false"],
             description="start a node that died again, unless a setting is wrong; the adapter node goes on from adapter_file, so give one",
+        ),
+        DeclareLaunchArgument(
+            "web",
+            default_value="false",
+            choices=["true", "false"],
+            description="serve a page to watch with, on 127.0.0.1 (needs the extra web)",
         ),
         DeclareLaunchArgument("bag", default_value="", description="recording to play: an MCAP file or a rosbag2 folder; empty plays none"),
     ]
@@ -118,7 +124,14 @@ def generate_launch_description() -> LaunchDescription:
         remappings=remappings,
         parameters=[{"bag": text("bag"), **{name: common[name] for name in ("lock_step", "sync_slop")}}],
     )
-    return LaunchDescription([*arguments(), segmenter, adapter, player])
+    # A plain process: it takes no ROS arguments, and asks the graph for the topics' names.
+    web = ExecuteProcess(
+        cmd=[ExecutableInPackage(executable="wesam", package="wesam_ros"), "web", "--image", LaunchConfiguration("image")],
+        name="web",
+        output="screen",
+        condition=IfCondition(LaunchConfiguration("web")),
+    )
+    return LaunchDescription([*arguments(), segmenter, adapter, player, web])
 
 
 def stay_down(event: ProcessExited, _: LaunchContext) -> list[EmitEvent]:

@@ -90,6 +90,7 @@ install_python_packages() {
         fail "pip could not install the Python packages: see its message above. They are downloaded, so the machine must be online."
     install_if_there openvino "the engine openvino cannot be used"
     install_if_there hand-over "what wesam hand-over writes for transformers and PEFT is not tried by the tests"
+    install_if_there web "wesam web does not start"
     [ "$ros" != wheels ] || correct_cmake_paths
     echo "$wanted" >"$mark"
 }

@@ -34,10 +34,11 @@ ARROWS = {
     "methods": LEARNING,
     "pretraining": MODEL | {"scene", "engines", "drawing"},
     "evaluation": LEARNING | {"engines", "methods", "drawing"},
-    "ros": LEARNING | {"engines", "drawing", "settings"} | MESSAGES,
-    "nodes": LEARNING | {"engines", "drawing", "settings", "ros"} | MESSAGES,
+    "web": frozenset({"data", "drawing"}),
+    "ros": LEARNING | {"engines", "drawing", "settings", "web"} | MESSAGES,
+    "nodes": LEARNING | {"engines", "drawing", "settings", "ros", "web"} | MESSAGES,
     "commands": LEARNING
-    | {"engines", "drawing", "settings", "methods", "evaluation", "pretraining", "hand_over", "ros", "nodes"}
+    | {"engines", "drawing", "settings", "methods", "evaluation", "pretraining", "hand_over", "ros", "nodes", "web"}
     | MESSAGES,
     "cli": ALONE,  # it imports the chosen command by name
 }

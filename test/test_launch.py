@@ -14,7 +14,7 @@ launch = pytest.importorskip("launch", reason="the package launch is missing: it
 pytest.importorskip("launch_ros", reason="the package launch_ros is missing: it comes with a ROS 2 install, not with the wheels")
 pytest.importorskip("wesam_ros.msg", reason="the package is not built: make setup")
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction  # noqa: E402
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction  # noqa: E402
 from launch.utilities import perform_substitutions  # noqa: E402
 from launch_ros.actions import Node  # noqa: E402
 
@@ -25,7 +25,19 @@ FOLDER = Path(__file__).parent.parent / "launch"
 TOPICS = {"image", "depth", "camera_info", "detections"}
 ARGUMENTS = {
     "adapt": TOPICS
-    | {"model", "checkpoint", "device", "engine", "adapter_file", "bag", "image_transport", "depth_transport", "sync_slop", "respawn"},
+    | {
+        "model",
+        "checkpoint",
+        "device",
+        "engine",
+        "adapter_file",
+        "bag",
+        "image_transport",
+        "depth_transport",
+        "sync_slop",
+        "respawn",
+        "web",
+    },
     "replay": {"bag", "out", "model", "checkpoint", "device", "adapter_file", "lock_step", "image_topic", "prompts_topic"},
 }
 
@@ -87,6 +99,15 @@ def test_adapt_starts_the_nodes(given: dict[str, str], started: list[str]) -> No
     context = context_with("adapt", **given)
     nodes = [each for each in load("adapt").generate_launch_description().entities if isinstance(each, Node)]
     assert [each.node_executable for each in nodes if each.condition is None or each.condition.evaluate(context)] == started
+
+
+@pytest.mark.parametrize("web", ["true", "false"])
+def test_adapt_serves_the_page_only_where_it_is_told_to(web: str) -> None:
+    context = context_with("adapt", web=web, image="/camera/image_raw")
+    (page,) = [each for each in load("adapt").generate_launch_description().entities if type(each) is ExecuteProcess]
+    assert page.condition.evaluate(context) == (web == "true")
+    words = [perform_substitutions(context, word) for word in page.cmd[1:]]
+    assert words == ["web", "--image", "/camera/image_raw"]
 
 
 @pytest.mark.parametrize(

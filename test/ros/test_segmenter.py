@@ -234,21 +234,28 @@ def test_points_and_coarse_masks(graph: Any) -> None:
     assert [each.id for each in graph.masks_of(header).objects] == ["point", "mask"]
 
 
-def test_an_adapter_takes_effect_with_the_next_frame(graph: Any, sam: Any, adapter_publisher: Any) -> None:
+def test_an_adapter_takes_effect_with_the_next_frame(graph: Any, sam: Any, adapter_publisher: Any, valid_prompts: Any) -> None:
     adapter = adapter_of(sam, 3)
     adapter_publisher.publish(adapter_message(adapter))
     graph.until(lambda: graph.versions and graph.versions[-1] == 3, "the segmenter's taking version 3")
-    frame = graph.frame(graph.next_header())
+    header = graph.next_header()
+    frame = graph.frame(header)
     graph.send(**frame)
     result = wait_for_answer(graph, frame)
     assert result.adapter_version == 3
     assert agree(result, expected(sam, frame, result, adapter))
     assert not agree(result, expected(sam, frame, result))
 
+    asked = Segment.Request(image=frame["image"], prompts=valid_prompts(header))
+    for frozen, version in ((False, 3), (True, 0)):
+        asked.frozen = frozen
+        assert graph.call(Segment, "/segmenter/segment", asked).objects.adapter_version == version
+    assert graph.answer().adapter_version == 3  # the service changes nothing for the stream
+
     assert graph.call(SetBool, "/segmenter/use_frozen", SetBool.Request(data=True)).success
-    frozen = graph.answer()
-    assert frozen.adapter_version == 0
-    assert agree(frozen, expected(sam, frame, frozen))
+    served = graph.answer()
+    assert served.adapter_version == 0
+    assert agree(served, expected(sam, frame, served))
     assert graph.call(SetBool, "/segmenter/use_frozen", SetBool.Request(data=False)).message == "adapter version 3"
     assert graph.answer().adapter_version == 3
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LEAST_FOR_VIT_B, LEAST_FOR_VIT_T = 8 * 2**30, 3 * 2**30
 """Bytes of memory to serve and to adapt a model with, in two processes."""
-PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino")
+PACKAGES = ("numpy", "segment-anything", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "nicegui")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

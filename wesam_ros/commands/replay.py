@@ -25,6 +25,7 @@ from wesam_ros.nodes.player import Player
 from wesam_ros.options import overrides
 from wesam_ros.ros.answers import PlayerError
 from wesam_ros.ros.children import ChildError, NodeProcess, enter_local_graph
+from wesam_ros.ros.image_pairing import is_of_person
 from wesam_ros.ros.objects import mask_of
 from wesam_ros.ros.persisted_flag import PAUSED
 from wesam_ros.ros.process import spinning
@@ -172,10 +173,9 @@ class Replay:
             node.check()
 
     def _play(self) -> None:
-        print(
-            f"playing {self.player.bag} ({self.total} frames) into ROS_DOMAIN_ID {os.environ['ROS_DOMAIN_ID']}; logs in {self.out}",
-            flush=True,
-        )
+        domain = os.environ["ROS_DOMAIN_ID"]
+        print(f"playing {self.player.bag} ({self.total} frames) into ROS_DOMAIN_ID {domain}; logs in {self.out}", flush=True)
+        print(f"to watch it in a browser, in another terminal: wesam web --domain-id {domain}", flush=True)
         progress = Progress("frames played", self.total)
         self.player.play(lambda n: self._played(progress, n))
         while not self.args.lock_step and time.monotonic() - self.recorder.newest < QUIET_SECONDS:
@@ -224,7 +224,8 @@ class Replay:
         return len(records)
 
     def _served(self, stamp: int, size: tuple[int, int]) -> list[Served]:
-        return [served_of(each, size) for each in self.recorder.objects.get(stamp, ())]
+        answers = self.recorder.objects.get(stamp, ())
+        return [served_of(each, size) for each in answers if not is_of_person(each)]
 
     def _learnt(self, stamp: int) -> list[Learnt]:
         return [learnt_of(each) for each in self.recorder.statuses.get(stamp, ())]

@@ -108,9 +108,9 @@ class Segmenter(LifecycleNode):
     def _process(self, request: FrameRequest) -> None:
         self.output.publish(self._segment(request))
 
-    def _segment(self, request: FrameRequest) -> SegmentedFrame:
+    def _segment(self, request: FrameRequest, frozen: bool = False) -> SegmentedFrame:
         """Masks and 3D objects of a frame, in the worker thread."""
-        adapter = self._in_use()
+        adapter = None if frozen else self._in_use()
         began = time.monotonic()
         request, masks = self.proposing.segment(request, self._engine(), adapter)
         masks = self.refining.refine(request, masks, self.declared.value.refine, frozen=adapter is None)

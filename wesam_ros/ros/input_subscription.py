@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rclpy.node import Node
 
-from wesam_ros.ros.diagnostics import Diagnostics
+from wesam_ros.counts import Counts
 from wesam_ros.ros.publishers import instead, type_name, unreadable
 from wesam_ros.ros.subscriptions import AdaptiveSubscription
 
@@ -39,7 +39,7 @@ class InputSubscription:
         receive: called with each message, in the executor's thread.
     """
 
-    def __init__(self, node: Node, diagnostics: Diagnostics, ways: Sequence[Way], name: str, receive: Callable[[Any], None]) -> None:
+    def __init__(self, node: Node, diagnostics: Counts, ways: Sequence[Way], name: str, receive: Callable[[Any], None]) -> None:
         self._node, self._diagnostics, self._ways, self._name, self._receive = node, diagnostics, tuple(ways), name, receive
         self._open: dict[Way, AdaptiveSubscription] = {}
         self._taken: Way | None = None

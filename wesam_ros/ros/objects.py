@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from wesam_ros.data.codecs import encode_image
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.rotations import quaternion_of
 from wesam_ros.msg import Mask, Object
-from wesam_ros.sam.masks import Masks
-from wesam_ros.scene.geometry import Located
-from wesam_ros.scene.oriented_box import OrientedBox
+
+if TYPE_CHECKING:  # with them comes torch, which the page does without
+    from wesam_ros.sam.masks import Masks
+    from wesam_ros.scene.geometry import Located
+    from wesam_ros.scene.oriented_box import OrientedBox
 
 CLOUD_TYPE = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("instance", "<u4")])
 

@@ -8,15 +8,16 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 
-from wesam_ros.ros.diagnostics import Diagnostics
-from wesam_ros.ros.lifecycle import Lifecycle
+if TYPE_CHECKING:  # with it comes torch, which the page does without
+    from wesam_ros.ros.diagnostics import Diagnostics
+    from wesam_ros.ros.lifecycle import Lifecycle
 
 PATIENCE = 5.0
 """Seconds that the end of a process waits for the middleware."""

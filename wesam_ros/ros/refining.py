@@ -21,12 +21,12 @@ class Refining:
             request: with the frame and the objects.
             masks: the model's, of these objects.
             choice: the witnesses to take, of REFINE_CHOICES.
-            frozen: the masks are the frozen model's. When that changes, no mask of the other model has a say any more.
+            frozen: the masks are the frozen model's. When that changes in a stream, no mask of the other model has a say any more.
         """
-        if frozen != self._frozen:
+        stream = request.source != SERVICE
+        if stream and frozen != self._frozen:
             for each in self._of_robot.values():
                 each.forget_masks()
             self._frozen = frozen
-        stream = request.source != SERVICE
         refiner = self._of_robot.setdefault(request.robot, Refiner()) if stream else Refiner(stream=False)
         return refiner.refine(request.frame, request.objects.prompts, masks, choice, request.objects.detections.classes)

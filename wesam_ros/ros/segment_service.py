@@ -22,7 +22,7 @@ class SegmentService:
         node: the owner of the service.
         declared: its parameters.
         intake: its worker.
-        segment: the function.
+        segment: the function; with True it takes the frozen model.
         output: fills the response.
     """
 
@@ -31,7 +31,7 @@ class SegmentService:
         node: Node,
         declared: Declared[SegmenterParameters],
         intake: Intake,
-        segment: Callable[[FrameRequest], SegmentedFrame],
+        segment: Callable[[FrameRequest, bool], SegmentedFrame],
         output: ObjectOutput,
     ) -> None:
         self._declared, self._intake, self._segment, self._output = declared, intake, segment, output
@@ -47,4 +47,4 @@ class SegmentService:
 
     def _answer(self, request: Segment.Request, response: Segment.Response) -> None:
         parameters = self._declared.value
-        self._output.fill(response, self._segment(from_service(request, parameters.max_boxes, parameters.rectified)))
+        self._output.fill(response, self._segment(from_service(request, parameters.max_boxes, parameters.rectified), request.frozen))

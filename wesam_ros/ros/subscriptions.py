@@ -11,7 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 
-from wesam_ros.ros.diagnostics import Diagnostics
+from wesam_ros.counts import Counts
 from wesam_ros.ros.wire import from_wire, is_read_here
 
 QOS_PERIOD = 1.0
@@ -21,7 +21,7 @@ QUEUE = 5
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def explain_qos(node: Node, diagnostics: Diagnostics, topic: str, qos: QoSProfile, other: str) -> Callable[[Any], None]:
+def explain_qos(node: Node, diagnostics: Counts, topic: str, qos: QoSProfile, other: str) -> Callable[[Any], None]:
     """An event callback that names the topic and the policy by which this node, at `qos`, and a publisher or subscriber (`other`) exchange
     nothing."""
 
@@ -37,7 +37,7 @@ def explain_qos(node: Node, diagnostics: Diagnostics, topic: str, qos: QoSProfil
     return report
 
 
-def create_output(node: LifecycleNode, diagnostics: Diagnostics, kind: Any, topic: str, qos: QoSProfile) -> Any:
+def create_output(node: LifecycleNode, diagnostics: Counts, kind: Any, topic: str, qos: QoSProfile) -> Any:
     """A publisher of the active node; a subscriber that cannot hear it is told of in the log and counted."""
     events = PublisherEventCallbacks(incompatible_qos=explain_qos(node, diagnostics, topic, qos, "subscriber"))
     return node.create_lifecycle_publisher(kind, topic, qos, event_callbacks=events)
@@ -64,7 +64,7 @@ class AdaptiveSubscription:
         heard: monotonic seconds at which the last message came; None before the first.
     """
 
-    def __init__(self, node: Node, diagnostics: Diagnostics, kind: Any, topic: str, name: str, receive: Callable[[Any], None]) -> None:
+    def __init__(self, node: Node, diagnostics: Counts, kind: Any, topic: str, name: str, receive: Callable[[Any], None]) -> None:
         self.topic, self.kind = topic, kind
         self.heard: float | None = None
         self._node, self._diagnostics, self._name, self._receive = node, diagnostics, name, receive
