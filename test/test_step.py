@@ -38,7 +38,7 @@ def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -
         anchor_logits=logits,
         anchor_prototypes=torch.eye(len(prompts), 4),
         background=torch.eye(4)[3:],
-        colour=torch.zeros_like(logits),
+        evidence=torch.zeros_like(logits),
         stamp_ns=0,
     )
 

@@ -7,7 +7,7 @@ teacher and anchor, of the objects that both agree on. After WeSAM (CVPR 2024); 
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from wesam_ros.adaptation.predictions import Prediction, predict_both_ways, pred
 from wesam_ros.adaptation.pseudo_labels import PseudoLabels, make_pseudo_labels
 from wesam_ros.adaptation.replay_buffer import BufferedFrame, TeacherPrediction
 from wesam_ros.adaptation.views import strong_view, weak_view
-from wesam_ros.sam.lora import LowRank
+from wesam_ros.sam.lora import LowRank, adapter_terms, term_by_term
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.refine import known_pixels
 
@@ -72,7 +72,7 @@ def training_step(
 
     Args:
         sam: the frozen model.
-        low_rank: the adapter's stacked tensors, the only ones that change.
+        low_rank: the adapter's tensors, the only ones that change.
         optimizer: of these tensors.
         frame: from the replay buffer, with at least one object.
         teacher_predictions: by frame; of this one the teacher is asked again if there is none, or an old one.
@@ -87,9 +87,9 @@ def training_step(
 
     count = min(config.objects, len(frame.prompts))
     chosen = torch.from_numpy(np.sort(rng.choice(len(frame.prompts), count, replace=False)))
-    first_trained = int(rng.integers(int(config.cut * len(low_rank[0])) + 1))
+    first_trained = int(rng.integers(int(config.cut * len(adapter_terms(sam))) + 1))
     prompts = frame.prompts.select(chosen.numpy())
-    student = predict_student(sam, train_from(first_trained, low_rank), frame, prompts, config.precision, rng)
+    student = predict_student(sam, train_from(first_trained, term_by_term(sam, low_rank)), frame, prompts, config.precision, rng)
 
     pseudo_labels = make_pseudo_labels(teacher, frame, chosen, config)
     valid = valid_region(frame.prompts.size, sam.prompt_encoder.mask_input_size[0]).to(sam.device)
@@ -124,10 +124,10 @@ def predict_student(
     return student
 
 
-def train_from(first: int, low_rank: tuple[Tensor, Tensor]) -> LowRank:
-    """An adapter's tensors, one per block of the encoder; the blocks before `first` have no gradients, which end there."""
-    a, b = ([each.detach() if index < first else each for index, each in enumerate(tensor)] for tensor in low_rank)
-    return a, b
+def train_from(first: int, terms: tuple[Sequence[Tensor], Sequence[Tensor]]) -> LowRank:
+    """An adapter's tensors, term by term; those before `first` have no gradients, which end there."""
+    downs, ups = ([each.detach() if index < first else each for index, each in enumerate(pieces)] for pieces in terms)
+    return downs, ups
 
 
 def loss_terms(
@@ -153,7 +153,7 @@ def loss_terms(
     logits, probability = student.logits, student.logits.sigmoid() * valid
     agreed = pseudo_labels.agreed.float() / pseudo_labels.agreed.sum().clamp_min(1)
     terms = {
-        "focal": config.focal * (focal_loss(logits, pseudo_labels.teacher, valid) * agreed).sum(),
+        "focal": config.focal * (focal_loss(logits, pseudo_labels.shares, valid) * agreed).sum(),
         "dice": config.dice * (dice_loss(probability, pseudo_labels.teacher) * agreed).sum(),
         "iou": config.iou * (iou_loss(student.scores, logits, pseudo_labels.teacher) * agreed).sum(),
         "anchor": config.anchor * (dice_loss(probability, pseudo_labels.anchor) * agreed).sum(),

@@ -1,4 +1,4 @@
-"""The adapter as data: two stacked low-rank tensors with the hash of the model they belong to, as safetensors."""
+"""The adapter as data: two low-rank tensors with the hash of the model they belong to, as safetensors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from safetensors.torch import save as safetensors_save
 from torch import Tensor
 
 from wesam_ros.files import write_atomically
-from wesam_ros.sam.lora import adapter_shape, block_widths
+from wesam_ros.sam.lora import adapter_shape, adapter_terms
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-FORMAT = "wesam_ros.adapter/1"
+FORMAT = "wesam_ros.adapter/2"
 MAX_BYTES = 64 * 2**20
 """The largest size of an adapter; rank 64 of ViT-H has 52 MB. It is checked before anything is parsed."""
 MAX_RANK = 64
@@ -46,8 +46,8 @@ class Adapter:
     """A LoRA adapter as data.
 
     Attributes:
-        a: (L, 2, r, d) float32, the down projections of L blocks, q before v.
-        b: (L, 2, d, r) float32, the up projections.
+        a: (r, I) float32, the down projections of the model's low-rank terms (lora.py), side by side.
+        b: (O, r) float32, their up projections, one above the other.
         base: the hash of the frozen weights that it belongs to (`base_hash`).
         version: counts the adapters that one trainer has published; 0 is the untrained one, which changes nothing.
     """
@@ -58,11 +58,11 @@ class Adapter:
     version: int = 0
 
     def __post_init__(self) -> None:
-        layers, two, rank, channels = self.a.shape if self.a.ndim == 4 else (0, 0, 0, 0)
-        if two != 2 or not 1 <= rank <= MAX_RANK or self.b.shape != (layers, 2, channels, rank):
+        rank = self.a.shape[0] if self.a.ndim == 2 else 0
+        if not 1 <= rank <= MAX_RANK or self.b.ndim != 2 or self.b.shape[1] != rank:
             raise AdapterError(
                 "shape",
-                f"adapter tensors must be (L, 2, r, d) and (L, 2, d, r) with r at most {MAX_RANK}, "
+                f"adapter tensors must be (r, inputs) and (outputs, r) with r at most {MAX_RANK}, "
                 f"but got {tuple(self.a.shape)} and {tuple(self.b.shape)}",
             )
         for tensor in (self.a, self.b):
@@ -75,20 +75,17 @@ class Adapter:
 
     @property
     def low_rank(self) -> tuple[Tensor, Tensor]:
-        """The two stacked tensors, as `adapted` takes them."""
+        """The two tensors, as `adapted` takes them."""
         return self.a, self.b
 
     @classmethod
     def untrained(cls, sam: Sam, base: str, rank: int, seed: int) -> Adapter:
         """Version 0: a as loralib draws it (Kaiming-uniform), b zero, so that the adapted model equals the base."""
-        layers, channels = adapter_shape(sam)
-        bound = channels**-0.5  # nn.init.kaiming_uniform_(a=sqrt(5)) for fan-in d
-        a = torch.empty(layers, 2, rank, channels).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
-        for each, width in zip(a, block_widths(sam), strict=True):
-            if width < channels:
-                each *= (channels / width) ** 0.5
-                each[..., width:] = 0
-        return cls(a, torch.zeros(layers, 2, channels, rank), base)
+        generator = torch.Generator().manual_seed(seed)
+        terms = adapter_terms(sam)
+        # nn.init.kaiming_uniform_(a=sqrt(5)) for as many inputs as each term has
+        a = torch.cat([torch.empty(rank, inputs).uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator) for inputs, _ in terms], 1)
+        return cls(a, torch.zeros(sum(outputs for _, outputs in terms), rank), base)
 
     def to_bytes(self) -> bytes:
         """Safetensors with the base's hash and the version in its header; the same adapter gives the same bytes."""
@@ -130,10 +127,10 @@ class Adapter:
             found = str(metadata.get("version"))[:30]
             raise AdapterError("version", f"adapter version must be 0 or more, and at most {MAX_VERSION}, but got {found!r}")
         adapter = cls(tensors["a"], tensors["b"], metadata["base"], int(metadata["version"]))
-        if (adapter.a.shape[0], adapter.a.shape[3]) != adapter_shape(for_sam):
+        if (adapter.a.shape[1], adapter.b.shape[0]) != adapter_shape(for_sam):
             raise AdapterError(
                 "shape",
-                f"adapter has (blocks, channels) {(adapter.a.shape[0], adapter.a.shape[3])}, but the model {adapter_shape(for_sam)}",
+                f"adapter has (inputs, outputs) {(adapter.a.shape[1], adapter.b.shape[0])}, but the model {adapter_shape(for_sam)}",
             )
         return adapter
 

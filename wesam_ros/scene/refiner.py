@@ -8,7 +8,7 @@ In a stream the sums are averaged over the frames in which the picture has not c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,19 +73,8 @@ class Refiner:
         classes = classes or ("",) * len(masks)
         if choice == "off" or not len(masks):
             return replace(masks, sources=(MODEL,) * len(masks), track_ids=self._ids_of(frame, masks, classes))
-        reading = read(frame, prompts, masks.low_res, self._depth if choice != "boxes" else None)
-        believed = reading.believed or (False,) * len(masks)
-        sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
-        sources = [WITH_DEPTH if each else MODEL for each in believed]
-        if choice == "all":
-            _add_colour(sums, sources, frame, prompts, reading)
-        shared = _shared(sums, reading)
-        doubted = self._doubted(shared, believed, prompts, reading)
-        for index in doubted:
-            model = log_odds(reading, prompts, index, with_depth=False)
-            sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
-        if doubted:
-            shared = _shared(sums, reading)
+        weighed = weigh(frame, prompts, masks.low_res, self._depth, choice)
+        reading, sums, shared, sources = weighed.reading, weighed.sums, weighed.shared, weighed.sources
         if self._tracker is None:
             return _assembled(shared, sums, sources, reading, masks)
         ids = self._tracker.match(frame.image, reading.windows, shared, classes)
@@ -94,15 +83,6 @@ class Refiner:
             shared = _shared(sums, reading)
         self._tracker.keep(frame.image, reading.windows, sums, shared, classes)
         return replace(_assembled(shared, sums, sources, reading, masks), track_ids=tuple(ids))
-
-    @staticmethod
-    def _doubted(shared: Sequence[Bool], believed: Sequence[bool], prompts: Prompts, reading: Reading) -> list[int]:
-        """Objects whose masks with depth fit their prompts worse than the model's do."""
-        return [
-            index
-            for index, each in enumerate(prompts.objects)
-            if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
-        ]
 
     def _ids_of(self, frame: Frame, masks: Masks, classes: Sequence[str]) -> tuple[int, ...]:
         """Ids of masks that are served as they are."""
@@ -113,6 +93,56 @@ class Refiner:
         ids = self._tracker.match(frame.image, windows, cut, classes)
         self._tracker.keep(frame.image, windows, [np.where(each, CLAIM, -CLAIM) for each in cut], cut, classes)
         return tuple(ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """All witnesses' findings about n objects of one frame, added up.
+
+    Attributes:
+        reading: what each witness says, and the windows in which each object can be.
+        sums: log-odds (h, w) of each object in its window.
+        shared: (h, w) bool likewise: its mask.
+        sources: what each mask was made of.
+    """
+
+    reading: Reading
+    sums: list[Float]
+    shared: list[Bool]
+    sources: list[str]
+
+
+def weigh(frame: Frame, prompts: Prompts, low_res: Float, depth: DepthReader, choice: str) -> Weighed:
+    """What all witnesses together say of n >= 1 objects of a frame.
+
+    Args:
+        frame: image, depth and camera. Its labels are not read.
+        prompts: of the objects.
+        low_res: (n, h, w) the model's logits.
+        depth: reads the frame's depth.
+        choice: the witnesses to take, of REFINE_CHOICES but "off".
+    """
+    reading = read(frame, prompts, low_res, depth if choice != "boxes" else None)
+    believed = reading.believed or (False,) * len(prompts)
+    sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
+    sources = [WITH_DEPTH if each else MODEL for each in believed]
+    if choice == "all":
+        _add_colour(sums, sources, frame, prompts, reading)
+    shared = _shared(sums, reading)
+    doubted = _doubted(shared, believed, prompts, reading)
+    for index in doubted:
+        model = log_odds(reading, prompts, index, with_depth=False)
+        sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
+    return Weighed(reading, sums, _shared(sums, reading) if doubted else shared, sources)
+
+
+def _doubted(shared: Sequence[Bool], believed: Sequence[bool], prompts: Prompts, reading: Reading) -> list[int]:
+    """Objects whose masks with depth fit their prompts worse than the model's do."""
+    return [
+        index
+        for index, each in enumerate(prompts.objects)
+        if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
+    ]
 
 
 def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
