@@ -18,7 +18,7 @@ from safetensors.torch import save
 import wesam_ros
 from wesam_ros.files import remove_leftovers
 from wesam_ros.sam import Adapter, AdapterError, base_hash
-from wesam_ros.sam.adapter import FORMAT, MAX_BYTES
+from wesam_ros.sam.adapter import FORMAT, MAX_BYTES, flattened
 from wesam_ros.sam.lora import AdaptedConv2d, LoraQkv, adapted, adapted_layers, term_by_term
 from wesam_ros.sam.predictor import embed_images
 
@@ -50,11 +50,11 @@ def test_layer_equals_loralib(merged: bool) -> None:
 def test_a_convolution_has_its_term_in_series(bias: bool) -> None:
     torch.manual_seed(0)
     base = torch.nn.Conv2d(6, 8, 3, 2, 1, bias=bias)
-    layer, term = AdaptedConv2d(base), torch.nn.Sequential(torch.nn.Conv2d(8, 2, 1, bias=False), torch.nn.Conv2d(2, 8, 1, bias=False))
-    layer.low_rank = term[1].weight.flatten(1), term[0].weight.flatten(1)
+    layer, down, up = AdaptedConv2d(base), torch.nn.Conv2d(8, 2, 1, bias=False), torch.nn.Conv2d(2, 8, 1, bias=False)
+    layer.low_rank = up.weight.flatten(1), down.weight.flatten(1)
     x = torch.randn(2, 6, 9, 7)
     with torch.no_grad():
-        expected = base(x) + term(base(x))
+        expected = base(x) + up(down(base(x)))
         torch.testing.assert_close(layer(x), expected)
         layer.merged = layer.with_terms(*layer.low_rank)
         torch.testing.assert_close(layer(x), expected)
@@ -125,6 +125,15 @@ write_atomically(pathlib.Path(sys.argv[1]), b"new" * 100_000)
     assert len(list(tmp_path.iterdir())) == 3  # with what the killed process has left
     remove_leftovers(path)
     assert {*tmp_path.iterdir()} == {path, other}
+
+
+def test_tensors_of_format_1_are_put_as_they_are_now() -> None:
+    """Its tensors were (L, 2, r, d) and (L, 2, d, r), for q and v of L blocks."""
+    a, b = torch.randn(3, 2, 4, 8), torch.randn(3, 2, 8, 4)
+    flat_a, flat_b = flattened(a, b)
+    for number, (block, part) in enumerate((block, part) for block in range(3) for part in range(2)):
+        assert torch.equal(flat_a[:, 8 * number : 8 * number + 8], a[block, part])
+        assert torch.equal(flat_b[8 * number : 8 * number + 8], b[block, part])
 
 
 def _with(tensors: dict[str, torch.Tensor], **metadata: str) -> bytes:

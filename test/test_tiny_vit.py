@@ -167,7 +167,7 @@ def test_only_adapter_parameters_change(mobile_sam: Any, adapter: Adapter) -> No
     """A training step moves each block's q and v, but not the model, batch statistics among it."""
     before = {name: value.clone() for name, value in mobile_sam.state_dict().items()}
     fresh = Adapter.untrained(mobile_sam, base_hash(mobile_sam), rank=4, seed=0)
-    low_rank = a, b = fresh.a.clone().requires_grad_(), adapter.b.clone().requires_grad_()
+    low_rank = fresh.a.clone().requires_grad_(), adapter.b.clone().requires_grad_()
     optimizer = torch.optim.Adam(low_rank, lr=0.01)
     embed_images(mobile_sam, pixels(), low_rank).square().mean().backward()
     optimizer.step()

@@ -60,7 +60,7 @@ def gather_evidence(
         return evidence
     masks = shared_out(logits + evidence) > 0
     unfit = (prompt_fit(masks, constraints) < least_fit) & constraints.boxed & (constraints.certain.flatten(1).sum(1) == 0)
-    for index in np.flatnonzero(unfit.cpu().numpy()):
+    for index in np.flatnonzero(unfit.cpu().numpy()).tolist():
         box = prompts.objects[index].box
         if weighed.sources[index] in (MODEL, WITH_COLOUR) and box is not None:
             window = window_of(box, prompts.size)

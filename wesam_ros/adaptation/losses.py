@@ -13,11 +13,11 @@ from wesam_ros.scene.regions import logits_at
 
 
 def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
-    """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5, with its gamma; for shares as Li et al., NeurIPS 2020, eq. 5).
+    """Focal loss, mean over the valid pixels (Lin et al., ICCV 2017, eq. 5, with its gamma).
 
     Args:
         logits: (n, h, w).
-        target: (n, h, w) in [0, 1].
+        target: (n, h, w) in {0, 1}.
         valid: (h, w) in {0, 1}; the model's padding is not.
         alpha: weight of positive pixels, negatives have 1 - alpha. With the paper's 0.25, for detectors, masks shrink where the model is
             unsure: a pixel on the object counts a third of one beside it (docs/method.md).
@@ -25,7 +25,7 @@ def focal_loss(logits: Tensor, target: Tensor, valid: Tensor, alpha: float = 0.5
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     probability = logits.sigmoid()
-    wrong = (probability - target).abs()
+    wrong = probability * (1 - target) + (1 - probability) * target
     weight = alpha * target + (1 - alpha) * (1 - target)
     return (weight * wrong**gamma * cross_entropy * valid).sum((1, 2)) / valid.sum()
 
@@ -73,8 +73,8 @@ def known_pixels_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor
         inside: (n, h, w) bool, pixels that are on the object.
         outside: (n, h, w) bool, pixels that are not.
     """
-    on = (functional.softplus(-logits) * inside).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
-    off = (functional.softplus(logits) * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
+    on = (functional.softplus(-logits) * (-logits).sigmoid() ** 2 * inside).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
+    off = (functional.softplus(logits) * logits.sigmoid() ** 2 * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
     return on + off
 
 

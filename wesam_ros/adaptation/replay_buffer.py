@@ -79,14 +79,13 @@ class BufferedFrame:
             Prompt(None if box is None else box.numpy(), points.numpy(), labels.numpy(), None if mask is None else mask.numpy())
             for box, points, labels, mask in state["prompts"]
         )
-        tensors = {"evidence": torch.zeros_like(state["tensors"]["anchor_logits"])} | state["tensors"]  # states of version 0.2 have none
         return cls(
             pixels=state["pixels"].numpy(),
             prompts=Prompts(tuple(state["size"]), objects),
             constraints=Constraints(**state["constraints"]).to(device),
             stamp_ns=state["stamp_ns"],
             scorable=state["scorable"],
-            **{name: tensor.to(device) for name, tensor in tensors.items()},
+            **{name: tensor.to(device) for name, tensor in state["tensors"].items()},
         )
 
 

@@ -32,7 +32,7 @@ from wesam_ros.adaptation.replay_buffer import BufferedFrame, TeacherPrediction
 from wesam_ros.adaptation.views import strong_view, weak_view
 from wesam_ros.sam.lora import LowRank, adapter_terms, term_by_term
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.refine import known_pixels
+from wesam_ros.scene.refine import known_pixels, shared_out
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -153,7 +153,7 @@ def loss_terms(
     logits, probability = student.logits, student.logits.sigmoid() * valid
     agreed = pseudo_labels.agreed.float() / pseudo_labels.agreed.sum().clamp_min(1)
     terms = {
-        "focal": config.focal * (focal_loss(logits, pseudo_labels.shares, valid) * agreed).sum(),
+        "focal": config.focal * (focal_loss(logits, pseudo_labels.teacher, valid) * agreed).sum(),
         "dice": config.dice * (dice_loss(probability, pseudo_labels.teacher) * agreed).sum(),
         "iou": config.iou * (iou_loss(student.scores, logits, pseudo_labels.teacher) * agreed).sum(),
         "anchor": config.anchor * (dice_loss(probability, pseudo_labels.anchor) * agreed).sum(),
@@ -161,6 +161,9 @@ def loss_terms(
 
     measured = pseudo_labels.measured.float() / pseudo_labels.measured.sum().clamp_min(1)
     inside, surface = (known[chosen] for known in known_pixels(frame.constraints))
+    if config.refine != "off":  # of depth that is off by a pixel, what all witnesses together say otherwise is not known
+        weighed = shared_out(frame.anchor_logits + frame.evidence)[chosen]
+        inside, surface = inside & (weighed > 0), surface & (weighed <= 0)
     terms["depth"] = config.depth * (known_pixels_loss(logits, inside, surface) * measured).sum()
     constraints = frame.constraints[chosen]
     if (constraints.point_labels >= 0).any():

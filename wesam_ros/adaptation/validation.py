@@ -18,7 +18,7 @@ from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.sam.decoder import decode_together
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import normalize
-from wesam_ros.scene.refine import known_pixels, prompt_fit, shared_out
+from wesam_ros.scene.refine import known_pixels, prompt_fit, refine
 from wesam_ros.scene.regions import box_pixels
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Comparison:
 def validation_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
     """Scores (n,) in [0, 1] of masks (n, h, w) bool of all objects of a frame; see ValidationScore.score."""
     known, _ = known_pixels(frame.constraints)
-    iou = hard_iou(masks, shared_out(frame.anchor_logits + frame.evidence) > 0)
+    iou = hard_iou(masks, refine(frame.anchor_logits + frame.evidence, frame.constraints) > 0)
     fit = prompt_fit(masks, frame.constraints)
     seen, corrected = (each.flatten(1).any(1) for each in (known, frame.evidence))
     return torch.where(seen, iou, torch.where(corrected, (fit + iou) / 2, fit))

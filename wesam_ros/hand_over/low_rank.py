@@ -77,7 +77,9 @@ def read_low_rank(sam: Sam, kind: str, path: Path) -> Adapter:
         AdapterError: it is none, of other layers, of a rank that is too large, or changes k.
     """
     if isinstance(sam.image_encoder, HybridEncoder):
-        raise AdapterError("format", f"adapters of {sam.weights_name} change convolutions as well, which no other tool's do; use vit_b, vit_l or vit_h")
+        raise AdapterError(
+            "format", f"adapters of {sam.weights_name} change convolutions as well, which no other tool's do; use vit_b, vit_l or vit_h"
+        )
     state, scale = _read_peft(path) if kind == "peft" else (_tensors(path), 1.0)
     blocks, channels = len(sam.image_encoder.blocks), adapter_terms(sam)[0][0]
     found: dict[tuple[int, str], Tensor] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ from wesam_ros.sam.lora import adapter_shape, adapter_terms
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-FORMAT = "wesam_ros.adapter/2"
+FORMAT, EARLIER = "wesam_ros.adapter/2", "wesam_ros.adapter/1"
+"""Of files that are written, and of those that are read as well (`flattened`)."""
 MAX_BYTES = 64 * 2**20
 """The largest size of an adapter; rank 64 of ViT-H has 52 MB. It is checked before anything is parsed."""
 MAX_RANK = 64
@@ -78,6 +80,11 @@ class Adapter:
         """The two tensors, as `adapted` takes them."""
         return self.a, self.b
 
+    @cached_property
+    def trained(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.b.any())
+
     @classmethod
     def untrained(cls, sam: Sam, base: str, rank: int, seed: int) -> Adapter:
         """Version 0: a as loralib draws it (Kaiming-uniform), b zero, so that the adapted model equals the base."""
@@ -112,7 +119,7 @@ class Adapter:
             tensors = safetensors_load(data)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise AdapterError("garbage", f"{len(data)} bytes are not a whole safetensors file ({error}); save it again") from error
-        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT or set(tensors) != {"a", "b"}:
+        if not isinstance(metadata, dict) or metadata.get("format") not in (FORMAT, EARLIER) or set(tensors) != {"a", "b"}:
             raise AdapterError(
                 "format",
                 f"expected an adapter of format {FORMAT} with tensors a and b, but got {str(metadata)[:60]} with {sorted(tensors)}",
@@ -126,7 +133,8 @@ class Adapter:
         if not re.fullmatch("[0-9]{1,19}", str(metadata.get("version", ""))):
             found = str(metadata.get("version"))[:30]
             raise AdapterError("version", f"adapter version must be 0 or more, and at most {MAX_VERSION}, but got {found!r}")
-        adapter = cls(tensors["a"], tensors["b"], metadata["base"], int(metadata["version"]))
+        a, b = flattened(tensors["a"], tensors["b"]) if metadata["format"] == EARLIER else (tensors["a"], tensors["b"])
+        adapter = cls(a, b, metadata["base"], int(metadata["version"]))
         if (adapter.a.shape[1], adapter.b.shape[0]) != adapter_shape(for_sam):
             raise AdapterError(
                 "shape",
@@ -146,3 +154,8 @@ class Adapter:
         if path.stat().st_size > MAX_BYTES:
             raise AdapterError("size", f"{path} has {path.stat().st_size} bytes, but an adapter at most {MAX_BYTES}")
         return cls.from_bytes(path.read_bytes(), for_sam=for_sam)
+
+
+def flattened(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """An adapter's tensors of format 1, (L, 2, r, d) and (L, 2, d, r) for q and v of L blocks of one width, as they are now."""
+    return (a.permute(2, 0, 1, 3).flatten(1).contiguous(), b.flatten(0, 2).contiguous()) if a.ndim == b.ndim == 4 else (a, b)

@@ -93,7 +93,10 @@ class HybridEncoder(nn.Module):
         return torch.cat([embedding, self.fine(*features[:2])], 1)
 
     def adaptable(self) -> list[tuple[nn.Module, str]]:
-        """The convolutions that an adapter changes, as modules and names of their attributes: the last of each bottleneck, and what follows."""
+        """The convolutions that an adapter changes, as modules and names of their attributes.
+
+        The last one of each bottleneck, but for the first stage at half of the image's side, which costs most; and all after the trunk.
+        """
         last = [(block, "project") for stage in self.trunk.stages[1:] for block in stage]
         lateral = [(self.lateral, name) for name in self.lateral]
         return [*last, *lateral, (self.neck, "0"), (self.neck, "2"), (self.fine, "quarter"), (self.fine, "eighth")]

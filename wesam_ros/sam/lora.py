@@ -1,7 +1,7 @@
 """LoRA on the encoder, with the adapter as data beside the model (Hu et al., ICLR 2022).
 
-In SAM's own encoders and MobileSAM's the low-rank terms are on q and v of every block, as WeSAM has them. In `tiny`, four blocks of attention
-above a convolutional trunk have too little to learn with: there, convolutions have terms, too, in series (docs/method.md).
+In SAM's own encoders and MobileSAM's the low-rank terms are on q and v of every block, as WeSAM has them. In `tiny`, four blocks of
+attention above a convolutional trunk have too little to learn with: there, convolutions have terms, too, in series (docs/method.md).
 
 The frozen model stays as it was loaded. An adapter is two tensors; `adapted` puts them into the encoder for the time of a call. So one
 model in memory serves as anchor (no adapter), teacher, student and published model.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 LowRank = tuple[Tensor, Tensor] | tuple[Sequence[Tensor], Sequence[Tensor]]
-"""An adapter's a (r, I) and b (O, r): the terms' down projections side by side, their up projections one above the other. Or term by term."""
+"""An adapter's a (r, I) and b (O, r): the terms' down projections side by side, their up projections one above the other; or each apart."""
 
 
 class Adaptable:
@@ -123,7 +123,7 @@ class AdaptedConv2d(Adaptable, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.merged is not None:
             return self._conv_forward(x, *self.merged)
-        y = super().forward(x)
+        y: Tensor = super().forward(x)
         if self.low_rank is None:
             return y
         up, down = self.low_rank

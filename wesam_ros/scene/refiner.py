@@ -30,6 +30,9 @@ WORSE = 0.3
 """By how much worse than the model's mask a mask made with depth may fit its prompt."""
 SMALLER = 2.0
 """Log-odds of a thing's pixels, against a thing e times as large that claims them, too, without depth."""
+LEARNT = np.float32(0.7)
+"""Weight, beside depth, of the logits of a model that has learnt from depth: it repeats what depth says, and is surer than it was. Chosen
+on simulated tables of the domain camera, between 0.6 (87.1 mIoU, 85.5 boundary F) and 0.8 (87.3, 85.3); 1 gives 87.0 and 84.3."""
 CLAIM = np.float32(20.0)
 """Log-odds with which the model's mask stands where depth is not believed."""
 SCORE = (-0.01, 0.66, 0.38)
@@ -73,7 +76,7 @@ class Refiner:
         classes = classes or ("",) * len(masks)
         if choice == "off" or not len(masks):
             return replace(masks, sources=(MODEL,) * len(masks), track_ids=self._ids_of(frame, masks, classes))
-        weighed = weigh(frame, prompts, masks.low_res, self._depth, choice)
+        weighed = weigh(frame, prompts, masks.low_res, self._depth, choice, learnt=masks.adapted)
         reading, sums, shared, sources = weighed.reading, weighed.sums, weighed.shared, weighed.sources
         if self._tracker is None:
             return _assembled(shared, sums, sources, reading, masks)
@@ -112,7 +115,7 @@ class Weighed:
     sources: list[str]
 
 
-def weigh(frame: Frame, prompts: Prompts, low_res: Float, depth: DepthReader, choice: str) -> Weighed:
+def weigh(frame: Frame, prompts: Prompts, low_res: Float, depth: DepthReader, choice: str, *, learnt: bool = False) -> Weighed:
     """What all witnesses together say of n >= 1 objects of a frame.
 
     Args:
@@ -121,7 +124,10 @@ def weigh(frame: Frame, prompts: Prompts, low_res: Float, depth: DepthReader, ch
         low_res: (n, h, w) the model's logits.
         depth: reads the frame's depth.
         choice: the witnesses to take, of REFINE_CHOICES but "off".
+        learnt: an adapter had a part in the logits.
     """
+    if learnt and choice != "boxes" and frame.depth is not None:
+        low_res = LEARNT * low_res
     reading = read(frame, prompts, low_res, depth if choice != "boxes" else None)
     believed = reading.believed or (False,) * len(prompts)
     sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
@@ -223,7 +229,7 @@ def _assembled(shared: Sequence[Bool], sums: Sequence[Float], sources: Sequence[
     for index, (mask, total, window) in enumerate(zip(shared, sums, reading.windows, strict=True)):
         whole[index][window] = mask
         scores[index] = _score(mask, total, float(masks.scores[index]))
-    return Masks(whole, scores, masks.low_res, tuple(reading.windows), tuple(sources))
+    return Masks(whole, scores, masks.low_res, tuple(reading.windows), tuple(sources), adapted=masks.adapted)
 
 
 def _score(mask: Bool, total: Float, predicted: float) -> float:
