@@ -101,7 +101,7 @@ mapfile -t noisy < <(chosen frozen ours small frozen)
 evaluated detector method "${tables[@]}" --methods "${noisy[@]}" --noise detector "${one[@]}"
 mapfile -t tables < <(chosen sim:source small "${tables[@]}")
 evaluated source source_stream "${tables[@]}" --methods "${noisy[@]}" "${one[@]}"
-mapfile -t settings < <(chosen ours ours:correct=false ours:depth=0 ours:anchor=0 ours:focal=0,dice=0,iou=0 ours:contrastive=0 \
+mapfile -t settings < <(chosen ours ours:refine=off ours:depth=0 ours:anchor=0 ours:focal=0,dice=0,iou=0 ours:contrastive=0 \
     ours:strength=1 ours:cut=0 small ours:depth=0)
 mapfile -t tables < <(chosen sim:clutter small "${tables[@]}")
 evaluated ablation ablation "${tables[@]}" --methods frozen "${settings[@]}" "${one[@]}"

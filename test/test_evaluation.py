@@ -80,8 +80,8 @@ def test_a_simulated_stream_is_scored_on_tables_that_are_not_in_it(monkeypatch: 
 
 def test_a_method_with_other_settings() -> None:
     sam = load_sam("tiny")
-    ours = method("ours:depth=0,correct=false,lr=0.001")(sam, 0)
-    assert ours.learner.config == AdaptationConfig(depth=0, correct=False, lr=0.001)  # type: ignore[attr-defined]
+    ours = method("ours:depth=0,refine=off,lr=0.001")(sam, 0)
+    assert ours.learner.config == AdaptationConfig(depth=0, refine="off", lr=0.001)  # type: ignore[attr-defined]
     tent = method("tent:lr=0.5")(sam, 0)
     assert tent.rate == 0.5  # type: ignore[attr-defined]
     assert method("supervised:lr=0.5").supervised and method("wesam") is METHODS["wesam"]
@@ -95,7 +95,7 @@ def test_a_method_with_other_settings() -> None:
         ("frozen:lr=1", "frozen takes no settings"),
         ("ours:", "a setting is NAME=VALUE .* but got ''"),
         ("ours:lr=-1", "'ours:lr=-1': lr must be between 0 and 1, but got -1.0"),
-        ("ours:correct=maybe", "correct must be of type bool, but got 'maybe'"),
+        ("ours:both_ways=maybe", "both_ways must be of type bool, but got 'maybe'"),
     ],
 )
 def test_a_method_that_does_not_exist(text: str, error: str) -> None:

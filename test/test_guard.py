@@ -20,6 +20,7 @@ from wesam_ros.adaptation.validation import Comparison, ValidationScore, fills_b
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam import Adapter, Prompts, base_hash
 from wesam_ros.scene.constraints import gather_constraints
+from wesam_ros.scene.refine import refine
 from wesam_ros.scene.support import Support
 
 
@@ -41,13 +42,10 @@ def test_adapters_are_not_scored_on_false_boxes(sam: Any) -> None:
 
     def buffered(*boxes: list[int]) -> BufferedFrame:
         prompts = Prompts.from_boxes(np.array(boxes, np.float32), SIZE)
-        return make_buffered_frame(
-            sam,
-            frame,
-            prompts,
-            gather_constraints(prompts, Support(~raised, raised, raised.astype(np.float32)), sam.image_encoder.img_size, 128),
-            "float32",
-        )
+        support = Support(~raised, raised, raised.astype(np.float32))
+        constraints = gather_constraints(prompts, support, sam.image_encoder.img_size, 128)
+        kept = make_buffered_frame(sam, frame, prompts, constraints, "float32")
+        return replace(kept, evidence=torch.where(refine(kept.anchor_logits, constraints) > 0, 5.0, -5.0) - kept.anchor_logits)
 
     both, alone = buffered(thing, table), buffered(thing)
     assert scored_objects(both, AdaptationConfig()).tolist() == [True, False]
@@ -84,7 +82,7 @@ def test_a_frame_whose_boxes_belong_elsewhere_costs_no_forward_pass(sam: Any, mo
 def test_while_boxes_belong_elsewhere_the_published_adapter_is_scored_on_their_frames(sam: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its masks of the boxes as they come are compared with the frozen model's where they belong; without a single step."""
     served = replace(Adapter.untrained(sam, base_hash(sam), 4, seed=0), version=7)
-    learner = Learner(sam, replace(CONFIG, tolerance=0.01), 0, replace(served, b=served.b + 0.1))
+    learner = Learner(sam, replace(CONFIG, tolerance=0.01, both_ways=False), 0, replace(served, b=served.b + 0.1))
     frame = _things_on_a_table(monkeypatch)
     for _ in range(2):
         assert not learner.observe(frame, Prompts.from_boxes(SHIFTED, SIZE)).accepted

@@ -115,8 +115,8 @@ def test_an_adapter_changes_the_embedding_and_leaves_no_trace() -> None:
     torch.manual_seed(0)
     sam = ARCHITECTURES["tiny"].build()
     prepare(sam)
-    assert adapter_shape(sam) == (4, 192)
-    pixels, low_rank = torch.randn(1, 3, 512, 512), (torch.randn(4, 2, 2, 192), torch.randn(4, 2, 192, 2))
+    inputs, outputs = adapter_shape(sam)
+    pixels, low_rank = torch.randn(1, 3, 512, 512), (0.1 * torch.randn(2, inputs), 0.1 * torch.randn(outputs, 2))
     with torch.inference_mode():
         before = sam.image_encoder(pixels)
         with adapted(sam, low_rank):
@@ -135,9 +135,10 @@ def test_the_export_agrees_with_torch_in_single_and_in_half_precision(tmp_path: 
     sam = ARCHITECTURES["tiny"].build()
     prepare(sam)
     module, pixels = Encoder(sam), torch.randn(1, 3, 512, 512)
-    a, b = torch.randn(4, 2, 4, 192) / 14, torch.randn(4, 2, 192, 4) / 20
+    count, outputs = adapter_shape(sam)
+    a, b = torch.randn(4, count) / 14, torch.randn(outputs, 4) / 20
     rank = torch.export.Dim("rank", min=1, max=64)
-    inputs, free = {"pixels": pixels, "a": a, "b": b}, {"pixels": {}, "a": {2: rank}, "b": {3: rank}}
+    inputs, free = {"pixels": pixels, "a": a, "b": b}, {"pixels": {}, "a": {0: rank}, "b": {1: rank}}
     _export_graph(module, inputs, free, tmp_path / ENCODER, OPSET)
     to_half_precision(tmp_path / ENCODER, tmp_path / "half.onnx")
     with torch.inference_mode():

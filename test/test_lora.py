@@ -18,8 +18,8 @@ from safetensors.torch import save
 import wesam_ros
 from wesam_ros.files import remove_leftovers
 from wesam_ros.sam import Adapter, AdapterError, base_hash
-from wesam_ros.sam.adapter import FORMAT, MAX_BYTES
-from wesam_ros.sam.lora import LoraQkv, adapted
+from wesam_ros.sam.adapter import FORMAT, MAX_BYTES, flattened
+from wesam_ros.sam.lora import AdaptedConv2d, LoraQkv, adapted, adapted_layers, term_by_term
 from wesam_ros.sam.predictor import embed_images
 
 PACKAGE = Path(wesam_ros.__file__).parent
@@ -31,18 +31,33 @@ def adapter(sam: Any) -> Adapter:
     return replace(fresh, b=torch.randn(fresh.b.shape, generator=torch.Generator().manual_seed(2)) * 0.1, version=3)
 
 
-@pytest.mark.parametrize("gradients", [True, False])
-def test_layer_equals_loralib(gradients: bool) -> None:
+@pytest.mark.parametrize("merged", [True, False])
+def test_layer_equals_loralib(merged: bool) -> None:
     torch.manual_seed(0)
     reference = loralib.MergedLinear(24, 72, r=4, lora_alpha=4, enable_lora=[True, False, True], merge_weights=False)
     torch.nn.init.normal_(reference.lora_B)
     base = torch.nn.Linear(24, 72)
     base.weight, base.bias = reference.weight, reference.bias
     layer = LoraQkv(base)
-    layer.low_rank = (reference.lora_A.view(2, 4, 24), reference.lora_B.view(2, 24, 4))
+    layer.low_rank = layer.fused(reference.lora_A.chunk(2), reference.lora_B.chunk(2))
+    layer.merged = layer.with_terms(*layer.low_rank) if merged else None
     x = torch.randn(2, 5, 7, 24)
-    with torch.set_grad_enabled(gradients):
+    with torch.no_grad():
         torch.testing.assert_close(layer(x), reference(x.view(2, 35, 24)).view(2, 5, 7, 72), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_has_its_term_in_series(bias: bool) -> None:
+    torch.manual_seed(0)
+    base = torch.nn.Conv2d(6, 8, 3, 2, 1, bias=bias)
+    layer, down, up = AdaptedConv2d(base), torch.nn.Conv2d(8, 2, 1, bias=False), torch.nn.Conv2d(2, 8, 1, bias=False)
+    layer.low_rank = up.weight.flatten(1), down.weight.flatten(1)
+    x = torch.randn(2, 6, 9, 7)
+    with torch.no_grad():
+        expected = base(x) + up(down(base(x)))
+        torch.testing.assert_close(layer(x), expected)
+        layer.merged = layer.with_terms(*layer.low_rank)
+        torch.testing.assert_close(layer(x), expected)
 
 
 def test_untrained_adapter_changes_nothing_and_a_trained_one_leaves_the_base_as_it_was(sam: Any, adapter: Adapter) -> None:
@@ -57,14 +72,14 @@ def test_untrained_adapter_changes_nothing_and_a_trained_one_leaves_the_base_as_
 def test_adapter_is_taken_back_when_the_encoder_fails(sam: Any, adapter: Adapter) -> None:
     with pytest.raises(RuntimeError), adapted(sam, adapter.low_rank):
         raise RuntimeError
-    assert all(block.attn.qkv.low_rank is None for block in sam.image_encoder.blocks)
+    assert all(layer.low_rank is None and layer.merged is None for layer in adapted_layers(sam))
 
 
 def test_only_the_adapter_gets_gradients(sam: Any, adapter: Adapter) -> None:
     a, b = (tensor.clone().requires_grad_() for tensor in adapter.low_rank)
     embed_images(sam, torch.randn(1, 3, 512, 512), (a, b)).square().mean().backward()
-    assert a.grad is not None and a.grad.abs().amin(dim=(2, 3)).shape == (4, 2)
-    assert all(float(grad.abs().max()) > 0 for grad in (a.grad, b.grad) for grad in grad.flatten(0, 1))
+    assert a.grad is not None and b.grad is not None
+    assert all(float(grad.abs().max()) > 0 for each in term_by_term(sam, (a.grad, b.grad)) for grad in each)
     assert all(parameter.grad is None for parameter in sam.parameters())
 
 
@@ -112,6 +127,15 @@ write_atomically(pathlib.Path(sys.argv[1]), b"new" * 100_000)
     assert {*tmp_path.iterdir()} == {path, other}
 
 
+def test_tensors_of_format_1_are_put_as_they_are_now() -> None:
+    """Its tensors were (L, 2, r, d) and (L, 2, d, r), for q and v of L blocks."""
+    a, b = torch.randn(3, 2, 4, 8), torch.randn(3, 2, 8, 4)
+    flat_a, flat_b = flattened(a, b)
+    for number, (block, part) in enumerate((block, part) for block in range(3) for part in range(2)):
+        assert torch.equal(flat_a[:, 8 * number : 8 * number + 8], a[block, part])
+        assert torch.equal(flat_b[8 * number : 8 * number + 8], b[block, part])
+
+
 def _with(tensors: dict[str, torch.Tensor], **metadata: str) -> bytes:
     return bytes(save(tensors, {"format": FORMAT, "version": "1", **metadata}))
 
@@ -127,7 +151,7 @@ BAD: list[tuple[str, str, Callable[[Adapter], bytes]]] = [
     ("version", "0 or more", lambda whole: _with({"a": whole.a, "b": whole.b}, base=whole.base, version="-1")),
     ("version", "0 or more", lambda whole: _with({"a": whole.a, "b": whole.b}, base=whole.base, version="1.5")),
     ("shape", "must be", lambda whole: _with({"a": whole.a, "b": whole.a.clone()}, base=whole.base)),
-    ("shape", "blocks", lambda whole: replace(whole, a=whole.a[:3], b=whole.b[:3]).to_bytes()),
+    ("shape", "but the model", lambda whole: replace(whole, a=whole.a[:, :300]).to_bytes()),
     ("dtype", "float32", lambda whole: _with({"a": whole.a.half(), "b": whole.b.half()}, base=whole.base)),
     ("not_finite", "diverged", lambda whole: _with({"a": whole.a * float("nan"), "b": whole.b}, base=whole.base)),
 ]

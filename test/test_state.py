@@ -11,7 +11,7 @@ import torch
 from tiny_stream import CONFIG, stream
 
 from wesam_ros.adaptation.learner import Learner
-from wesam_ros.adaptation.state import pack, resume, save
+from wesam_ros.adaptation.state import resume, save
 
 STREAM = stream(12)
 
@@ -85,48 +85,6 @@ def test_a_smaller_buffer_takes_some_of_the_frames(sam: Any, saved: tuple[Learne
     assert len(stamps) == 2 and set(stamps) < {each.stamp_ns for each in learner.replay_buffer.frames}
     _learn(again, range(4, 12))
     assert len(again.replay_buffer) == 2
-
-
-def _as_version_6(state: dict[str, Any]) -> dict[str, Any]:
-    """A state as version 0.1 saved it."""
-    trainer, history, buffer = state["trainer"], state["history"], state["replay_buffer"]
-    names = {"allowed": "reach", "certain": "core", "candidate": "claims"}
-    frames = [
-        {**each, "evidence": {names.get(name, name): tensor for name, tensor in each["constraints"].items()}} for each in buffer["frames"]
-    ]
-    return {
-        "format": 6,
-        "seed": state["seed"],
-        "rng": state["rng"],
-        "counters": {"frames": 4, "accepted": 4, "refused: worse_fit": 2, "rejected: small_objects": 1, "restored: refused": 1},
-        "low_rank": trainer["low_rank"],
-        "optimizer": trainer["optimizer"],
-        "progress": (history["version"], trainer["steps_since_restore"], state["rejections"], state["steps_since_proposal"]),
-        "good": history["published"],
-        "frames": [{name: value for name, value in each.items() if name not in ("constraints", "scorable")} for each in frames],
-        "memory": buffer["reservoir"],
-        "held_back": buffer["validation"],
-        "answers": buffer["teacher_predictions"],
-        **{name: buffer[name] for name in ("misplaced", "alarms", "newest", "seen", "learnable")},
-    }
-
-
-def test_a_state_of_version_6_is_gone_on_from(sam: Any, saved: tuple[Learner, Path]) -> None:
-    learner, path = saved
-    torch.save(_as_version_6(pack(learner)), path)
-    again = Learner(sam, CONFIG, 0, learner.adapter)
-    resume(again, path)
-    assert again.counters == {
-        "frames": 4,
-        "frames_accepted": 4,
-        "candidates_rejected.worse_score": 2,
-        "frames_rejected.small_objects": 1,
-        "restored.rejected": 1,
-    }
-    again.counters = learner.counters.copy()  # the number of steps decides when the teacher is asked again
-    for each in (learner, again):
-        _learn(each, range(4, 8))
-    assert again.adapter.to_bytes() == learner.adapter.to_bytes()
 
 
 @pytest.mark.parametrize("damage", ["cut short", "of another seed", "of something else"])

@@ -17,9 +17,10 @@ from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.adaptation.step import loss_terms, train_from
 from wesam_ros.adaptation.validation import validation_iou
 from wesam_ros.sam import Adapter, base_hash
+from wesam_ros.sam.lora import term_by_term
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.constraints import gather_constraints
+from wesam_ros.scene.constraints import Constraints, gather_constraints
 from wesam_ros.scene.refine import refine
 from wesam_ros.scene.support import Support
 
@@ -31,16 +32,23 @@ def _frame(logits: Tensor, depth: bool = True, prompts: Prompts | None = None) -
     raised = np.zeros((8, 8), bool)
     raised[3:6] = True
     prompts = prompts or Prompts.from_boxes(BOXES, (8, 8))
+    support = Support(~raised, raised, raised.astype(np.float32)) if depth else None
+    constraints = gather_constraints(prompts, support, 32, 8)
     return BufferedFrame(
         pixels=np.zeros((8, 8, 3), np.uint8),
         prompts=prompts,
-        constraints=gather_constraints(prompts, Support(~raised, raised, raised.astype(np.float32)) if depth else None, 32, 8),
+        constraints=constraints,
         anchor_logits=logits,
         anchor_prototypes=torch.eye(len(prompts), 4),
         background=torch.eye(4)[3:],
-        colour=torch.zeros_like(logits),
+        evidence=_evidence(logits, constraints) if depth else torch.zeros_like(logits),
         stamp_ns=0,
     )
+
+
+def _evidence(logits: Tensor, constraints: Constraints) -> Tensor:
+    """Evidence of what prompts and depth alone say of logits."""
+    return torch.where(refine(logits, constraints) > 0, 5.0, -5.0) - logits
 
 
 def test_masks_are_cut_filled_and_kept_apart() -> None:
@@ -86,9 +94,8 @@ def test_where_depth_knows_nothing_the_anchor_is_what_a_mask_has_to_fit() -> Non
     prompts = Prompts.from_boxes(BOXES[:1], (8, 8))
     logits, masks = torch.full((1, 8, 8), -1.0), torch.zeros(1, 8, 8, dtype=torch.bool)
     logits[0, 4:6, :5] = 1.0  # the anchor misses what rises, and has some of the table
-    frame = replace(
-        _frame(logits, prompts=prompts), constraints=gather_constraints(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8)
-    )
+    constraints = gather_constraints(prompts, Support(surface, raised, raised.astype(np.float32)), 32, 8)
+    frame = replace(_frame(logits, prompts=prompts), constraints=constraints, evidence=_evidence(logits, constraints))
     assert validation_iou(logits > 0, frame).item() == pytest.approx(5 / 15)
     for rows, expected in (((3, 5), 1.0), ((3, 4), 0.5), ((3, 6), 10 / 15)):
         masks[:] = False
@@ -112,11 +119,13 @@ def test_a_false_box_teaches_nothing() -> None:
     assert view.grad[:2].abs().amax((1, 2)).min() > 0 and not view.grad[2].any()
 
 
-def test_a_gradient_that_ends_at_a_block_is_the_whole_one_from_there_on(sam: Any) -> None:
+def test_a_gradient_that_ends_at_a_term_is_the_whole_one_from_there_on(sam: Any) -> None:
     fresh = Adapter.untrained(sam, base_hash(sam), rank=4, seed=0)
     a, b = fresh.a.requires_grad_(), torch.full_like(fresh.b, 0.01).requires_grad_()
     pixels = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
-    whole, part = (torch.autograd.grad(embed_images(sam, pixels, train_from(block, (a, b))).square().mean(), (a, b)) for block in (0, 2))
-    for all_blocks, deep_ones in zip(whole, part, strict=True):
-        assert not deep_ones[:2].any() and all_blocks[:2].any()
-        torch.testing.assert_close(deep_ones[2:], all_blocks[2:])
+    terms, first = term_by_term(sam, (a, b)), 20
+    whole, part = (torch.autograd.grad(embed_images(sam, pixels, train_from(each, terms)).square().mean(), (a, b)) for each in (0, first))
+    for all_terms, late_ones in zip(term_by_term(sam, whole), term_by_term(sam, part), strict=True):
+        assert all(bool(each.any()) for each in all_terms) and not any(bool(each.any()) for each in late_ones[:first])
+        for one, other in zip(all_terms[first:], late_ones[first:], strict=True):
+            torch.testing.assert_close(one, other)

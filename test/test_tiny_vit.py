@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import Adapter, CheckpointError, Prompts, base_hash, load_sam
 from wesam_ros.sam.architectures import ARCHITECTURES, build_vit_t
-from wesam_ros.sam.lora import LoraQkv, adapter_shape
+from wesam_ros.sam.lora import LoraQkv, adapter_terms, term_by_term
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.tiny_vit import TinyVit
 
@@ -128,26 +128,29 @@ def test_checkpoints_that_do_not_fit_are_explained(checkpoint: Path, random_tiny
         load_sam("vit_t", tmp_path / "wrong.safetensors")
 
 
-@pytest.mark.parametrize("gradients", [True, False])
-def test_layer_with_q_k_v_per_head_equals_the_other_layout(gradients: bool) -> None:
+@pytest.mark.parametrize("merged", [True, False])
+def test_layer_with_q_k_v_per_head_equals_the_other_layout(merged: bool) -> None:
     torch.manual_seed(0)
     plain, heads = nn.Linear(24, 72), 3
     order = torch.arange(72).reshape(3, heads, 8).transpose(0, 1).flatten()  # row of the plain layout, by row of the other
     grouped = nn.Linear(24, 72)
     grouped.load_state_dict({"weight": plain.weight[order], "bias": plain.bias[order]})
     one, other = LoraQkv(plain), LoraQkv(grouped, heads)
-    one.low_rank = other.low_rank = torch.randn(2, 4, 24), torch.randn(2, 24, 4)
+    a, b = torch.randn(2, 4, 24), torch.randn(2, 24, 4)
+    for layer in (one, other):
+        layer.low_rank = layer.fused(a, b)
+        layer.merged = layer.with_terms(*layer.low_rank) if merged else None
     x = torch.randn(2, 5, 24)
-    with torch.set_grad_enabled(gradients):
+    with torch.no_grad():
         torch.testing.assert_close(other(x), one(x)[..., order])
 
 
-def test_adapter_spans_the_widest_block(mobile_sam: Any, adapter: Adapter) -> None:
-    assert adapter_shape(mobile_sam) == (10, 320)
+def test_adapter_has_terms_of_each_block_s_width(mobile_sam: Any, adapter: Adapter) -> None:
+    widths = [each for width, blocks in ((128, 2), (160, 6), (320, 2)) for each in [width] * blocks * 2]
+    assert adapter_terms(mobile_sam) == [(width, width) for width in widths]
     fresh = Adapter.untrained(mobile_sam, base_hash(mobile_sam), rank=4, seed=0)
-    for each, width in zip(fresh.a, [128] * 2 + [160] * 6 + [320] * 2, strict=True):
-        assert not each[..., width:].any()
-        assert 0.8 * width**-0.5 < float(each[..., :width].abs().max()) <= width**-0.5 * (1 + 1e-6)
+    for each, width in zip(term_by_term(mobile_sam, fresh.low_rank)[0], widths, strict=True):
+        assert 0.8 * width**-0.5 < float(each.abs().max()) <= width**-0.5 * (1 + 1e-6)
     back = Adapter.from_bytes(adapter.to_bytes(), for_sam=mobile_sam)
     assert torch.equal(back.a, adapter.a)
 
@@ -161,19 +164,15 @@ def test_adapter_off_equals_base(mobile_sam: Any, adapter: Adapter) -> None:
 
 
 def test_only_adapter_parameters_change(mobile_sam: Any, adapter: Adapter) -> None:
-    """A training step moves each block's q and v, but neither the model, batch statistics among it, nor what no block takes."""
+    """A training step moves each block's q and v, but not the model, batch statistics among it."""
     before = {name: value.clone() for name, value in mobile_sam.state_dict().items()}
     fresh = Adapter.untrained(mobile_sam, base_hash(mobile_sam), rank=4, seed=0)
-    low_rank = a, b = fresh.a.clone().requires_grad_(), adapter.b.clone().requires_grad_()
+    low_rank = fresh.a.clone().requires_grad_(), adapter.b.clone().requires_grad_()
     optimizer = torch.optim.Adam(low_rank, lr=0.01)
     embed_images(mobile_sam, pixels(), low_rank).square().mean().backward()
     optimizer.step()
-    for index, block in enumerate(mobile_sam.image_encoder.blocks):
-        width = block.attn.qkv.in_features
-        assert (a[index, ..., :width] != fresh.a[index, ..., :width]).flatten(1).any(1).all()
-        assert (b[index, :, :width] != adapter.b[index, :, :width]).flatten(1).any(1).all()
-        assert torch.equal(a[index, ..., width:], fresh.a[index, ..., width:])
-        assert torch.equal(b[index, :, width:], adapter.b[index, :, width:])
+    for old, new in zip(term_by_term(mobile_sam, (fresh.a, adapter.b)), term_by_term(mobile_sam, low_rank), strict=True):
+        assert all(bool((one != other).any()) for one, other in zip(old, new, strict=True))
     after = mobile_sam.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert all(parameter.grad is None for parameter in mobile_sam.parameters())

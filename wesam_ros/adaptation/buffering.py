@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from wesam_ros.adaptation.admission import Admission, Observation
-from wesam_ros.adaptation.colour_evidence import colour_evidence
 from wesam_ros.adaptation.config import AdaptationConfig
+from wesam_ros.adaptation.evidence import gather_evidence
 from wesam_ros.adaptation.losses import masked_prototypes
 from wesam_ros.adaptation.predictions import autocast, predict_both_ways, valid_region
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
@@ -44,28 +44,28 @@ def buffered_frame(
         config: precision, least side of a box, and limits of the objects that are scored.
     """
     if admission.accepted:
-        kept = _corrected(sam, make_buffered_frame(sam, frame, observation.prompts, observation.constraints, config.precision), config)
+        kept = make_buffered_frame(sam, frame, observation.prompts, observation.constraints, config.precision)
+        kept = _with_evidence(sam, frame, kept, config)
         return replace(kept, scorable=bool(scored_objects(kept, config).any()))
     as_they_came, belonging = moved_boxes(observation.prompts, admission.offset, config.least_side)
     if not len(belonging):
         return None
     side, grid_side = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
     constraints = gather_constraints(belonging, observation.support, side, grid_side)
-    kept = replace(make_buffered_frame(sam, frame, belonging, constraints, config.precision), prompts=as_they_came)
+    kept = _with_evidence(sam, frame, make_buffered_frame(sam, frame, belonging, constraints, config.precision), config)
+    kept = replace(kept, prompts=as_they_came)
     return kept if scored_objects(kept, config).any() else None
 
 
 @torch.inference_mode()
-def _corrected(sam: Sam, frame: BufferedFrame, config: AdaptationConfig) -> BufferedFrame:
-    """The frame with the anchor's logits averaged over the image and its mirror image, and with the evidence of colour."""
-    logits, prompts = frame.anchor_logits, frame.prompts
+def _with_evidence(sam: Sam, frame: Frame, kept: BufferedFrame, config: AdaptationConfig) -> BufferedFrame:
+    """The frame with the anchor's logits averaged over the image and its mirror image, and with what the other witnesses say."""
+    logits, prompts = kept.anchor_logits, kept.prompts
     if config.both_ways:
-        logits = predict_both_ways(sam, None, frame.pixels, prompts, config.precision).clone()
-    colour = torch.zeros_like(logits)
-    if config.colour:
-        limits = config.prompt_fit, config.agreement
-        colour = config.colour * colour_evidence(frame.pixels, logits, frame.constraints, prompts.size, *limits)
-    return replace(frame, anchor_logits=logits, colour=colour)
+        logits = predict_both_ways(sam, None, kept.pixels, prompts, config.precision).clone()
+    seen = frame if config.depth > 0 else replace(frame, depth=None)
+    evidence = gather_evidence(seen, prompts, logits, kept.constraints, config.refine, config.prompt_fit, config.agreement)
+    return replace(kept, anchor_logits=logits, evidence=evidence)
 
 
 @torch.inference_mode()
@@ -98,6 +98,6 @@ def make_buffered_frame(sam: Sam, frame: Frame, prompts: Prompts, constraints: C
         anchor_logits=logits.clone(),
         anchor_prototypes=prototypes[:-1].clone(),
         background=prototypes[-1:].clone(),
-        colour=torch.zeros_like(logits),
+        evidence=torch.zeros_like(logits),
         stamp_ns=frame.stamp_ns,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wesam_ros.options import option, validate
+from wesam_ros.scene import REFINE_CHOICES
 
 STEPS_PER_FRAME = 2
 """Training steps after each frame, the default of the adapter node and of `wesam adapt`."""
@@ -41,11 +42,8 @@ class AdaptationConfig:
     )
     points: float = option(2.0, "weight of the points of a prompt as measurements", minimum=0.0)
 
-    correct: bool = option(True, "refine the teacher's and the anchor's masks with prompts and depth")
+    refine: str = option("all", "the witnesses that refine the masks which are learnt from", choices=REFINE_CHOICES)
     both_ways: bool = option(True, "average the masks of teacher and anchor over the image and its mirror image")
-    colour: float = option(
-        1.0, "weight of colour where masks are learnt from, for objects that depth does not see; 0: none", minimum=0.0, maximum=1.0
-    )
     teacher_age: int = option(50, "steps after which the teacher is asked again about a frame", minimum=1)
     cut: float = option(
         0.9,

@@ -135,7 +135,7 @@ class Learner:
         Nothing is learnt from them, so that it may be long until there is a candidate, or there may be none.
         """
         frames = self.replay_buffer.misplaced_by_robot(self.config.validation_frames)
-        if not self.adapter.b.any() or self.guard.knows(frames):
+        if not self.adapter.trained or self.guard.knows(frames):
             return None
         reason = self.guard.review(self.adapter, frames, self.config)
         return None if reason is None else self._withdraw(reason)

@@ -73,8 +73,8 @@ def known_pixels_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor
         inside: (n, h, w) bool, pixels that are on the object.
         outside: (n, h, w) bool, pixels that are not.
     """
-    on = (functional.softplus(-logits) * inside).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
-    off = (functional.softplus(logits) * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
+    on = (functional.softplus(-logits) * (-logits).sigmoid() ** 2 * inside).sum((1, 2)) / inside.sum((1, 2)).clamp_min(1)
+    off = (functional.softplus(logits) * logits.sigmoid() ** 2 * outside).sum((1, 2)) / outside.sum((1, 2)).clamp_min(1)
     return on + off
 
 

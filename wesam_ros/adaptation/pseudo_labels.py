@@ -41,7 +41,7 @@ def make_pseudo_labels(teacher: Tensor, frame: BufferedFrame, chosen: Tensor, co
     constraints = frame.constraints[chosen]
     inside, surface = (known[chosen] for known in known_pixels(frame.constraints))
     anchor_masks, teacher_masks = (
-        (refine(logits + frame.colour, frame.constraints) if config.correct else (logits > 0).float())[chosen]
+        (refine(logits + frame.evidence, frame.constraints) if config.refine != "off" else (logits > 0).float())[chosen]
         for logits in (frame.anchor_logits, teacher)
     )
     # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be

@@ -36,7 +36,7 @@ class BufferedFrame:
         anchor_logits: (n, low_res, low_res) float32, the frozen model's masks.
         anchor_prototypes: (n, c) float32, its prototypes of the objects, L2-normalised.
         background: (1, c) float32, its prototype of everything else.
-        colour: (n, low_res, low_res) float32, log-odds by colour that are added to logits where masks are learnt from.
+        evidence: (n, low_res, low_res) float32, log-odds of depth, prompts and colour that are added to logits where masks are learnt from.
         stamp_ns: time of the image.
         scorable: adapters can be scored on it: of some object it is known what its mask should be (validation.scored_objects).
     """
@@ -47,7 +47,7 @@ class BufferedFrame:
     anchor_logits: Tensor
     anchor_prototypes: Tensor
     background: Tensor
-    colour: Tensor
+    evidence: Tensor
     stamp_ns: int
     scorable: bool = True
 
@@ -79,14 +79,13 @@ class BufferedFrame:
             Prompt(None if box is None else box.numpy(), points.numpy(), labels.numpy(), None if mask is None else mask.numpy())
             for box, points, labels, mask in state["prompts"]
         )
-        tensors = {"colour": torch.zeros_like(state["tensors"]["anchor_logits"])} | state["tensors"]  # states of version 0.2 have none
         return cls(
             pixels=state["pixels"].numpy(),
             prompts=Prompts(tuple(state["size"]), objects),
             constraints=Constraints(**state["constraints"]).to(device),
             stamp_ns=state["stamp_ns"],
             scorable=state["scorable"],
-            **{name: tensor.to(device) for name, tensor in tensors.items()},
+            **{name: tensor.to(device) for name, tensor in state["tensors"].items()},
         )
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from wesam_ros.adaptation.earlier_state import converted
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.files import write_atomically
 
-FORMAT = 7
-"""Of the state. Format 6 is converted; a state of another format is refused."""
+FORMAT = 8
+"""Of the state. One of another format is refused."""
 
 
 def save(learner: Learner, path: Path) -> None:
@@ -59,10 +58,8 @@ def unpack(learner: Learner, state: dict[str, Any]) -> None:
         ValueError: the state is of another format, model or seed, or damaged; the learner is then in no state to be used.
     """
     try:
-        if state.get("format") == 6:
-            state = converted(state)
-        elif state.get("format") != FORMAT:
-            raise ValueError(f"the saved state has format {state.get('format')!r}, but this version reads 6 and {FORMAT}; start anew")
+        if state.get("format") != FORMAT:
+            raise ValueError(f"the saved state has format {state.get('format')!r}, but this version reads {FORMAT}; start anew")
         learner.load_state_dict(state)
     except (LookupError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
         raise ValueError(f"the saved state is damaged ({type(error).__name__}: {error}); start anew") from error

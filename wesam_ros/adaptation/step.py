@@ -7,7 +7,7 @@ teacher and anchor, of the objects that both agree on. After WeSAM (CVPR 2024); 
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,9 @@ from wesam_ros.adaptation.predictions import Prediction, predict_both_ways, pred
 from wesam_ros.adaptation.pseudo_labels import PseudoLabels, make_pseudo_labels
 from wesam_ros.adaptation.replay_buffer import BufferedFrame, TeacherPrediction
 from wesam_ros.adaptation.views import strong_view, weak_view
-from wesam_ros.sam.lora import LowRank
+from wesam_ros.sam.lora import LowRank, adapter_terms, term_by_term
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.refine import known_pixels
+from wesam_ros.scene.refine import known_pixels, shared_out
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -72,7 +72,7 @@ def training_step(
 
     Args:
         sam: the frozen model.
-        low_rank: the adapter's stacked tensors, the only ones that change.
+        low_rank: the adapter's tensors, the only ones that change.
         optimizer: of these tensors.
         frame: from the replay buffer, with at least one object.
         teacher_predictions: by frame; of this one the teacher is asked again if there is none, or an old one.
@@ -87,9 +87,9 @@ def training_step(
 
     count = min(config.objects, len(frame.prompts))
     chosen = torch.from_numpy(np.sort(rng.choice(len(frame.prompts), count, replace=False)))
-    first_trained = int(rng.integers(int(config.cut * len(low_rank[0])) + 1))
+    first_trained = int(rng.integers(int(config.cut * len(adapter_terms(sam))) + 1))
     prompts = frame.prompts.select(chosen.numpy())
-    student = predict_student(sam, train_from(first_trained, low_rank), frame, prompts, config.precision, rng)
+    student = predict_student(sam, train_from(first_trained, term_by_term(sam, low_rank)), frame, prompts, config.precision, rng)
 
     pseudo_labels = make_pseudo_labels(teacher, frame, chosen, config)
     valid = valid_region(frame.prompts.size, sam.prompt_encoder.mask_input_size[0]).to(sam.device)
@@ -124,10 +124,10 @@ def predict_student(
     return student
 
 
-def train_from(first: int, low_rank: tuple[Tensor, Tensor]) -> LowRank:
-    """An adapter's tensors, one per block of the encoder; the blocks before `first` have no gradients, which end there."""
-    a, b = ([each.detach() if index < first else each for index, each in enumerate(tensor)] for tensor in low_rank)
-    return a, b
+def train_from(first: int, terms: tuple[Sequence[Tensor], Sequence[Tensor]]) -> LowRank:
+    """An adapter's tensors, term by term; those before `first` have no gradients, which end there."""
+    downs, ups = ([each.detach() if index < first else each for index, each in enumerate(pieces)] for pieces in terms)
+    return downs, ups
 
 
 def loss_terms(
@@ -161,6 +161,9 @@ def loss_terms(
 
     measured = pseudo_labels.measured.float() / pseudo_labels.measured.sum().clamp_min(1)
     inside, surface = (known[chosen] for known in known_pixels(frame.constraints))
+    if config.refine != "off":  # of depth that is off by a pixel, what all witnesses together say otherwise is not known
+        weighed = shared_out(frame.anchor_logits + frame.evidence)[chosen]
+        inside, surface = inside & (weighed > 0), surface & (weighed <= 0)
     terms["depth"] = config.depth * (known_pixels_loss(logits, inside, surface) * measured).sum()
     constraints = frame.constraints[chosen]
     if (constraints.point_labels >= 0).any():

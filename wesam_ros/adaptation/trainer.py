@@ -22,7 +22,7 @@ class Trainer:
     """Trains an adapter's tensors with Adam. Settings are an argument of each method: they may change between two steps.
 
     Attributes:
-        low_rank: a (L, 2, r, d) and b (L, 2, d, r), which train.
+        low_rank: a (r, I) and b (O, r), which train.
         optimizer: of these tensors.
         steps_since_restore: what the warm-up counts by.
     """

@@ -64,10 +64,10 @@ class Comparison:
 def validation_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
     """Scores (n,) in [0, 1] of masks (n, h, w) bool of all objects of a frame; see ValidationScore.score."""
     known, _ = known_pixels(frame.constraints)
-    iou = hard_iou(masks, refine(frame.anchor_logits + frame.colour, frame.constraints) > 0)
+    iou = hard_iou(masks, refine(frame.anchor_logits + frame.evidence, frame.constraints) > 0)
     fit = prompt_fit(masks, frame.constraints)
-    seen, coloured = (each.flatten(1).any(1) for each in (known, frame.colour))
-    return torch.where(seen, iou, torch.where(coloured, (fit + iou) / 2, fit))
+    seen, corrected = (each.flatten(1).any(1) for each in (known, frame.evidence))
+    return torch.where(seen, iou, torch.where(corrected, (fit + iou) / 2, fit))
 
 
 def scored_objects(frame: BufferedFrame, config: AdaptationConfig) -> Tensor:

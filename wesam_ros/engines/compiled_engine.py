@@ -42,8 +42,8 @@ class CompiledEngine(Engine):
         encoder, decoder = _Function(Encoder(sam), self._half), _Function(Decoder(sam).to(sam.device), self._half)
         self._encoder = torch.compile(encoder, fullgraph=True, dynamic=False, backend=backend)
         self._decoder = torch.compile(decoder, fullgraph=True, dynamic=True, backend=backend)
-        blocks, channels = adapter_shape(sam)
-        self._frozen = torch.zeros(blocks, 2, 1, channels), torch.zeros(blocks, 2, channels, 1)  # an adapter that changes nothing
+        terms_in, terms_out = adapter_shape(sam)
+        self._frozen = torch.zeros(1, terms_in), torch.zeros(terms_out, 1)  # an adapter that changes nothing
         self._calls: dict[tuple[object, ...], _Call] = {}
         self._closed = False
 
@@ -53,9 +53,8 @@ class CompiledEngine(Engine):
 
     def _embed(self, pixels: Tensor, adapter: Adapter | None) -> Tensor:
         a, b = self._frozen if adapter is None else adapter.low_rank
-        blocks, two, rank, channels = a.shape
-        rank = max(LEAST_RANK, _power_of_two(rank))
-        inputs = pixels, _filled(a, (blocks, two, rank, channels), 0), _filled(b, (blocks, two, channels, rank), 0)
+        rank = max(LEAST_RANK, _power_of_two(a.shape[0]))
+        inputs = pixels, _filled(a, (rank, a.shape[1]), 0), _filled(b, (b.shape[0], rank), 0)
         (features,) = self._run(self._encoder, *inputs)
         return features
 

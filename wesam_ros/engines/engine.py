@@ -72,11 +72,13 @@ class Embedding:
         features: (1, c, h, w).
         size: (H, W) of the image in pixels.
         adapter_version: of the adapter that it was encoded with; 0 for the frozen model.
+        adapted: whether that adapter changes anything: one that has been withdrawn leaves another that does not.
     """
 
     features: Tensor
     size: tuple[int, int]
     adapter_version: int
+    adapted: bool = False
 
 
 class Engine(ABC):
@@ -130,7 +132,12 @@ class Engine(ABC):
                 "use the model and checkpoint that it was trained with",
             )
         features = self._embed(preprocess(image, self.side, self.input_device)[None], adapter)
-        return Embedding(features, (image.shape[0], image.shape[1]), adapter.version if adapter is not None else 0)
+        return Embedding(
+            features,
+            (image.shape[0], image.shape[1]),
+            adapter.version if adapter is not None else 0,
+            adapter is not None and adapter.trained,
+        )
 
     @torch.inference_mode()
     def decode(self, embedding: Embedding, prompts: Prompts) -> Masks:
@@ -148,7 +155,7 @@ class Engine(ABC):
             return Masks(np.zeros((0, *prompts.size), bool), np.zeros(0, np.float32), np.zeros((0, low, low), np.float32))
         low_res, scores = self._decode(embedding.features, prompts)
         masks, within = masks_from_logits(low_res, prompts.size, self.side)
-        return Masks(masks, to_host(scores), to_host(low_res), within)
+        return Masks(masks, to_host(scores), to_host(low_res), within, adapted=embedding.adapted)
 
     def segment(self, image: npt.NDArray[np.uint8], prompts: Prompts, adapter: Adapter | None = None) -> Masks:
         """Masks of the prompted objects in an image: `encode`, then `decode`."""

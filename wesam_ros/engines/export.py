@@ -1,6 +1,6 @@
 """The model as ONNX files that take adapters as inputs: an encoder, a decoder, and a decoder that takes mask prompts as well.
 
-    encoder              pixels (1, 3, s, s), a (L, 2, r, d), b (L, 2, d, r)         -> embedding (1, c, h, w)
+    encoder              pixels (1, 3, s, s), a (r, I), b (O, r)                     -> embedding (1, c, h, w)
     decoder              embedding, points (n, t, 2), labels (n, t) int64            -> logits (n, 4 h, 4 w), iou (n)
     decoder_with_masks   the same, and masks (n, 1, 4 h, 4 w)                        -> the same
 
@@ -135,7 +135,7 @@ def compare(sam: Sam, engine: OnnxRuntimeEngine, seed: int) -> Errors:
 
 
 def random_adapter(sam: Sam, rank: int, seed: int) -> Adapter:
-    """An adapter that changes q and v by a few hundredths of their inputs."""
+    """An adapter that changes its layers' outputs by a few hundredths of their inputs."""
     blank = Adapter.untrained(sam, base_hash(sam), rank, seed)
     return Adapter(blank.a, 0.05 * torch.randn(blank.b.shape, generator=torch.Generator().manual_seed(seed)), blank.base, version=1)
 
@@ -163,7 +163,7 @@ def _graphs(sam: Sam) -> list[tuple[str, nn.Module, dict[str, Tensor], dict[str,
     rank = torch.export.Dim("rank", min=1, max=MAX_RANK)
     objects = torch.export.Dim("objects", min=1)
     tokens = torch.export.Dim("tokens", min=1)
-    blocks_rank = {"pixels": {}, "a": {2: rank}, "b": {3: rank}}
+    blocks_rank = {"pixels": {}, "a": {0: rank}, "b": {1: rank}}
     pixels = torch.zeros(1, 3, side, side)
     low = side // 4
     decoder = Decoder(sam)

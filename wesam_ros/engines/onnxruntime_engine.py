@@ -66,9 +66,9 @@ class OnnxRuntimeEngine(Engine):
                     f"onnxruntime {self._version} could not start {_name(providers[0])}: check that CUDA and cuDNN are of its versions"
                 )
             self._sessions[name] = session
-        blocks, channels = adapter_shape(sam)
+        terms_in, terms_out = adapter_shape(sam)
         # A frozen model is an adapter of zeros; rank 1 is the cheapest.
-        self._frozen = np.zeros((blocks, 2, 1, channels), np.float32), np.zeros((blocks, 2, channels, 1), np.float32)
+        self._frozen = np.zeros((1, terms_in), np.float32), np.zeros((terms_out, 1), np.float32)
 
     @classmethod
     def load(cls, sam: Sam, folder: Path, threads: int | None = None) -> OnnxRuntimeEngine:

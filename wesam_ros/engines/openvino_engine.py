@@ -68,10 +68,10 @@ class OpenVinoEngine(Engine):
         self._fixed = device.split(".")[0] in FIXED_SHAPES
         decodes_on = "CPU" if self._fixed else device
         self._per_call = OBJECTS_PER_CALL[decodes_on.split(".")[0]]
-        blocks, channels = adapter_shape(sam)
-        fixed = {"a": [blocks, 2, FIXED_RANK, channels], "b": [blocks, 2, channels, FIXED_RANK]} if self._fixed else {}
+        terms_in, terms_out = adapter_shape(sam)
+        fixed = {"a": [FIXED_RANK, terms_in], "b": [terms_out, FIXED_RANK]} if self._fixed else {}
         # A frozen model is an adapter of zeros; rank 1 is the cheapest.
-        self._frozen = np.zeros((blocks, 2, 1, channels), np.float32), np.zeros((blocks, 2, channels, 1), np.float32)
+        self._frozen = np.zeros((1, terms_in), np.float32), np.zeros((terms_out, 1), np.float32)
         self._requests = {ENCODER: compiler.compiled(ENCODER, device, fixed).create_infer_request()}
         for name in (DECODER, DECODER_WITH_MASKS):
             self._requests[name] = compiler.compiled(name, decodes_on, {}).create_infer_request()

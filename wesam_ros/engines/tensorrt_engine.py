@@ -57,9 +57,9 @@ class TensorRtEngine(Engine):
         with torch.cuda.device(self._device):
             runtime = platform.make(platform.trt.Runtime, platform.logger)
             self._plans = {name: _Plan(platform, runtime, folder, name) for name in INPUTS_AND_OUTPUTS}
-        blocks, channels = adapter_shape(sam)
+        terms_in, terms_out = adapter_shape(sam)
         # A frozen model is an adapter of zeros; rank 1 is the cheapest.
-        shapes = (blocks, 2, 1, channels), (blocks, 2, channels, 1)
+        shapes = (1, terms_in), (terms_out, 1)
         with self._own_stream():
             self._frozen = torch.zeros(shapes[0], device=self._device), torch.zeros(shapes[1], device=self._device)
         self._uploaded: tuple[Adapter, tuple[Tensor, Tensor]] | None = None

@@ -33,8 +33,8 @@ PRECISION = "float16"
 RANKS, OBJECTS, TOKENS = (1, 4, MAX_RANK), (1, 10, 32), (1, 2, 64)
 """Least, tuned for and most: of an adapter's rank, of objects in a call, and of tokens per object (a box has two)."""
 PROFILE: dict[str, dict[int, tuple[int, int, int]]] = {
-    "a": {2: RANKS},
-    "b": {3: RANKS},
+    "a": {0: RANKS},
+    "b": {1: RANKS},
     "points": {0: OBJECTS, 1: TOKENS},
     "labels": {0: OBJECTS, 1: TOKENS},
     "masks": {0: OBJECTS},

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.config import STEPS_PER_FRAME, AdaptationConfig
-from wesam_ros.adaptation.earlier_state import renamed_options
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
 from wesam_ros.data.detection_grid import grid_of
@@ -261,7 +260,7 @@ class OfflineRun:
             "rectified": "auto",
             "propose": "off",
             **state["setting"],
-            "method": renamed_options(state["setting"]["method"]),
+            "method": state["setting"]["method"],
         }
         if changed := [name for name, value in self._setting.items() if setting.get(name) != value]:
             raise ValueError(

@@ -16,9 +16,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from wesam_ros.sam.adapter import MAX_RANK, Adapter, AdapterError, base_hash
-from wesam_ros.sam.lora import adapter_shape
+from wesam_ros.sam.hybrid_encoder import HybridEncoder
+from wesam_ros.sam.lora import adapter_terms, term_by_term
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -31,9 +33,9 @@ _KEY = re.compile(r"(?:.*\.)?(?:blocks|layers)\.(\d+)\.attn\.qkv\.lora_([AB])(?:
 def write_loralib(sam: Sam, adapter: Adapter, out: Path) -> list[Path]:
     """A torch file with the tensors of MergedLinear(d, 3d, r, lora_alpha=r, enable_lora=[True, False, True]) for each block of SAM."""
     state: dict[str, Tensor] = {}
-    for index, (a, b) in enumerate(zip(*adapter.low_rank, strict=True)):
+    for index, (a, b) in enumerate(_of_blocks(sam, adapter)):
         name = f"image_encoder.blocks.{index}.attn.qkv"
-        state |= {f"{name}.lora_A": a.flatten(0, 1).clone(), f"{name}.lora_B": b.flatten(0, 1).clone()}
+        state |= {f"{name}.lora_A": torch.cat(a), f"{name}.lora_B": torch.cat(b)}
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, out)
     return [out]
@@ -41,9 +43,9 @@ def write_loralib(sam: Sam, adapter: Adapter, out: Path) -> list[Path]:
 
 def write_peft(sam: Sam, adapter: Adapter, out: Path) -> list[Path]:
     """The folder of a LoRA adapter of PEFT, for a SamModel of transformers."""
-    rank = 2 * adapter.a.shape[2]
+    rank = 2 * adapter.a.shape[0]
     state: dict[str, Tensor] = {}
-    for index, (block, a, b) in enumerate(zip(sam.image_encoder.blocks, *adapter.low_rank, strict=True)):
+    for index, (block, (a, b)) in enumerate(zip(sam.image_encoder.blocks, _of_blocks(sam, adapter), strict=True)):
         name = f"base_model.model.vision_encoder.layers.{index}.attn.qkv"
         up, down = block.attn.qkv.fused(a, b)
         state |= {f"{name}.lora_A.weight": down.contiguous(), f"{name}.lora_B.weight": up.contiguous()}
@@ -74,8 +76,12 @@ def read_low_rank(sam: Sam, kind: str, path: Path) -> Adapter:
     Raises:
         AdapterError: it is none, of other layers, of a rank that is too large, or changes k.
     """
+    if isinstance(sam.image_encoder, HybridEncoder):
+        raise AdapterError(
+            "format", f"adapters of {sam.weights_name} change convolutions as well, which no other tool's do; use vit_b, vit_l or vit_h"
+        )
     state, scale = _read_peft(path) if kind == "peft" else (_tensors(path), 1.0)
-    blocks, channels = adapter_shape(sam)
+    blocks, channels = len(sam.image_encoder.blocks), adapter_terms(sam)[0][0]
     found: dict[tuple[int, str], Tensor] = {}
     for name, value in state.items():
         match = _KEY.fullmatch(name)
@@ -89,11 +95,16 @@ def read_low_rank(sam: Sam, kind: str, path: Path) -> Adapter:
     rank = max(a.shape[0] for pair in pairs for a, _ in pair)
     if rank > MAX_RANK:
         raise AdapterError("shape", f"{path} has rank {rank} for q or v, but at most {MAX_RANK} can be taken")
-    a, b = torch.zeros(blocks, 2, rank, channels), torch.zeros(blocks, 2, channels, rank)
-    for index, pair in enumerate(pairs):
-        for part, (down, up) in enumerate(pair):
-            a[index, part, : len(down)], b[index, part, :, : len(down)] = down, up
+    terms = [term for pair in pairs for term in pair]  # q before v, as in lora.LoraQkv
+    a = torch.cat([functional.pad(down, (0, 0, 0, rank - len(down))) for down, _ in terms], 1)
+    b = torch.cat([functional.pad(up, (0, rank - up.shape[1])) for _, up in terms])
     return Adapter(a, b, base_hash(sam), version=1)
+
+
+def _of_blocks(sam: Sam, adapter: Adapter) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """The terms of q and v of each block: a (r, d) twice, and b (d, r) twice."""
+    a, b = term_by_term(sam, adapter.low_rank)
+    return [(list(a[index : index + 2]), list(b[index : index + 2])) for index in range(0, len(a), 2)]
 
 
 def _split(a: Tensor, b: Tensor, channels: int, path: Path) -> list[tuple[Tensor, Tensor]]:

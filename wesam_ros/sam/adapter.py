@@ -1,10 +1,11 @@
-"""The adapter as data: two stacked low-rank tensors with the hash of the model they belong to, as safetensors."""
+"""The adapter as data: two low-rank tensors with the hash of the model they belong to, as safetensors."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ from safetensors.torch import save as safetensors_save
 from torch import Tensor
 
 from wesam_ros.files import write_atomically
-from wesam_ros.sam.lora import adapter_shape, block_widths
+from wesam_ros.sam.lora import adapter_shape, adapter_terms
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-FORMAT = "wesam_ros.adapter/1"
+FORMAT, EARLIER = "wesam_ros.adapter/2", "wesam_ros.adapter/1"
+"""Of files that are written, and of those that are read as well (`flattened`)."""
 MAX_BYTES = 64 * 2**20
 """The largest size of an adapter; rank 64 of ViT-H has 52 MB. It is checked before anything is parsed."""
 MAX_RANK = 64
@@ -46,8 +48,8 @@ class Adapter:
     """A LoRA adapter as data.
 
     Attributes:
-        a: (L, 2, r, d) float32, the down projections of L blocks, q before v.
-        b: (L, 2, d, r) float32, the up projections.
+        a: (r, I) float32, the down projections of the model's low-rank terms (lora.py), side by side.
+        b: (O, r) float32, their up projections, one above the other.
         base: the hash of the frozen weights that it belongs to (`base_hash`).
         version: counts the adapters that one trainer has published; 0 is the untrained one, which changes nothing.
     """
@@ -58,11 +60,11 @@ class Adapter:
     version: int = 0
 
     def __post_init__(self) -> None:
-        layers, two, rank, channels = self.a.shape if self.a.ndim == 4 else (0, 0, 0, 0)
-        if two != 2 or not 1 <= rank <= MAX_RANK or self.b.shape != (layers, 2, channels, rank):
+        rank = self.a.shape[0] if self.a.ndim == 2 else 0
+        if not 1 <= rank <= MAX_RANK or self.b.ndim != 2 or self.b.shape[1] != rank:
             raise AdapterError(
                 "shape",
-                f"adapter tensors must be (L, 2, r, d) and (L, 2, d, r) with r at most {MAX_RANK}, "
+                f"adapter tensors must be (r, inputs) and (outputs, r) with r at most {MAX_RANK}, "
                 f"but got {tuple(self.a.shape)} and {tuple(self.b.shape)}",
             )
         for tensor in (self.a, self.b):
@@ -75,20 +77,22 @@ class Adapter:
 
     @property
     def low_rank(self) -> tuple[Tensor, Tensor]:
-        """The two stacked tensors, as `adapted` takes them."""
+        """The two tensors, as `adapted` takes them."""
         return self.a, self.b
+
+    @cached_property
+    def trained(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.b.any())
 
     @classmethod
     def untrained(cls, sam: Sam, base: str, rank: int, seed: int) -> Adapter:
         """Version 0: a as loralib draws it (Kaiming-uniform), b zero, so that the adapted model equals the base."""
-        layers, channels = adapter_shape(sam)
-        bound = channels**-0.5  # nn.init.kaiming_uniform_(a=sqrt(5)) for fan-in d
-        a = torch.empty(layers, 2, rank, channels).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
-        for each, width in zip(a, block_widths(sam), strict=True):
-            if width < channels:
-                each *= (channels / width) ** 0.5
-                each[..., width:] = 0
-        return cls(a, torch.zeros(layers, 2, channels, rank), base)
+        generator = torch.Generator().manual_seed(seed)
+        terms = adapter_terms(sam)
+        # nn.init.kaiming_uniform_(a=sqrt(5)) for as many inputs as each term has
+        a = torch.cat([torch.empty(rank, inputs).uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator) for inputs, _ in terms], 1)
+        return cls(a, torch.zeros(sum(outputs for _, outputs in terms), rank), base)
 
     def to_bytes(self) -> bytes:
         """Safetensors with the base's hash and the version in its header; the same adapter gives the same bytes."""
@@ -115,7 +119,7 @@ class Adapter:
             tensors = safetensors_load(data)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise AdapterError("garbage", f"{len(data)} bytes are not a whole safetensors file ({error}); save it again") from error
-        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT or set(tensors) != {"a", "b"}:
+        if not isinstance(metadata, dict) or metadata.get("format") not in (FORMAT, EARLIER) or set(tensors) != {"a", "b"}:
             raise AdapterError(
                 "format",
                 f"expected an adapter of format {FORMAT} with tensors a and b, but got {str(metadata)[:60]} with {sorted(tensors)}",
@@ -129,11 +133,12 @@ class Adapter:
         if not re.fullmatch("[0-9]{1,19}", str(metadata.get("version", ""))):
             found = str(metadata.get("version"))[:30]
             raise AdapterError("version", f"adapter version must be 0 or more, and at most {MAX_VERSION}, but got {found!r}")
-        adapter = cls(tensors["a"], tensors["b"], metadata["base"], int(metadata["version"]))
-        if (adapter.a.shape[0], adapter.a.shape[3]) != adapter_shape(for_sam):
+        a, b = flattened(tensors["a"], tensors["b"]) if metadata["format"] == EARLIER else (tensors["a"], tensors["b"])
+        adapter = cls(a, b, metadata["base"], int(metadata["version"]))
+        if (adapter.a.shape[1], adapter.b.shape[0]) != adapter_shape(for_sam):
             raise AdapterError(
                 "shape",
-                f"adapter has (blocks, channels) {(adapter.a.shape[0], adapter.a.shape[3])}, but the model {adapter_shape(for_sam)}",
+                f"adapter has (inputs, outputs) {(adapter.a.shape[1], adapter.b.shape[0])}, but the model {adapter_shape(for_sam)}",
             )
         return adapter
 
@@ -149,3 +154,8 @@ class Adapter:
         if path.stat().st_size > MAX_BYTES:
             raise AdapterError("size", f"{path} has {path.stat().st_size} bytes, but an adapter at most {MAX_BYTES}")
         return cls.from_bytes(path.read_bytes(), for_sam=for_sam)
+
+
+def flattened(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """An adapter's tensors of format 1, (L, 2, r, d) and (L, 2, d, r) for q and v of L blocks of one width, as they are now."""
+    return (a.permute(2, 0, 1, 3).flatten(1).contiguous(), b.flatten(0, 2).contiguous()) if a.ndim == b.ndim == 4 else (a, b)

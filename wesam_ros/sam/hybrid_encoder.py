@@ -92,6 +92,15 @@ class HybridEncoder(nn.Module):
         embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))
         return torch.cat([embedding, self.fine(*features[:2])], 1)
 
+    def adaptable(self) -> list[tuple[nn.Module, str]]:
+        """The convolutions that an adapter changes, as modules and names of their attributes.
+
+        The last one of each bottleneck, but for the first stage at half of the image's side, which costs most; and all after the trunk.
+        """
+        last = [(block, "project") for stage in self.trunk.stages[1:] for block in stage]
+        lateral = [(self.lateral, name) for name in self.lateral]
+        return [*last, *lateral, (self.neck, "0"), (self.neck, "2"), (self.fine, "quarter"), (self.fine, "eighth")]
+
     def tokens(self, features: list[Tensor]) -> Tensor:
         """The trunk's features, finest first, as tokens (n, rows, columns, width) without positions."""
         fine, eighth, sixteenth, coarse = (each(x) for each, x in zip(self.lateral.values(), features, strict=True))

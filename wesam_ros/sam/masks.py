@@ -20,6 +20,7 @@ class Masks:
         low_res: (n, h, w) float32, the decoder's logits; they can be given back as mask input.
         within: rows and columns beyond which each mask is known to be empty; () where nothing is known.
         track_ids: of each object, the same in each frame of a stream (scene/tracks.py); () for single pictures.
+        adapted: whether an adapter had a part in the logits.
         sources: the witnesses that each mask was made of, joined by "+", such as "model+depth"; () where it is the model's alone.
     """
 
@@ -29,6 +30,7 @@ class Masks:
     within: tuple[tuple[slice, slice], ...] = ()
     sources: tuple[str, ...] = ()
     track_ids: tuple[int, ...] = ()
+    adapted: bool = False
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3 or self.masks.dtype != np.bool_:

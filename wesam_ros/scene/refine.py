@@ -16,6 +16,13 @@ def known_pixels(constraints: Constraints) -> tuple[Tensor, Tensor]:
     return candidate & alone, constraints.surface & constraints.allowed
 
 
+def shared_out(log_odds: Tensor) -> Tensor:
+    """Log-odds (n, h, w) of a frame's objects that share its pixels: above 0 where an object's own are, and are the highest of all."""
+    first, second = (log_odds.topk(2, 0).values if len(log_odds) > 1 else log_odds.new_full((2, 1, 1), -torch.inf)).unbind(0)
+    others = torch.where(log_odds == first, second, first)
+    return torch.minimum(log_odds, log_odds - others)
+
+
 def refine(logits: Tensor, constraints: Constraints) -> Tensor:
     """Refined masks (n, h, w) in {0, 1} of all of a frame's objects, from their logits.
 

@@ -8,7 +8,7 @@ In a stream the sums are averaged over the frames in which the picture has not c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ WORSE = 0.3
 """By how much worse than the model's mask a mask made with depth may fit its prompt."""
 SMALLER = 2.0
 """Log-odds of a thing's pixels, against a thing e times as large that claims them, too, without depth."""
+LEARNT = np.float32(0.7)
+"""Weight, beside depth, of the logits of a model that has learnt from depth: it repeats what depth says, and is surer than it was. Chosen
+on simulated tables of the domain camera, between 0.6 (87.1 mIoU, 85.5 boundary F) and 0.8 (87.3, 85.3); 1 gives 87.0 and 84.3."""
 CLAIM = np.float32(20.0)
 """Log-odds with which the model's mask stands where depth is not believed."""
 SCORE = (-0.01, 0.66, 0.38)
@@ -73,19 +76,8 @@ class Refiner:
         classes = classes or ("",) * len(masks)
         if choice == "off" or not len(masks):
             return replace(masks, sources=(MODEL,) * len(masks), track_ids=self._ids_of(frame, masks, classes))
-        reading = read(frame, prompts, masks.low_res, self._depth if choice != "boxes" else None)
-        believed = reading.believed or (False,) * len(masks)
-        sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
-        sources = [WITH_DEPTH if each else MODEL for each in believed]
-        if choice == "all":
-            _add_colour(sums, sources, frame, prompts, reading)
-        shared = _shared(sums, reading)
-        doubted = self._doubted(shared, believed, prompts, reading)
-        for index in doubted:
-            model = log_odds(reading, prompts, index, with_depth=False)
-            sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
-        if doubted:
-            shared = _shared(sums, reading)
+        weighed = weigh(frame, prompts, masks.low_res, self._depth, choice, learnt=masks.adapted)
+        reading, sums, shared, sources = weighed.reading, weighed.sums, weighed.shared, weighed.sources
         if self._tracker is None:
             return _assembled(shared, sums, sources, reading, masks)
         ids = self._tracker.match(frame.image, reading.windows, shared, classes)
@@ -94,15 +86,6 @@ class Refiner:
             shared = _shared(sums, reading)
         self._tracker.keep(frame.image, reading.windows, sums, shared, classes)
         return replace(_assembled(shared, sums, sources, reading, masks), track_ids=tuple(ids))
-
-    @staticmethod
-    def _doubted(shared: Sequence[Bool], believed: Sequence[bool], prompts: Prompts, reading: Reading) -> list[int]:
-        """Objects whose masks with depth fit their prompts worse than the model's do."""
-        return [
-            index
-            for index, each in enumerate(prompts.objects)
-            if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
-        ]
 
     def _ids_of(self, frame: Frame, masks: Masks, classes: Sequence[str]) -> tuple[int, ...]:
         """Ids of masks that are served as they are."""
@@ -113,6 +96,59 @@ class Refiner:
         ids = self._tracker.match(frame.image, windows, cut, classes)
         self._tracker.keep(frame.image, windows, [np.where(each, CLAIM, -CLAIM) for each in cut], cut, classes)
         return tuple(ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """All witnesses' findings about n objects of one frame, added up.
+
+    Attributes:
+        reading: what each witness says, and the windows in which each object can be.
+        sums: log-odds (h, w) of each object in its window.
+        shared: (h, w) bool likewise: its mask.
+        sources: what each mask was made of.
+    """
+
+    reading: Reading
+    sums: list[Float]
+    shared: list[Bool]
+    sources: list[str]
+
+
+def weigh(frame: Frame, prompts: Prompts, low_res: Float, depth: DepthReader, choice: str, *, learnt: bool = False) -> Weighed:
+    """What all witnesses together say of n >= 1 objects of a frame.
+
+    Args:
+        frame: image, depth and camera. Its labels are not read.
+        prompts: of the objects.
+        low_res: (n, h, w) the model's logits.
+        depth: reads the frame's depth.
+        choice: the witnesses to take, of REFINE_CHOICES but "off".
+        learnt: an adapter had a part in the logits.
+    """
+    if learnt and choice != "boxes" and frame.depth is not None:
+        low_res = LEARNT * low_res
+    reading = read(frame, prompts, low_res, depth if choice != "boxes" else None)
+    believed = reading.believed or (False,) * len(prompts)
+    sums = [log_odds(reading, prompts, index, with_depth=each) for index, each in enumerate(believed)]
+    sources = [WITH_DEPTH if each else MODEL for each in believed]
+    if choice == "all":
+        _add_colour(sums, sources, frame, prompts, reading)
+    shared = _shared(sums, reading)
+    doubted = _doubted(shared, believed, prompts, reading)
+    for index in doubted:
+        model = log_odds(reading, prompts, index, with_depth=False)
+        sums[index], sources[index] = np.where(model > 0, CLAIM, -CLAIM), MODEL
+    return Weighed(reading, sums, _shared(sums, reading) if doubted else shared, sources)
+
+
+def _doubted(shared: Sequence[Bool], believed: Sequence[bool], prompts: Prompts, reading: Reading) -> list[int]:
+    """Objects whose masks with depth fit their prompts worse than the model's do."""
+    return [
+        index
+        for index, each in enumerate(prompts.objects)
+        if believed[index] and _fit(shared[index], each, reading, index) < _fit(reading.logits[index] > 0, each, reading, index) - WORSE
+    ]
 
 
 def log_odds(reading: Reading, prompts: Prompts, index: int, *, with_depth: bool) -> Float:
@@ -193,7 +229,7 @@ def _assembled(shared: Sequence[Bool], sums: Sequence[Float], sources: Sequence[
     for index, (mask, total, window) in enumerate(zip(shared, sums, reading.windows, strict=True)):
         whole[index][window] = mask
         scores[index] = _score(mask, total, float(masks.scores[index]))
-    return Masks(whole, scores, masks.low_res, tuple(reading.windows), tuple(sources))
+    return Masks(whole, scores, masks.low_res, tuple(reading.windows), tuple(sources), adapted=masks.adapted)
 
 
 def _score(mask: Bool, total: Float, predicted: float) -> float:
