@@ -97,7 +97,7 @@ class HybridEncoder(nn.Module):
 
         The last one of each bottleneck, but for the first stage at half of the image's side, which costs most; and all after the trunk.
         """
-        last = [(block, "project") for stage in self.trunk.stages[1:] for block in stage]
+        last = [(block, "project") for stage in self.trunk.stages[1:] for block in stage.children()]
         lateral = [(self.lateral, name) for name in self.lateral]
         return [*last, *lateral, (self.neck, "0"), (self.neck, "2"), (self.fine, "quarter"), (self.fine, "eighth")]
 

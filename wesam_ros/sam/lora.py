@@ -38,7 +38,6 @@ class Adaptable:
     """
 
     weight: Tensor
-    bias: Tensor | None
     low_rank: tuple[Tensor, Tensor] | None = None
     merged: tuple[Tensor, Tensor | None] | None = None
 
@@ -122,7 +121,8 @@ class AdaptedConv2d(Adaptable, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged is not None:
-            return self._conv_forward(x, *self.merged)
+            merged: Tensor = self._conv_forward(x, *self.merged)
+            return merged
         y: Tensor = super().forward(x)
         if self.low_rank is None:
             return y
