@@ -38,6 +38,7 @@ from wesam_ros.data.requests import Request
 from wesam_ros.engines.engine import EngineError
 from wesam_ros.engines.store import DECODER, DECODER_WITH_MASKS, ENCODER, MANIFEST, check, key_of, publish
 from wesam_ros.sam import Adapter, AdapterError, Prompts, base_hash, load_sam
+from wesam_ros.sam.adapter import EARLIER, FORMAT
 from wesam_ros.sam.checkpoints import CheckpointError
 from wesam_ros.sam.prompts import Prompt, PromptError
 
@@ -192,8 +193,8 @@ def test_damaged_adapters(attempt: Attempt, sam: Any, adapter: Adapter, data: st
 @given(data=st.data())
 def test_adapters_from_someone_else(attempt: Attempt, sam: Any, adapter: Adapter, data: st.DataObject) -> None:
     """Whole safetensors files with headers and tensors that no trainer of ours writes."""
-    texts = st.text(max_size=8) | st.sampled_from(["", "-1", "\u00b2", "1e3", "9" * 20, "9" * 5000, adapter.base, "wesam_ros.adapter/1"])
-    metadata = {"format": "wesam_ros.adapter/1", "base": adapter.base, "version": "3"}
+    texts = st.text(max_size=8) | st.sampled_from(["", "-1", "\u00b2", "1e3", "9" * 20, "9" * 5000, adapter.base, FORMAT, EARLIER])
+    metadata = {"format": FORMAT, "base": adapter.base, "version": "3"}
     metadata |= data.draw(st.dictionaries(st.sampled_from(sorted(metadata)) | st.text(max_size=4), texts, max_size=2))
     right = st.sampled_from([tuple(adapter.a.shape), tuple(adapter.b.shape)])
     shapes = right | hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3)

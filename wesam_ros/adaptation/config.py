@@ -15,7 +15,7 @@ STEPS_PER_FRAME = 2
 class AdaptationConfig:
     """Weights of the loss terms, settings of optimizer, replay buffer and guard."""
 
-    rank: int = option(4, "rank of the LoRA adapter on q and v of every encoder block", minimum=1, maximum=64, read_only=True)
+    rank: int = option(4, "rank of the adapter's terms", minimum=1, maximum=64, read_only=True)
     lr: float = option(2e-3, "learning rate of Adam", minimum=0.0, maximum=1.0)
     weight_decay: float = option(1e-4, "weight decay of Adam", minimum=0.0, maximum=1.0)
     strength: float = option(
@@ -46,8 +46,9 @@ class AdaptationConfig:
     both_ways: bool = option(True, "average the masks of teacher and anchor over the image and its mirror image")
     teacher_age: int = option(50, "steps after which the teacher is asked again about a frame", minimum=1)
     cut: float = option(
-        0.9,
-        "each step's gradient ends at a block of the encoder that is drawn among the first ones, this share of all; 0: at the first",
+        0.0,
+        "each step's gradient ends at a term of the adapter that is drawn among the first ones, this share of all; 0: at the first. 0.9 "
+        "makes steps of a deep encoder cheaper, and learns less of outlines",
         minimum=0.0,
         maximum=0.99,
     )

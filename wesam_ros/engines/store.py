@@ -25,7 +25,7 @@ from wesam_ros.sam.adapter import base_hash
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the exported graphs change: their inputs, outputs or what they compute."""
 OPSET = 20
 """The first with Gelu as one operator; LayerNormalization is one since 17. TensorRT 10 reads opsets 9 to 20."""

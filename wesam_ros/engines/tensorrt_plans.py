@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when plans are built in another way."""
 PRECISION = "float16"
 RANKS, OBJECTS, TOKENS = (1, 4, MAX_RANK), (1, 10, 32), (1, 2, 64)

@@ -1,6 +1,6 @@
 """The part that all methods but ours share, so that each one's own file is its loss: LoRA tensors, Adam with warm-up, replay buffer, views.
 
-All train the same parameters on the same stream as ours: rank 4 on q and v of every encoder block, frames of one buffer, at most as many
+All train the same parameters on the same stream as ours: the rank 4 terms of sam/lora.py, frames of one buffer, at most as many
 objects a step. Prompt encoder and mask decoder are frozen. None of them uses depth: none of their papers does.
 """
 
