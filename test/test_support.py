@@ -76,8 +76,8 @@ def test_no_plane_no_support(depth: npt.NDArray[np.float32]) -> None:
 
 
 def test_known_pixels_loss_by_hand() -> None:
-    """Logit 0 costs ln 2 on either side; pixels that nobody knows cost nothing."""
+    """Logit 0 costs ln 2 / 4 on either side; pixels that nobody knows cost nothing."""
     inside, outside = torch.zeros(2, 2, 2, dtype=torch.bool), torch.zeros(2, 2, 2, dtype=torch.bool)
     inside[0, 0, 0] = outside[0, 1, 1] = True
     loss = known_pixels_loss(torch.zeros(2, 2, 2), inside, outside)
-    assert loss.tolist() == pytest.approx([2 * np.log(2), 0])
+    assert loss.tolist() == pytest.approx([2 * np.log(2) / 4, 0])

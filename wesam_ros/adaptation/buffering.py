@@ -13,7 +13,7 @@ from wesam_ros.adaptation.admission import Admission, Observation
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.evidence import gather_evidence
 from wesam_ros.adaptation.losses import masked_prototypes
-from wesam_ros.adaptation.predictions import autocast, predict_both_ways, valid_region
+from wesam_ros.adaptation.predictions import autocast, predict_views, valid_region
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.adaptation.validation import scored_objects
 from wesam_ros.data.frames import Frame
@@ -62,7 +62,9 @@ def _with_evidence(sam: Sam, frame: Frame, kept: BufferedFrame, config: Adaptati
     """The frame with the anchor's logits averaged over the image and its mirror image, and with what the other witnesses say."""
     logits, prompts = kept.anchor_logits, kept.prompts
     if config.both_ways:
-        logits = predict_both_ways(sam, None, kept.pixels, prompts, config.precision).clone()
+        mirror_image = np.ascontiguousarray(kept.pixels[:, ::-1])
+        (mirrored,) = predict_views(sam, None, [mirror_image], True, prompts, config.precision)
+        logits = (logits + mirrored.logits) / 2
     seen = frame if config.depth > 0 else replace(frame, depth=None)
     evidence = gather_evidence(seen, prompts, logits, kept.constraints, config.refine, config.prompt_fit, config.agreement)
     return replace(kept, anchor_logits=logits, evidence=evidence)

@@ -66,7 +66,10 @@ def point_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
 
 
 def known_pixels_loss(logits: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """Cross-entropy of the pixels that are known without the model, mean per object and side; 0 where none is.
+    """Focal cross-entropy of the pixels that are known without the model, mean per object and side; 0 where none is.
+
+    (1 - p_t)^2 as in Lin et al. (ICCV 2017): with plain cross-entropy logits grew where they were right already, until masks that are
+    refined trusted them more than depth (docs/research-log.md).
 
     Args:
         logits: (n, h, w).

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wesam_ros.adaptation.losses import known_pixels_loss, point_loss
+from wesam_ros.adaptation.losses import point_loss
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
 from wesam_ros.methods.base import MeanTeacherMethod, masked_mean, on_cells, on_image
 from wesam_ros.scene.constraints import Constraints
@@ -36,7 +36,8 @@ TEMPERATURE = 0.1
 
 def weak_loss(logits: Tensor, constraints: Constraints, certain: Tensor, beyond: Tensor) -> Tensor:
     """L_weak (n,): points, middle (n, h, w) bool of coarse masks, and what is beyond the allowed region (n, h, w) bool, a mean each."""
-    return point_loss(logits, constraints.points, constraints.point_labels) + known_pixels_loss(logits, certain, beyond)
+    on, off = masked_mean(functional.softplus(-logits), certain.float()), masked_mean(functional.softplus(logits), beyond.float())
+    return point_loss(logits, constraints.points, constraints.point_labels) + on + off
 
 
 def pseudo_loss(logits: Tensor, belief: Tensor, unknown: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class Adapter:
 
     @cached_property
     def trained(self) -> bool:
-        """Whether it changes anything."""
+        """True if it changes anything."""
         return bool(self.b.any())
 
     @classmethod

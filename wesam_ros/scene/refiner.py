@@ -116,7 +116,7 @@ class Weighed:
 
 
 def weigh(frame: Frame, prompts: Prompts, low_res: Float, depth: DepthReader, choice: str, *, learnt: bool = False) -> Weighed:
-    """What all witnesses together say of n >= 1 objects of a frame.
+    """The sums of all witnesses about n >= 1 objects of a frame.
 
     Args:
         frame: image, depth and camera. Its labels are not read.
