@@ -27,7 +27,7 @@ from wesam_ros.sam.architectures import ARCHITECTURES, Architecture, build_vit_t
 from wesam_ros.sam.predictor import embed_images
 
 OPERATORS = {
-    ENCODER: "Add Concat Conv Div Einsum Expand Gather Gelu LayerNormalization MatMul Mul Pad Pow ReduceMean Reshape Shape Slice Softmax "
+    ENCODER: "Add Concat Conv Div Einsum Expand Gelu LayerNormalization MatMul Mul Pad Pow ReduceMean Reshape Shape Slice Softmax "
     "Sqrt Squeeze Sub Transpose Unsqueeze",
     DECODER: "Add Cast Concat Cos Equal Expand Gather Gelu Gemm GreaterOrEqual LayerNormalization MatMul Mul Pad Relu Reshape Shape Sin "
     "Slice Softmax Squeeze Sub Transpose Unsqueeze",

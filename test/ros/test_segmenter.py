@@ -168,11 +168,11 @@ def adapter_message(adapter: Adapter, version: int | None = None) -> AdapterMess
 
 def malformed_adapters(sam: Any) -> dict[str, AdapterMessage]:
     sound = adapter_of(sam, 9)
-    infinite = sound.to_bytes().replace(sound.b.numpy()[0, 0, 0, :1].tobytes(), np.array([np.inf], np.float32).tobytes())
+    infinite = sound.to_bytes().replace(sound.b.numpy()[0, :1].tobytes(), np.array([np.inf], np.float32).tobytes())
     return {
         "garbage": AdapterMessage(version=9, data=array("B", b"\x08\0\0\0\0\0\0\0 no json")),
         "base": adapter_message(Adapter(sound.a, sound.b, "0" * 64, 9)),
-        "shape": adapter_message(Adapter(sound.a[:3], sound.b[:3], sound.base, 9)),
+        "shape": adapter_message(Adapter(sound.a[:, :300], sound.b, sound.base, 9)),
         "version": adapter_message(sound, version=10),
         "not_finite": AdapterMessage(version=9, data=array("B", infinite)),
     }

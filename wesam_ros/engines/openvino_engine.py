@@ -100,7 +100,7 @@ class OpenVinoEngine(Engine):
     def _embed(self, pixels: Tensor, adapter: Adapter | None) -> Tensor:
         a, b = self._frozen if adapter is None else (each.detach().cpu().contiguous().numpy() for each in adapter.low_rank)
         if self._fixed:
-            a, b = _filled(a, 2), _filled(b, 3)
+            a, b = _filled(a, 0), _filled(b, 1)
         (embedding,) = self._run(ENCODER, {"pixels": pixels.numpy(), "a": a, "b": b})
         return torch.from_numpy(embedding)
 

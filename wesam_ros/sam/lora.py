@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -192,11 +193,13 @@ def adapter_shape(sam: Sam) -> tuple[int, int]:
 def term_by_term(sam: Sam, low_rank: LowRank) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """An adapter's down projections (r, inputs), and its up projections (outputs, r), of each term."""
     a, b = low_rank
-    terms = adapter_terms(sam)
-    return (
-        a.split([inputs for inputs, _ in terms], 1) if isinstance(a, Tensor) else a,
-        b.split([outputs for _, outputs in terms]) if isinstance(b, Tensor) else b,
-    )
+    inputs, outputs = zip(*adapter_terms(sam), strict=True)
+    return _pieces(a, inputs, 1) if isinstance(a, Tensor) else a, _pieces(b, outputs, 0) if isinstance(b, Tensor) else b
+
+
+def _pieces(whole: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor]:
+    """Parts of those sizes, one after another: by slices, as each node of an exported graph has one output."""
+    return [whole.narrow(axis, end - size, size) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
 def _projections(sam: Sam, low_rank: LowRank) -> Iterator[tuple[LoraQkv | AdaptedConv2d, Tensor, Tensor]]:
