@@ -55,13 +55,15 @@ class Robot:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Other tests' node is in the graph with publishers of raw images, which would be preferred to what the demo has.
+        self._sent = {"image_transport": "compressed", "depth_transport": "compressedDepth", "torch_threads": 1}
         learns = {f"adaptation.{name}": value for name, value in LEARNS.items()}
-        self.adapter = NodeProcess("adapter", {"torch_threads": 1, "steps_per_frame": 1, **learns}, folder / "adapter.log", {})
+        self.adapter = NodeProcess("adapter", {**self._sent, "steps_per_frame": 1, **learns}, folder / "adapter.log", {})
         self.segmenter = self.start_segmenter()
         self.player = NodeProcess("player", {"bag": DEMO, "rate": 2.0, "loop": True}, folder / "player.log", {})
 
     def start_segmenter(self) -> NodeProcess:
-        self.segmenter = NodeProcess("segmenter", {"torch_threads": 1}, self._folder / "segmenter.log", {})
+        self.segmenter = NodeProcess("segmenter", self._sent, self._folder / "segmenter.log", {})
         return self.segmenter
 
     def stop(self) -> None:
