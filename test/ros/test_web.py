@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
+import rclpy
 from browser import TOKEN, Browser, browser, free_port, need_browser, wait_for_port
+from conftest import free_domain
+from rclpy.context import Context
 
 from wesam_ros.ros.children import NodeProcess
 from wesam_ros.ros.robot_topics import adapter_node_of, chosen_topics, namespaces_of
@@ -51,19 +55,25 @@ def test_robots_are_namespaces_with_a_segmenter() -> None:
 
 
 class Robot:
-    """Both nodes and the demo, in processes of their own."""
+    """Both nodes and the demo, in processes of their own and in a graph of their own.
+
+    The graph of the other tests has publishers of raw images, which nodes and page prefer to the compressed ones of the demo.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Other tests' node is in the graph with publishers of raw images, which would be preferred to what the demo has.
-        self._sent = {"image_transport": "compressed", "depth_transport": "compressedDepth", "torch_threads": 1}
+        self.domain = free_domain()
+        self.environment = {"ROS_DOMAIN_ID": str(self.domain)}
         learns = {f"adaptation.{name}": value for name, value in LEARNS.items()}
-        self.adapter = NodeProcess("adapter", {**self._sent, "steps_per_frame": 1, **learns}, folder / "adapter.log", {})
+        self.adapter = self._start("adapter", {"torch_threads": 1, "steps_per_frame": 1, **learns})
         self.segmenter = self.start_segmenter()
-        self.player = NodeProcess("player", {"bag": DEMO, "rate": 2.0, "loop": True}, folder / "player.log", {})
+        self.player = self._start("player", {"bag": DEMO, "rate": 2.0, "loop": True})
+
+    def _start(self, name: str, parameters: dict[str, Any]) -> NodeProcess:
+        return NodeProcess(name, parameters, self._folder / f"{name}.log", self.environment)
 
     def start_segmenter(self) -> NodeProcess:
-        self.segmenter = NodeProcess("segmenter", self._sent, self._folder / "segmenter.log", {})
+        self.segmenter = self._start("segmenter", {"torch_threads": 1})
         return self.segmenter
 
     def stop(self) -> None:
@@ -85,7 +95,7 @@ def page(robot: Robot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bro
     (folder / "token").write_text(TOKEN)
     words = [sys.executable, "-m", "wesam_ros.cli", "web", "--port", str(port), "--token-file", str(folder / "token")]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env={**os.environ, **robot.environment})
     try:
         wait_for_port(port, lambda: process.poll() is None, folder / "log")
         assert TOKEN not in (folder / "log").read_text()
@@ -146,14 +156,22 @@ def test_a_segmenter_that_ends_is_told_of_and_comes_back(robot: Robot, page: Bro
     page.until(lambda: "/segmenter does not report" not in page.text(), "its report")
 
 
-def test_nothing_is_subscribed_to_while_no_page_is_open(graph: Any, page: Browser) -> None:
+def test_nothing_is_subscribed_to_while_no_page_is_open(robot: Robot, page: Browser) -> None:
+    context = Context()
+    context.init(domain_id=robot.domain)
+    node = rclpy.create_node("tester", context=context)
+
     def heard() -> set[str] | None:
         try:
-            found = dict(graph.node.get_subscriber_names_and_types_by_node("web", "/"))
-        except RuntimeError:  # the graph's node does not know it yet
+            found = dict(node.get_subscriber_names_and_types_by_node("web", "/"))
+        except RuntimeError:  # this node does not know it yet
             return None
         return {name for name, kinds in found.items() if not kinds[0].startswith("rcl_interfaces")}
 
-    graph.until(lambda: {"/segmenter/objects", "/adapter/status", "/diagnostics"} <= (heard() or set()), "the page's subscriptions")
-    page.open("about:blank")
-    graph.until(lambda: heard() == set(), "the end of the page's subscriptions")
+    try:
+        page.until(lambda: {"/segmenter/objects", "/adapter/status", "/diagnostics"} <= (heard() or set()), "the page's subscriptions")
+        page.open("about:blank")
+        page.until(lambda: heard() == set(), "the end of the page's subscriptions")
+    finally:
+        node.destroy_node()
+        context.shutdown()
