@@ -20,7 +20,7 @@ demo: setup
 	@set +u; source scripts/env.sh; wesam replay demo/tabletop.mcap --lock-step --out out/demo
 
 test: setup
-	@set +u; source scripts/env.sh; WESAM_REQUIRE_ROS=1 pytest $(PYTEST_ARGS)
+	@set +u; source scripts/env.sh; WESAM_REQUIRE_ROS=1 pytest -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	@set +u; source scripts/env.sh; ruff check .; mypy

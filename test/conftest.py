@@ -9,6 +9,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin hold up the other processes of these tests
+
 import resource
 import signal
 import socket
@@ -25,6 +28,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from safetensors.torch import save_file
 
+from wesam_ros.machine import cores
 from wesam_ros.ros.children import set_up_by
 
 FIRST_PORT, PORTS_PER_DOMAIN, METATRAFFIC = 7400, 250, 10
@@ -114,6 +118,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def pytest_configure() -> None:
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, cores() // processes))  # threads that wait for each other's cores make tests several times as slow
     if os.environ.get("WESAM_REQUIRE_ROS") != "1":
         return
     for name in ("rclpy", "vision_msgs.msg", "wesam_ros.msg"):
