@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -16,6 +19,7 @@ import torch
 
 from wesam_ros import cli
 from wesam_ros.adaptation.learner import Learner
+from wesam_ros.adaptation.together import Together
 from wesam_ros.data import codecs
 from wesam_ros.data.boxes import boxes_of_labels
 from wesam_ros.data.detections import Detections
@@ -24,6 +28,7 @@ from wesam_ros.data.recordings.bags import read_frame_messages, write_bag
 from wesam_ros.data.recordings.topics import BagError, BagTopics
 from wesam_ros.data.requests import Request
 from wesam_ros.evaluation import offline
+from wesam_ros.evaluation.plan import Plan
 from wesam_ros.sam.prompts import Prompt, Prompts
 
 FRAMES = 5
@@ -51,11 +56,15 @@ def files(untrained_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return bag, untrained_tiny
 
 
-def _adapt(files: tuple[Path, Path], out: Path, *more: str) -> int:
-    command = ["adapt", str(files[0]), "--checkpoint", str(files[1]), "--out", str(out), "--steps-per-frame", "1", "--save-every", "2"]
+def _options(checkpoint: Path, out: Path) -> list[str]:
+    options = ["--checkpoint", str(checkpoint), "--out", str(out), "--steps-per-frame", "1", "--save-every", "2"]
     for setting in ("publish_every=1", "validation_every=2", "validation_frames=1", "tolerance=1.0", "agreement=0", "prompt_fit=0"):
-        command += ["--set", setting]
-    return cli.main([*command, *more])
+        options += ["--set", setting]
+    return options
+
+
+def _adapt(files: tuple[Path, Path], out: Path, *more: str) -> int:
+    return cli.main(["adapt", str(files[0]), *_options(files[1], out), *more])
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +276,47 @@ def test_only_frames_that_something_is_asked_for_in_count(
     monkeypatch.setattr(offline, "requests_of", lambda frame, detections_size: ())
     assert _adapt((bag, files[1]), tmp_path / "b") == 2
     assert "has detections or prompts of its stamp" in capsys.readouterr().err
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def _by_two_processes(bags: list[Path], checkpoint: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "wesam_ros.cli"]
+    words += ["adapt", *map(str, bags), *_options(checkpoint, out), "--threads", "1"]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=600, env={**os.environ, "PYTHONSAFEPATH": "1"})
+
+
+def test_two_processes_train_one_adapter(files: tuple[Path, Path], tmp_path: Path, one_thread: None) -> None:
+    """One of them has nothing to learn from: it follows, and the adapter is that of a single process, bit for bit."""
+    empty = tmp_path / "empty.mcap"
+    write_bag(empty, [replace(each, detections=Detections(np.zeros((0, 4), np.float32))) for each in recording()[:2]])
+    assert _adapt(files, tmp_path / "one", "--threads", "1") == 0
+    done = _by_two_processes([files[0], empty], files[1], tmp_path / "two")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "two" / "adapter.safetensors").read_bytes() == (tmp_path / "one" / "adapter.safetensors").read_bytes()
+    assert json.loads((tmp_path / "two" / "summary.json").read_text())["frames"] == FRAMES + 2
+
+
+def test_two_processes_average_what_they_learn(files: tuple[Path, Path], whole: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.mcap"
+    write_bag(other, recording()[:3])  # ends sooner, and is learnt from on
+    done = _by_two_processes([files[0], other], files[1], tmp_path / "out")
+    assert done.returncode == 0, done.stderr[-2000:]
+    states = [torch.load(tmp_path / "out" / f"state_{rank}_of_2.pt", weights_only=True) for rank in range(2)]
+    of_first, of_second = (state["learner"]["trainer"]["low_rank"] for state in states)
+    assert all(torch.equal(*pair) for pair in zip(of_first, of_second, strict=True))
+    assert [state["seen"] for state in states] == [FRAMES, 3]
+    assert (tmp_path / "out" / "adapter.safetensors").read_bytes() != (whole / "adapter.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="another number of processes"):
+        offline.OfflineRun(Plan((files[0],), tmp_path / "out", checkpoint=files[1]))
+
+
+def test_more_processes_than_recordings_are_refused() -> None:
+    with pytest.raises(ValueError, match="start fewer"):
+        Plan((Path("a"),), Path("out")).share_of(Together(0, 2))
+    assert Plan((Path("a"), Path("b"), Path("c")), Path("out")).share_of(Together(0, 2)).bags == (Path("a"), Path("c"))

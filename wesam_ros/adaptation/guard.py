@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
+from wesam_ros.adaptation.together import ALONE, Together
 from wesam_ros.adaptation.validation import Comparison, ValidationScore, mean_score, score_adapter
 from wesam_ros.sam.adapter import Adapter
 
@@ -76,8 +77,9 @@ class Guard:
     It has no state to save: scores are computed again where they are missing.
     """
 
-    def __init__(self, sam: Sam) -> None:
-        self.sam = sam
+    def __init__(self, sam: Sam, together: Together = ALONE) -> None:
+        """For the model `sam`; of several processes that train together each asks its own frames, and none may come to be worse off."""
+        self.sam, self._together = sam, together
         self._published, self._frozen, self._candidate = Scores(), Scores(), Scores()
 
     def knows(self, frames: Frames) -> bool:
@@ -96,17 +98,28 @@ class Guard:
         Args:
             candidate: its stacked tensors.
             published: the adapter that it would replace.
-            frames: of each robot.
+            frames: of each robot; of none nothing is known.
             config: the limits.
         """
         self._candidate.clear()
+        own = self._decide(candidate, published, frames, config) if frames else Decision(NO_VALIDATION_FRAMES)
+        decisions = self._together.everyones(own)
+        known = [each for each in decisions if each.code != NO_VALIDATION_FRAMES]
+        return next((each for each in known if not each.admits), known[0] if known else own)
+
+    def _decide(self, candidate: tuple[Tensor, Tensor], published: Adapter, frames: Frames, config: AdaptationConfig) -> Decision:
+        """The decision by this process's frames."""
         self._score_missing(self._candidate, candidate, frames, config)
         comparisons = self._compare(self._candidate, published, frames, config)
         rejection = _first(comparisons, lambda each: rejection_of_candidate(each, config))
         return replace(rejection or Decision(ADMITTED), scores=_least_gain(comparisons))
 
     def review(self, published: Adapter, frames: Frames, config: AdaptationConfig) -> Decision | None:
-        """The reason to withdraw the published adapter; None if it may go on being served."""
+        """The reason to withdraw the published adapter; None if it may go on being served. Of no frames nothing is known."""
+        own = self._review(published, frames, config) if frames else None
+        return next((each for each in self._together.everyones(own) if each is not None), None)
+
+    def _review(self, published: Adapter, frames: Frames, config: AdaptationConfig) -> Decision | None:
         comparisons = self._compare(self._published, published, frames, config)
         reason = _first(comparisons, lambda each: rejection_of_published(each, config))
         return None if reason is None else replace(reason, scores=_least_gain(comparisons))

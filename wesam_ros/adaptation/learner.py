@@ -17,6 +17,7 @@ from wesam_ros.adaptation.history import AdapterHistory
 from wesam_ros.adaptation.proposal import Proposal
 from wesam_ros.adaptation.replay_buffer import ReplayBuffer
 from wesam_ros.adaptation.step import StepResult
+from wesam_ros.adaptation.together import ALONE, Together
 from wesam_ros.adaptation.trainer import Trainer
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.adapter import Adapter, base_hash
@@ -36,7 +37,7 @@ class Learner:
     Deterministic for a seed, in float32 on one thread of a CPU bit for bit.
     """
 
-    def __init__(self, sam: Sam, config: AdaptationConfig, seed: int, adapter: Adapter | None = None) -> None:
+    def __init__(self, sam: Sam, config: AdaptationConfig, seed: int, adapter: Adapter | None = None, together: Together = ALONE) -> None:
         """Starts from `adapter`, or from an untrained one.
 
         Args:
@@ -44,13 +45,14 @@ class Learner:
             config: settings.
             seed: of the adapter's first values, and of every draw.
             adapter: of this model, to go on from.
+            together: processes that train one adapter, each with a learner; they step and propose at the same time.
         """
         self.sam, self.config, self.seed = sam, config, seed
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng([seed, together.rank] if together.rank else seed)
         self.counters: Counter[str] = Counter()
         self.history = AdapterHistory(adapter or self._untrained())
-        self.trainer = Trainer(sam, self.adapter, config)
-        self.guard = Guard(sam)
+        self.trainer = Trainer(sam, self.adapter, config, together)
+        self.guard = Guard(sam, together)
         self.replay_buffer = self._empty_buffer()
         self._steps_since_proposal = self._rejections = 0
 
@@ -88,21 +90,25 @@ class Learner:
         return admission
 
     def step(self) -> StepResult | None:
-        """One training step on a frame of the replay buffer; None while there is none."""
+        """One training step on a frame of the replay buffer; None while there is none, so that at most other processes' count."""
         frame = self.replay_buffer.draw(self.config.recent)
         if frame is None:
-            return None
-        bank = self.replay_buffer.other_prototypes(frame, BANK)
-        predictions, now = self.replay_buffer.teacher_predictions, self.counters["steps"]
-        result = self.trainer.step(frame, predictions, bank, self.config, self.rng, now)
-        self.counters.update(steps=1, objects=result.objects)
-        self.counters["objects.masks_trusted"] += result.agreed
-        self.counters["objects.measurements_trusted"] += result.measured
+            result = None
+            if not self.trainer.follow(self.config):
+                return None
+        else:
+            bank = self.replay_buffer.other_prototypes(frame, BANK)
+            predictions, now = self.replay_buffer.teacher_predictions, self.counters["steps"]
+            result = self.trainer.step(frame, predictions, bank, self.config, self.rng, now)
+            self.counters["objects"] += result.objects
+            self.counters["objects.masks_trusted"] += result.agreed
+            self.counters["objects.measurements_trusted"] += result.measured
+        self.counters["steps"] += 1
         self._steps_since_proposal += 1
         if self.trainer.is_finite:
             return result
         self._restore(self.adapter, "not_finite")
-        return replace(result, restored=True)
+        return None if result is None else replace(result, restored=True)
 
     def propose(self) -> Proposal:
         """Every `publish_every` steps: the trained adapter, if the guard admits it.
@@ -115,10 +121,10 @@ class Learner:
             return withdrawal
         if self._steps_since_proposal < self.config.publish_every:
             return Proposal(None, Decision(NOT_DUE))
-        if not frames:
-            return Proposal(None, Decision(NO_VALIDATION_FRAMES))
-        self._steps_since_proposal = 0
         decision = self.guard.decide(self.candidate, self.adapter, frames, self.config)
+        if decision.code == NO_VALIDATION_FRAMES:
+            return Proposal(None, decision)
+        self._steps_since_proposal = 0
         if decision.admits:
             return Proposal(self._publish(*self.candidate, was_candidate=True), decision)
         self.counters[f"candidates_rejected.{decision.code}"] += 1
@@ -135,9 +141,9 @@ class Learner:
         Nothing is learnt from them, so that it may be long until there is a candidate, or there may be none.
         """
         frames = self.replay_buffer.misplaced_by_robot(self.config.validation_frames)
-        if not self.adapter.trained or self.guard.knows(frames):
+        if not self.adapter.trained:
             return None
-        reason = self.guard.review(self.adapter, frames, self.config)
+        reason = self.guard.review(self.adapter, {} if self.guard.knows(frames) else frames, self.config)
         return None if reason is None else self._withdraw(reason)
 
     def _withdraw(self, decision: Decision) -> Proposal:

@@ -29,6 +29,7 @@ from wesam_ros.adaptation.losses import (
 from wesam_ros.adaptation.predictions import Prediction, predict_both_ways, predict_views, valid_region
 from wesam_ros.adaptation.pseudo_labels import PseudoLabels, make_pseudo_labels
 from wesam_ros.adaptation.replay_buffer import BufferedFrame, TeacherPrediction
+from wesam_ros.adaptation.together import ALONE, Together
 from wesam_ros.adaptation.views import strong_view, weak_view
 from wesam_ros.sam.lora import LowRank, adapter_terms, term_by_term
 from wesam_ros.sam.prompts import Prompts
@@ -67,6 +68,7 @@ def training_step(
     config: AdaptationConfig,
     rng: np.random.Generator,
     now: int,
+    together: Together = ALONE,
 ) -> StepResult:
     """Learns from one frame.
 
@@ -80,6 +82,7 @@ def training_step(
         config: weights of the terms.
         rng: draws objects and views.
         now: how many steps there were before.
+        together: processes that take this step, each on a frame of its own.
     """
     if frame not in teacher_predictions or now - teacher_predictions[frame].step >= config.teacher_age:
         teacher_predictions[frame] = TeacherPrediction(predict_teacher(sam, low_rank, frame, config, rng), now)
@@ -98,6 +101,7 @@ def training_step(
 
     optimizer.zero_grad(set_to_none=True)
     total.backward()
+    together.average_gradients(low_rank)
     optimizer.step()
     losses = {name: value.item() for name, value in terms.items()} | {"total": total.item()}
     return StepResult(losses, count, int(pseudo_labels.agreed.sum()), int(pseudo_labels.measured.sum()))

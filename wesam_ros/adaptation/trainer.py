@@ -12,6 +12,7 @@ from torch import Tensor
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.replay_buffer import BufferedFrame, TeacherPrediction
 from wesam_ros.adaptation.step import StepResult, training_step
+from wesam_ros.adaptation.together import ALONE, Together
 from wesam_ros.sam.adapter import Adapter
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Trainer:
         steps_since_restore: what the warm-up counts by.
     """
 
-    def __init__(self, sam: Sam, adapter: Adapter, config: AdaptationConfig) -> None:
-        self.sam = sam
+    def __init__(self, sam: Sam, adapter: Adapter, config: AdaptationConfig, together: Together = ALONE) -> None:
+        self.sam, self._together = sam, together
         self.restore(adapter, config)
 
     def restore(self, adapter: Adapter, config: AdaptationConfig) -> None:
@@ -64,11 +65,24 @@ class Trainer:
         now: int,
     ) -> StepResult:
         """One training step on a frame; arguments as in `training_step`."""
+        self._schedule(config)
+        return training_step(self.sam, self.low_rank, self.optimizer, frame, teacher_predictions, bank, config, rng, now, self._together)
+
+    def follow(self, config: AdaptationConfig) -> bool:
+        """Takes part in a step of the other processes, without a frame of its own; False if none of them has one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if not self._together.average_gradients(self.low_rank, counts=False):
+            return False
+        self._schedule(config)
+        self.optimizer.step()
+        return True
+
+    def _schedule(self, config: AdaptationConfig) -> None:
+        """Counts a step, and gives the optimizer its rates."""
         self.steps_since_restore += 1
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * min(1.0, self.steps_since_restore / config.warm_up)
             group["weight_decay"] = config.weight_decay
-        return training_step(self.sam, self.low_rank, self.optimizer, frame, teacher_predictions, bank, config, rng, now)
 
     def state_dict(self) -> dict[str, Any]:
         """The tensors, the optimizer's state, and the steps since the last restore."""

@@ -6,9 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from wesam_ros.adaptation.together import Together
 from wesam_ros.commands import common
 from wesam_ros.data.recordings.topics import BagError
-from wesam_ros.evaluation.offline import ADAPTER_FILE, SAVE_SECONDS, OfflineRun, Plan
+from wesam_ros.evaluation.offline import ADAPTER_FILE, SAVE_SECONDS, OfflineRun
+from wesam_ros.evaluation.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +68,15 @@ def run(args: argparse.Namespace) -> int:
         propose=args.propose,
         config=common.method_config(args),
     )
-    offline = OfflineRun(plan, lambda text: print(text, flush=True))
+    together = Together.of_environment(plan.device)
+    try:
+        return _run(args, plan, together)
+    finally:
+        together.close()
+
+
+def _run(args: argparse.Namespace, plan: Plan, together: Together) -> int:
+    offline = OfflineRun(plan, lambda text: print(text, flush=True), together)
     damage = None
     try:
         stopped = offline.run()
@@ -74,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
         if not offline.learnt:
             raise
         stopped, damage = False, error
-    print(f"adapter version {offline.learner.adapter.version}: {args.out / ADAPTER_FILE}")
+    if not together.rank:
+        print(f"adapter version {offline.learner.adapter.version}: {args.out / ADAPTER_FILE}")
     if stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130

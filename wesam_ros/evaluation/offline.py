@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,24 +18,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wesam_ros.adaptation.config import STEPS_PER_FRAME, AdaptationConfig
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.state import pack, unpack, write
-from wesam_ros.data.detection_grid import grid_of
+from wesam_ros.adaptation.together import ALONE, Together
 from wesam_ros.data.detections import Detections
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.bags import FrameMessages, conversion_of, find_topics, read_frame_messages
 from wesam_ros.data.recordings.decoding import Conversion, usable_frame
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
-from wesam_ros.data.recordings.topics import NO_TOPIC, REQUESTS, BagError, BagTopics
+from wesam_ros.data.recordings.topics import BagError, BagTopics
 from wesam_ros.data.requests import Request, request_of_detections
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
+from wesam_ros.evaluation.outcome import Outcome, merged, write_outcome
+from wesam_ros.evaluation.plan import Plan
 from wesam_ros.evaluation.prequential import LearnerOnStream, Turn, prequential
 from wesam_ros.evaluation.prompts import Prompted
-from wesam_ros.evaluation.report import FrameRecord, Picture, RunRecord, chosen_frames, write_report
+from wesam_ros.evaluation.report import FrameRecord, chosen_frames
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.scene.proposals import Proposer
@@ -48,80 +49,31 @@ SAVE_SECONDS = 60.0
 """A state is saved at the latest so many seconds after the one before: ViT-B takes minutes for a few frames, and is killed all the same."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A run: what is learnt from, how, and where the results go.
-
-    Attributes:
-        bags: recordings, in the order in which they are learnt from.
-        out: folder of the adapter, the state and the report.
-        topics: the recordings' topics that were named, by role; others are found by their types.
-        adapter: file of the adapter to start from; None is the frozen model.
-        passes: how often the recordings are gone through.
-        steps_per_frame: training steps after each request.
-        save_every: frames between two saved states.
-        sync_slop: seconds that the stamp of a depth may be off its image's.
-        seed: of everything that is drawn.
-        model, checkpoint, device: as of load_sam.
-        detections_size: grid of the detections' boxes, as the nodes' parameter; "" is the image's.
-        rectified: whether images are rectified, as the nodes' parameter.
-        propose: of PROPOSE_CHOICES but "missing"; with "all" the recordings' detections and prompts are not read.
-        config: options of the method.
-    """
-
-    bags: tuple[Path, ...]
-    out: Path
-    topics: Mapping[str, str] = field(default_factory=dict)
-    adapter: Path | None = None
-    passes: int = 1
-    steps_per_frame: int = STEPS_PER_FRAME
-    save_every: int = 50
-    sync_slop: float = SLOP_SECONDS
-    seed: int = 0
-    model: str = "tiny"
-    checkpoint: Path | None = None
-    device: str = "cpu"
-    detections_size: str = ""
-    rectified: str = "auto"
-    propose: str = "off"
-    config: AdaptationConfig = field(default_factory=AdaptationConfig)
-
-    def __post_init__(self) -> None:
-        for name in ("passes", "steps_per_frame", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but got {getattr(self, name)}")
-        grid_of(self.detections_size)
-        if self.propose not in ("off", "all"):
-            raise ValueError(f"propose must be off or all, but got {self.propose!r}")
-
-    @property
-    def named_topics(self) -> dict[str, str]:
-        """The topics that were named, by role; no request's where nothing has to be asked for."""
-        return {**self.topics, **(dict.fromkeys(REQUESTS, NO_TOPIC) if self.propose == "all" else {})}
-
-
 class OfflineRun:
     """A learner on recordings: how many frames it has seen, and what the report will say of them."""
 
-    def __init__(self, plan: Plan, say: Callable[[str], object] = log.info) -> None:
+    def __init__(self, plan: Plan, say: Callable[[str], object] = log.info, together: Together = ALONE) -> None:
         """Makes the learner, or takes up the one whose state is in the folder.
 
         Args:
-            plan: the run.
+            plan: the run; of several processes, what all of them do.
             say: told how far it is, now and then.
+            together: the processes of the run. Each takes its share of the recordings, and all go on frame by frame at the same pace.
 
         Raises:
-            ValueError: a recording, adapter or state that cannot be used.
+            ValueError: a recording, adapter or state that cannot be used, or more processes than recordings.
         """
-        self.plan, self._say = plan, say
+        plan = plan.share_of(together)
+        self.plan, self._say, self._together = plan, say, together
         self._topics = topics_of(plan)  # an error now, not in hours
         sam = load_sam(plan.model, plan.checkpoint, plan.device)
         start = Adapter.load(plan.adapter, for_sam=sam) if plan.adapter is not None else None
-        self.learner = Learner(sam, plan.config, plan.seed, start)
+        self.learner = Learner(sam, plan.config, plan.seed, start, together)
         # Without tracks, so that a run which was interrupted has the figures of one that was not.
         self._engine, self._of_frozen, self._of_adapted = TorchEngine(sam), Refiner(stream=False), Refiner(stream=False)
         self._seen, self._seconds, self._saved = 0, 0.0, time.monotonic()
         self._rejected: Counter[str] = Counter()
+        self._damage: BagError | None = None
         self._reading, self._decoding, self._proposer = ReadingReport(), ReadingReport(), Proposer()
         self._records: list[FrameRecord] = []
         self._shown: dict[int, tuple[Tensor, ...]] = {}
@@ -136,8 +88,12 @@ class OfflineRun:
             "method": asdict(self.learner.config),
         }
         plan.out.mkdir(parents=True, exist_ok=True)
-        if (plan.out / STATE_FILE).exists():
+        self._state_file = plan.out / (f"state_{together.rank}_of_{together.size}.pt" if together.size > 1 else STATE_FILE)
+        self._refuse_other_states()
+        if self._state_file.exists():
             self._load()
+        if len({*together.everyones(self.learner.counters["steps"])}) > 1:
+            raise ValueError(f"the states in {plan.out} are not of the same moment; remove them to start anew")
         self._subject = LearnerOnStream(self.learner)
 
     @property
@@ -151,22 +107,31 @@ class OfflineRun:
         Raises:
             BagError: a recording is damaged further on; what was learnt before is saved, and `report` has it.
         """
+        frames = self._frames()
         with _interrupts() as interrupts:
-            try:
-                for frame in self._frames():
-                    self._take(frame)
-                    if interrupts or self._seen % self.plan.save_every == 0 or time.monotonic() - self._saved > SAVE_SECONDS:
-                        self._save()
-                    if interrupts:
-                        return True
-                self._save()
-            except BagError as error:
-                if not self._seen:
-                    raise
-                self._save()
-                saved = f"what was learnt from the {self._seen} frames before is saved"
-                raise BagError(f"{error}; {saved}, and the same command goes on from there where the recording is mended") from error
+            while self._together.most((frame := self._next(frames)) is not None):
+                self._take(frame)
+                due = interrupts or self._seen % self.plan.save_every == 0 or time.monotonic() - self._saved > SAVE_SECONDS
+                if self._together.most(bool(due)):
+                    self._save()
+                if self._together.most(bool(interrupts)):
+                    return True
+            self._save()
+        if self._damage is not None:
+            saved = f"what was learnt from the {self._seen} frames before is saved"
+            mended = "and the same command goes on from there where the recording is mended"
+            raise BagError(f"{self._damage}; {saved}, {mended}") from self._damage
         return False
+
+    def _next(self, frames: Iterator[Frame]) -> Frame | None:
+        """The next frame of this process; None where it has no more, or its recording is damaged."""
+        try:
+            return next(frames, None)
+        except BagError as error:
+            if not self._seen:
+                raise
+            self._damage = error
+            return None
 
     def _frames(self) -> Iterator[Frame]:
         """The frames not seen yet; those that were are not decoded again. Labels are read, where there are some, for the report alone."""
@@ -177,18 +142,31 @@ class OfflineRun:
             else:
                 yield frame
 
-    def _take(self, frame: Frame) -> None:
-        """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts."""
+    def _take(self, frame: Frame | None) -> None:
+        """Learns from a frame as the adapter node does: from each thing that asks for something in it, detections before prompts.
+
+        Without a frame it takes part in what the other processes learn.
+        """
         began = time.monotonic()
-        asked = _everything(frame, self) if self.plan.propose == "all" else requests_of(frame, self.plan.detections_size)
-        stream = (self._prompted(frame, source, request) for source, request in asked)
+        stream = [] if frame is None else [self._prompted(frame, source, request) for source, request in self._asked(frame)]
+        most = self._together.most(len(stream))
         for turn in prequential(self._subject, stream, lambda _: self.plan.steps_per_frame, self._predict):
             self._note(turn)
+        for _ in range(len(stream), most):
+            for _ in range(self.plan.steps_per_frame):
+                self._subject.step()
+            self._subject.end()
+        if frame is None:
+            return
         self._seen += 1
         self._seconds += time.monotonic() - began
         if self._seen % 10 == 0:
             pace = self._seen / self._seconds
             self._say(f"frame {self._seen}, {pace:.2f} a second, adapter version {self.learner.adapter.version}")
+
+    def _asked(self, frame: Frame) -> Iterator[tuple[str, Request]]:
+        """The requests of a frame, each with its source."""
+        return _everything(frame, self) if self.plan.propose == "all" else requests_of(frame, self.plan.detections_size)
 
     def _prompted(self, frame: Frame, source: str, request: Request) -> Prompted:
         """A request of the stream; objects that cannot be used are counted, and the first of each kind is logged."""
@@ -237,12 +215,19 @@ class OfflineRun:
             "refused": dict(self._rejected),
             "left out": dict(self._decoding.left_out),
         }
-        write(state, self.plan.out / STATE_FILE)
-        self.learner.adapter.save(self.plan.out / ADAPTER_FILE)
+        write(state, self._state_file)
+        if not self._together.rank:  # all have the same
+            self.learner.adapter.save(self.plan.out / ADAPTER_FILE)
         self._saved = time.monotonic()
 
+    def _refuse_other_states(self) -> None:
+        size = self._together.size
+        mine = {STATE_FILE} if size == 1 else {f"state_{rank}_of_{size}.pt" for rank in range(size)}
+        if others := sorted(each.name for each in self.plan.out.glob("state*.pt") if each.name not in mine):
+            raise ValueError(f"{self.plan.out} has the state of a run of another number of processes ({others[0]}); give another --out")
+
     def _load(self) -> None:
-        path = self.plan.out / STATE_FILE
+        path = self._state_file
         try:
             state = torch.load(path, weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file
@@ -263,9 +248,7 @@ class OfflineRun:
             "method": state["setting"]["method"],
         }
         if changed := [name for name, value in self._setting.items() if setting.get(name) != value]:
-            raise ValueError(
-                f"{self.plan.out / STATE_FILE} is of a run with other {' and '.join(changed)}; give the same ones, or another --out"
-            )
+            raise ValueError(f"{self._state_file} is of a run with other {' and '.join(changed)}; give the same ones, or another --out")
         unpack(self.learner, state["learner"])
         self._seen, self._seconds, self._shown = state["seen"], state["seconds"], state["shown"]
         self._records = [FrameRecord(**record) for record in state["records"]]
@@ -273,7 +256,7 @@ class OfflineRun:
         self._decoding.left_out.update(state.get("left out", {}))
 
     def report(self, facts: Mapping[str, str]) -> dict[str, Any]:
-        """Writes the report of all frames; returns its summary.
+        """Writes the report of all frames, of all processes; returns its summary, nothing where another process writes it.
 
         Args:
             facts: further rows for its table about the run.
@@ -281,25 +264,12 @@ class OfflineRun:
         Raises:
             ValueError: nothing was asked for in any frame.
         """
-        if not self._records:
-            lost = "; ".join(["", *self._reading.sentences(), *self._decoding.sentences()])
-            raise ValueError(f"no image that can be used has detections or prompts of its stamp, so nothing was learnt{lost}")
-        captions = dict(chosen_frames(self._records))
-        pictures = [Picture(index, captions[index], *(each.numpy() for each in shown)) for index, shown in sorted(self._shown.items())]
-        rejected = ", ".join(f"{count} {name}" for name, count in sorted(self._rejected.items())) or "none"
-        left_out = ReadingReport(left_out=self._reading.left_out + self._decoding.left_out)
-        rows = {
-            "Recordings": ", ".join(bag.name for bag in self.plan.bags),
-            "Model": self.plan.model,
-            "Started from": self.plan.adapter.name if self.plan.adapter is not None else "the frozen model",
-            "Training steps per frame": str(self.plan.steps_per_frame),
-            **facts,
-            "Objects rejected": rejected,
-            "Messages left out": left_out.counted() or "none",
-            "Took": f"{self._seconds:.0f} s",
-        }
-        record = RunRecord(", ".join(bag.stem for bag in self.plan.bags), self.plan.seed, self._records, pictures, rows)
-        return write_report(record, self.plan.out)
+        left_out = self._reading.left_out + self._decoding.left_out
+        lost = (*self._reading.sentences(), *self._decoding.sentences())
+        shown = {index: tuple(each.numpy() for each in pictures) for index, pictures in self._shown.items()}
+        own = Outcome(self.plan.bags, self._records, shown, self._rejected, left_out, lost, self._seconds)
+        everyones = self._together.everyones(own)
+        return {} if self._together.rank else write_outcome(merged(everyones), self.plan, facts)
 
 
 def topics_of(plan: Plan) -> dict[Path, BagTopics]:
