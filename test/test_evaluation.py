@@ -210,6 +210,26 @@ def test_a_killed_comparison_goes_on_where_it_was(
         (tmp_path / rows).unlink(missing_ok=True)
 
 
+def test_shards_do_all_cells_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = []
+
+    def result(setting: Any, wanted: dict[str, Any], device: str) -> dict[str, Any]:
+        asked.append(wanted["method"])
+        return {**_row(wanted["method"], 0, 0.6), **wanted}
+
+    monkeypatch.setattr("wesam_ros.evaluation.comparison._result", result)
+    names = ["frozen", "ours", "tent"]
+    words = ["evaluate", "sim:dim", "--methods", *names, "--prompts", "box", "--out", str(tmp_path), "--shard"]
+    assert [cli.main([*words, each]) for each in ("2/2", "1/2", "1/2", "2/2")] == [0] * 4
+    assert asked == ["ours", "frozen", "tent"]
+    assert [row["method"] for row in json.loads((tmp_path / "method.json").read_text())] == names
+    assert cli.main(words[:-1]) == 0 and len(asked) == 3
+    for bad in ("0/2", "3/2", "1", "a/b"):
+        with pytest.raises(SystemExit):
+            cli.main([*words, bad])
+        assert "must be I/N" in capsys.readouterr().err
+
+
 def test_where_a_cell_fails_the_others_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

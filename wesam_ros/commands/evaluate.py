@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from wesam_ros.commands import common
@@ -56,10 +57,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
     parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="every N-th cell from the I-th on: with I from 1 to N on N machines, or in N jobs of a queue, and one --out, all are done",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         required=True,
-        help="folder for rows.jsonl, method.json, tables and report of this call and of earlier ones",
+        help="folder for rows, method.json, tables and report of this call and of earlier ones",
     )
     methods = "; ".join(f"{name}: {entry.text}" for name, entry in METHODS.items())
     sets = "; ".join(f"{name}: {entry.description}" for name, entry in DATASETS.items())
@@ -78,8 +86,17 @@ def run(args: argparse.Namespace) -> int:
         _without_detector(args, setting)
         return 0
     lists = (args.data, args.methods, args.prompts, args.noise, args.seeds)
-    compare(Wanted(*map(tuple, lists)), setting, args.out, args.workers, common.device_of(args), lambda text: print(text, flush=True))
+    wanted, device = Wanted(*map(tuple, lists)), common.device_of(args)
+    compare(wanted, setting, args.out, args.workers, device, lambda text: print(text, flush=True), args.shard)
     return 0
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """I/N as two numbers."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, such as 2/4, but got {text!r}")
+    return int(match[1]), int(match[2])
 
 
 def _without_detector(args: argparse.Namespace, setting: Setting) -> None:

@@ -17,7 +17,7 @@ from wesam_ros.data.datasets.coco_c import KINDS as CORRUPTIONS
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.cells import Cell, run_cell
-from wesam_ros.evaluation.rows import KEYS, check_same, key_of, read_rows, row_as_json, write_tables
+from wesam_ros.evaluation.rows import KEYS, book_of, check_same, key_of, read_rows, row_as_json, write_tables
 from wesam_ros.evaluation.splits import OTHER_FRAMES, Fold, Source, dataset, recording, simulated, tables
 from wesam_ros.machine import processor, worker_pool
 from wesam_ros.methods.registry import method
@@ -74,7 +74,15 @@ class Setting:
         return values | {"topics": dict(self.topics)}
 
 
-def compare(wanted: Wanted, setting: Setting, out: Path, workers: int, device: str, say: Callable[[str], object]) -> None:
+def compare(
+    wanted: Wanted,
+    setting: Setting,
+    out: Path,
+    workers: int,
+    device: str,
+    say: Callable[[str], object],
+    shard: tuple[int, int] = (1, 1),
+) -> None:
     """Runs the cells that the folder does not have yet, then writes the tables of all that it has.
 
     Args:
@@ -84,6 +92,7 @@ def compare(wanted: Wanted, setting: Setting, out: Path, workers: int, device: s
         workers: processes of one thread each.
         device: torch device.
         say: told what is done.
+        shard: i of n: every n-th cell from the i-th on, while calls on this or other machines do the others, in the same folder.
 
     Raises:
         ValueError: an unknown method or data set, or rows of another setting in the folder.
@@ -100,17 +109,18 @@ def compare(wanted: Wanted, setting: Setting, out: Path, workers: int, device: s
     out.mkdir(parents=True, exist_ok=True)
     check_same(out / "setting.json", setting.noted(), sources)
     cells = list(_cells(wanted, places, sources))
-    done = read_rows(out)
-    todo = [cell for cell in cells if key_of(cell) not in done]
+    book_file = book_of(out, shard)
+    done = read_rows(out, book_file)
+    todo = [cell for cell in cells[shard[0] - 1 :: shard[1]] if key_of(cell) not in done]
     say(f"{len(done)} cells are done, {len(todo)} to do")
     try:
-        with (out / "rows.jsonl").open("a", encoding="utf-8") as book:
+        with book_file.open("a", encoding="utf-8") as book:
             for count, row in enumerate(_results(setting, todo, workers, device), 1):
-                done[key_of(row)] = row
                 book.write(row_as_json(row) + "\n")
                 book.flush()
                 say(f"{count}/{len(todo)}  {' '.join(map(str, key_of(row)))}: mIoU {100 * row['miou']:.1f}")
-    finally:  # where a cell has failed, or Ctrl-C came, the tables are of the others
+    finally:  # where a cell has failed, or Ctrl-C came, the tables are of the others; and of what other shards have done meanwhile
+        done = read_rows(out, book_file)
         asked = dict.fromkeys(map(key_of, cells))
         for file in write_tables(out, [done[key] for key in (*asked, *(key for key in done if key not in asked)) if key in done]):
             say(str(file))

@@ -31,7 +31,7 @@ def check_same(file: Path, setting: Mapping[str, Any], sources: Sequence[Source]
     if file.exists():
         before = {"topics": {}, "home": ""} | _loaded(file)
     else:
-        for rows in (file.with_name("method.json"), file.with_name("rows.jsonl")):
+        for rows in (file.with_name("method.json"), *sorted(file.parent.glob("rows*.jsonl"))):
             if rows.exists():
                 raise ValueError(f"{rows} is there, but {file.name} is not, which says how its rows were made; put it beside them")
     places: dict[str, str] = dict(before.get("places", {}))
@@ -46,24 +46,30 @@ def check_same(file: Path, setting: Mapping[str, Any], sources: Sequence[Source]
         write_atomically(file, (json.dumps(wanted) + "\n").encode())
 
 
-def read_rows(out: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Finished cells: of rows.jsonl, and those that only method.json has, without curves and pictures, as where only that was kept.
+def book_of(out: Path, shard: tuple[int, int] = (1, 1)) -> Path:
+    """The file that a process notes its rows in, the `shard` i of n; each has its own, so that none writes into another's."""
+    return out / ("rows.jsonl" if shard == (1, 1) else f"rows_{shard[0]}_of_{shard[1]}.jsonl")
 
-    A last line that a kill has cut is left out, and done again.
+
+def read_rows(out: Path, book: Path | None = None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Finished cells: of all processes' books, and those that only method.json has, without curves and pictures, as where only that was
+    kept.
+
+    A last line that a kill has cut is left out, and done again; of `book`, which nobody else writes into, it is removed.
     """
-    table, book = out / "method.json", out / "rows.jsonl"
+    table = out / "method.json"
     done = {key_of(row): row for row in map(_from_json, _loaded(table) if table.exists() else ())}
-    found = book.read_text(encoding="utf-8") if book.exists() else ""
-    whole = ""
-    for line in found.splitlines():
-        try:
-            row = _from_json(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-        done[key_of(row)] = row
-        whole += line + "\n"
-    if whole != found:
-        write_atomically(book, whole.encode())
+    for each in sorted(out.glob("rows*.jsonl")):
+        found, whole = each.read_text(encoding="utf-8"), ""
+        for line in found.splitlines():
+            try:
+                row = _from_json(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+            done[key_of(row)] = row
+            whole += line + "\n"
+        if each == book and whole != found:
+            write_atomically(each, whole.encode())
     return done
 
 
