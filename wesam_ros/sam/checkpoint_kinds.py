@@ -148,7 +148,7 @@ BY_TENSORS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ),
     (
         (r"^(image_encoder\.trunk\.(pos_embed|patch_embed|blocks)|sam_mask_decoder|sam_prompt_encoder)\b",),
-        Kind("a SAM 2 checkpoint", _SAM2),
+        Kind("a SAM 2.0 checkpoint, or one of no official size", _SAM2),
     ),
     ((r"^(vision_encoder\.backbone|memory_attention)\.",), Kind("a SAM 2 checkpoint of Hugging Face transformers", _SAM2)),
     (
