@@ -216,14 +216,14 @@ def main() -> int:
     if args.golden:
         golden([name for name in args.models if name != "sam2.1_hiera_large"], args.golden)
         return 0
-    rows = []
+    machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__, "seed": "each tensor's name"}
+    rows: list[dict[str, Any]] = []
     for name in args.models:
         rows.append(compared(name, args.repeats))
         print(json.dumps(rows[-1]), flush=True)
-    if args.json:
-        machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__, "seed": "each tensor's name"}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.json, (json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n").encode())
+        if args.json:  # after each, since the largest takes long
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(args.json, (json.dumps({"machine": machine, "repeats": args.repeats, "rows": rows}, indent=2) + "\n").encode())
     return 0
 
 
