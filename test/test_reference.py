@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from wesam_ros.sam.predictor import decode
 from wesam_ros.sam.sam2 import BASE_PLUS, SMALL, TINY
 
 GOLDEN = np.load(Path(__file__).with_name("reference.npz"))
-BUILD = {
+BUILD: dict[str, Callable[..., Any]] = {
     MOBILE_SAM: build_vit_t,
     "sam2.1_hiera_tiny": partial(build_sam2, TINY),
     "sam2.1_hiera_small": partial(build_sam2, SMALL),

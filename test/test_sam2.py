@@ -24,7 +24,7 @@ from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam import Adapter, CheckpointError, base_hash, load_sam
 from wesam_ros.sam.architectures import ARCHITECTURES, build_sam2
 from wesam_ros.sam.hiera import HieraSize
-from wesam_ros.sam.lora import adapter_terms, merge
+from wesam_ros.sam.lora import adapter_terms, merge, prepare
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.sam2 import SMALL
 from wesam_ros.sam.sam2_names import MEMORY
@@ -48,7 +48,8 @@ def official(state: State) -> State:
 
 
 def drawn(size: HieraSize) -> State:
-    return draw({name: tuple(value.shape) for name, value in build_sam2(size, SIDE).state_dict().items()})
+    state: State = draw({name: tuple(value.shape) for name, value in build_sam2(size, SIDE).state_dict().items()})
+    return state
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +137,6 @@ def test_adapter_off_equals_base_and_merged_equals_unmerged(sam2: Any, state: St
     assert (adapted - base).abs().max() > 1e-2
     other = build_sam2(FEW, SIDE)
     other.load_state_dict(state)
-    from wesam_ros.sam.lora import prepare
-
     prepare(other)
     merge(other, adapter.low_rank)
     with torch.no_grad():

@@ -126,7 +126,8 @@ def main() -> int:
     methods["published, small losses"] = Timed(Published(released, 0, config=exact))
     compared = {"as each runs by default": ("ours", "published")}
     with autocast(sam, config.precision):
-        if torch.is_autocast_enabled(sam.device.type):
+        bfloat16 = torch.is_autocast_enabled(sam.device.type)
+        if bfloat16:
             methods |= {
                 "ours, float32": Timed(Ours(sam, 0, config=exact)),
                 "published, bfloat16": Timed(AsReleased(released, 0, config=config)),
@@ -162,7 +163,7 @@ def main() -> int:
             "processor": processor(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "bfloat16": "ours, float32" in methods,
+            "bfloat16": bfloat16,
         }
         facts = {"model": args.model, "image_side": sam.image_encoder.img_size, "steps": count}
         result = {"machine": machine, **facts, "rows": rows, "ratios": ratios}
