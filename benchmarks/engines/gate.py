@@ -28,7 +28,7 @@ from wesam_ros.sam import load_sam
 from wesam_ros.sam.architectures import ARCHITECTURES
 
 
-def gated(name: str) -> list[dict[str, Any]]:
+def rows_of(name: str) -> list[dict[str, Any]]:
     """A row for each engine, frozen and with an adapter."""
     torch.manual_seed(0)
     model = ARCHITECTURES[name].build()
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--model", default="sam2.1_hiera_tiny", choices=ARCHITECTURES, help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
-    rows = gated(args.model)
+    rows = rows_of(args.model)
     print(*map(json.dumps, rows), sep="\n")
     if args.json:
         machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__, "seed": 0}
