@@ -40,7 +40,7 @@ def test_weights_decide_the_hash(random_tiny: Path, sam: Any, tmp_path: Path) ->
 
 
 def test_parameter_counts_are_the_published_ones() -> None:
-    """MobileSAM 10.1 M, ViT-B 93.7 M, -L 312.3 M, -H 641.1 M (their checkpoints)."""
+    """MobileSAM 10.1 M, ViT-B 93.7 M, -L 312.3 M, -H 641.1 M; SAM 2.1's less the 7 521 777 of its memory (their checkpoints)."""
     with torch.device("meta"):
         counts = {name: sum(p.numel() for p in each.build().parameters()) for name, each in ARCHITECTURES.items()}
     assert counts == {
@@ -49,6 +49,10 @@ def test_parameter_counts_are_the_published_ones() -> None:
         "vit_b": 93_735_472,
         "vit_l": 312_342_832,
         "vit_h": 641_090_608,
+        "sam2.1_hiera_tiny": 38_962_498 - 7_521_777,
+        "sam2.1_hiera_small": 46_060_354 - 7_521_777,
+        "sam2.1_hiera_base_plus": 80_850_178 - 7_521_777,
+        "sam2.1_hiera_large": 224_446_642 - 7_521_777,
     }
 
 
@@ -83,7 +87,7 @@ def test_checkpoint_of_another_model_is_named(random_tiny: Path) -> None:
 
 
 def test_unknown_model_and_missing_checkpoint() -> None:
-    with pytest.raises(CheckpointError, match="one of tiny, vit_t, vit_b, vit_l, vit_h"):
+    with pytest.raises(CheckpointError, match=r"one of tiny, vit_t, .*, sam2\.1_hiera_large, but got"):
         load_sam("vit_x")
     with pytest.raises(CheckpointError, match="download sam_vit_h_4b8939"):
         load_sam("vit_h")

@@ -26,9 +26,10 @@ from wesam_ros.hand_over.formats import HandOverError, formats_of, hand_over, me
 from wesam_ros.hand_over.low_rank import read_low_rank, write_peft
 from wesam_ros.hand_over.transformers_folder import write_transformers
 from wesam_ros.sam import Adapter, AdapterError, Masks, Prompt, Prompts, load_sam
-from wesam_ros.sam.architectures import ARCHITECTURES, build_vit_t
+from wesam_ros.sam.architectures import ARCHITECTURES, build_sam2, build_vit_t
 from wesam_ros.sam.predictor import embed_images
 from wesam_ros.sam.preprocessing import preprocess, resize_image, to_model_coordinates
+from wesam_ros.sam.sam2 import TINY
 
 SIZE = (60, 80)
 BOXES = np.array([[5, 8, 40, 50], [30, 20, 75, 55]], np.float32)
@@ -239,6 +240,7 @@ def test_model_repository_of_triton(small_sam: Any, adapter: Adapter, expected: 
 def test_formats_of_models(small_sam: Any, sam: Any, adapter: Adapter, tmp_path: Path) -> None:
     assert formats_of(small_sam) == FORMATS
     assert formats_of(build_vit_t(256)) == ("checkpoint", "onnx", "triton")
+    assert formats_of(build_sam2(TINY, 256)) == ()
     for to in set(FORMATS) - {"onnx", "triton"}:
         with pytest.raises(HandOverError, match=f"tiny has parts .* cannot leave as {to}, only as onnx or triton"):
             hand_over(sam, adapter, to, tmp_path / "never")

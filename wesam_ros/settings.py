@@ -13,7 +13,9 @@ from wesam_ros.options import option, options, validate
 from wesam_ros.scene import PROPOSE_CHOICES, REFINE_CHOICES
 from wesam_ros.scene.proposals_limits import region_of
 
-MODELS = ("tiny", "vit_t", "vit_b", "vit_l", "vit_h")
+MODELS = (
+    "tiny", "vit_t", "vit_b", "vit_l", "vit_h", "sam2.1_hiera_tiny", "sam2.1_hiera_small", "sam2.1_hiera_base_plus", "sam2.1_hiera_large",
+)  # fmt: skip
 """The models of wesam_ros.sam.architectures. They stand here so that launch files get by without torch; a test holds both together."""
 
 

@@ -3,6 +3,8 @@
     source scripts/env.sh
     python benchmarks/adaptation/step.py --json out/step.json
     python benchmarks/adaptation/step.py --model vit_b --random --frames 4 --json out/step_vit_b.json
+    python benchmarks/adaptation/step.py --model sam2.1_hiera_tiny --random --frames 1 --steps 1 --methods ours published \\
+        --json out/step_sam2.json
 
 Frames, depth and detections of a recording are shown to both one by one, and after each both take three steps in turns, so that whatever
 else the machine does meets both alike. Ours asks the frozen model once per frame and the teacher now and then; a step's time has its
@@ -111,6 +113,8 @@ def main() -> int:
     parser.add_argument("--random", action="store_true", help="random weights in place of a checkpoint")
     parser.add_argument("--recording", type=Path, default=Path("demo/tabletop.mcap"), help="default: %(default)s")
     parser.add_argument("--frames", type=int, default=24, help="every fourth frame of the recording, so many (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS_PER_FRAME, help="after each frame (default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", help="those to time, by the names of their rows (default: all)")
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
 
@@ -122,7 +126,8 @@ def main() -> int:
     methods["published, small losses"] = Timed(Published(released, 0, config=exact))
     compared = {"as each runs by default": ("ours", "published")}
     with autocast(sam, config.precision):
-        if torch.is_autocast_enabled(sam.device.type):
+        bfloat16 = torch.is_autocast_enabled(sam.device.type)
+        if bfloat16:
             methods |= {
                 "ours, float32": Timed(Ours(sam, 0, config=exact)),
                 "published, bfloat16": Timed(AsReleased(released, 0, config=config)),
@@ -130,6 +135,9 @@ def main() -> int:
             compared["both in bfloat16"] = ("ours", "published, bfloat16")
             compared["both in float32"] = ("ours, float32", "published")
     compared["with the published recipe's losses on the decoder's grid"] = ("ours", "published, small losses")
+    if args.methods:
+        methods = {name: methods[name] for name in args.methods}
+        compared = {text: pair for text, pair in compared.items() if methods.keys() >= set(pair)}
     frames = list(islice(read_bag(args.recording), 0, 4 * (args.frames + 1), 4))
     for index, frame in enumerate(frames):
         assert frame.detections is not None
@@ -138,12 +146,12 @@ def main() -> int:
             if index == 1:  # the first one warms up
                 method.steps = method.guard = 0.0
             method.observe(frame, prompts)
-        for _ in range(STEPS_PER_FRAME):
+        for _ in range(args.steps):
             for method in methods.values():
                 method.step()
         print(f"frame {index} of {args.frames}", end="\r", flush=True)
 
-    count = args.frames * STEPS_PER_FRAME
+    count = args.frames * args.steps
     rows = [{"method": name, "seconds_per_step": each.steps / count, "guard": each.guard / count} for name, each in methods.items()]
     ratios = {text: methods[theirs].steps / methods[ours].steps for text, (ours, theirs) in compared.items()}
     for row in rows:
@@ -155,7 +163,7 @@ def main() -> int:
             "processor": processor(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "bfloat16": "ours, float32" in methods,
+            "bfloat16": bfloat16,
         }
         facts = {"model": args.model, "image_side": sam.image_encoder.img_size, "steps": count}
         result = {"machine": machine, **facts, "rows": rows, "ratios": ratios}

@@ -17,6 +17,7 @@ from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.attention import compute_in_pieces
 from wesam_ros.sam.fine_features import FineMaskDecoder
 from wesam_ros.sam.lora import merge
+from wesam_ros.sam.sam2 import Sam2Encoder
 from wesam_ros.sam.tiny_vit import TinyVit
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ def formats_of(sam: Sam) -> tuple[str, ...]:
     """The formats that an adapter of this model can leave in.
 
     SAM's own encoder has them all. MobileSAM's is in no release of transformers, and orders q, k and v by heads, as loralib's and PEFT's
-    users do not expect. Encoder and decoder of `tiny` are in this package alone: it leaves as a graph.
+    users do not expect. Encoder and decoder of `tiny` are in this package alone: it leaves as a graph. SAM 2.1's graphs have other inputs
+    in every tool, and its file has a memory as well, which is not loaded here: its adapters stay.
     """
+    if isinstance(sam.image_encoder, Sam2Encoder):
+        return ()
     if isinstance(sam.image_encoder, ImageEncoderViT) and not isinstance(sam.mask_decoder, FineMaskDecoder):
         return FORMATS
     if isinstance(sam.image_encoder, TinyVit):
@@ -64,8 +68,8 @@ def hand_over(sam: Sam, adapter: Adapter, to: str, out: Path) -> list[Path]:
     """
     if to not in formats_of(sam):
         raise HandOverError(
-            f"{sam.weights_name} has parts that no other tool knows, so its adapters cannot leave as {to}, only as "
-            f"{' or '.join(formats_of(sam))}; train with vit_b, vit_l or vit_h for the others"
+            f"{sam.weights_name} has parts that no tool takes in this form, so its adapters cannot leave as {to}, only as "
+            f"{' or '.join(formats_of(sam)) or 'they are'}; train with vit_b, vit_l or vit_h for the others"
         )
     if out.exists():
         raise HandOverError(f"{out} is there already; name a new path with --out")

@@ -21,6 +21,7 @@ from torch.nn import functional
 from wesam_ros.sam.adapter import MAX_RANK, Adapter, AdapterError, base_hash
 from wesam_ros.sam.hybrid_encoder import HybridEncoder
 from wesam_ros.sam.lora import adapter_terms, term_by_term
+from wesam_ros.sam.sam2 import Sam2Encoder
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -76,10 +77,8 @@ def read_low_rank(sam: Sam, kind: str, path: Path) -> Adapter:
     Raises:
         AdapterError: it is none, of other layers, of a rank that is too large, or changes k.
     """
-    if isinstance(sam.image_encoder, HybridEncoder):
-        raise AdapterError(
-            "format", f"adapters of {sam.weights_name} change convolutions as well, which no other tool's do; use vit_b, vit_l or vit_h"
-        )
+    if isinstance(sam.image_encoder, HybridEncoder | Sam2Encoder):
+        raise AdapterError("format", f"no other tool's adapters change the layers that {sam.weights_name}'s do; use vit_b, vit_l or vit_h")
     state, scale = _read_peft(path) if kind == "peft" else (_tensors(path), 1.0)
     blocks, channels = len(sam.image_encoder.blocks), adapter_terms(sam)[0][0]
     found: dict[tuple[int, str], Tensor] = {}

@@ -27,7 +27,10 @@ KEPT = 2**22
 
 
 def compute_in_pieces(sam: Sam, enabled: bool = True) -> None:
-    """Lets the attention of SAM's own encoders compute in pieces, or as it was released. TinyViT's windows are small; it stays as it is."""
+    """Lets the attention of SAM's own encoders compute in pieces, or as it was released.
+
+    TinyViT's windows are small, and SAM 2's Hiera has nothing to add to the scores, so that torch's own attention serves: they stay.
+    """
     for block in sam.image_encoder.blocks:
         if isinstance(block.attn, Attention):
             block.attn.__class__ = PiecewiseAttention if enabled else Attention  # parameters stay where they are

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wesam_ros.sam.checkpoint_kinds import CUT_SHORT, SAFETENSORS, TORCH_ZIP, Kind, kind_of_class, kind_of_file
+from wesam_ros.sam.sam2_names import SAM2_LANDMARK
 
 log = logging.getLogger(__name__)
 
-LANDMARK = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
-"""Every SAM has this tensor; what stands before its name in a file is the prefix of the model in it."""
+LANDMARKS = ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", SAM2_LANDMARK)
+"""SAM's models have the first of these tensors, SAM 2's the other; what stands before the name in a file is the model's prefix there."""
 WRAPPERS = ("module", "_orig_mod")
 """Parts of tensors' names that DataParallel and torch.compile put in."""
 PREFERRED = ("model", "state_dict", "model_state_dict", "model_state", "sam")
@@ -162,7 +163,7 @@ def _state(content: Any, path: Path, official: str) -> dict[str, Tensor]:
         sentence = f"{path} is not a SAM checkpoint: expected a dictionary of tensors by name, but got {type(content).__name__}"
         raise CheckpointError("no_tensors", sentence)
     plain = {name: _plain_names(state, path) for name, state in found.items()}
-    models = [name for name, state in plain.items() if LANDMARK in state]
+    models = [name for name, state in plain.items() if not state.keys().isdisjoint(LANDMARKS)]
     if not models:
         return max(plain.values(), key=len)
     models.sort(key=lambda name: PREFERRED.index(name) if name in PREFERRED else len(PREFERRED))
@@ -186,7 +187,7 @@ def _plain_names(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     renamed = {".".join(part for part in key.split(".") if part not in WRAPPERS): value for key, value in state.items()}
     if len(renamed) < len(state):
         return state
-    prefixes = [key.removesuffix(LANDMARK) for key in renamed if key == LANDMARK or key.endswith(f".{LANDMARK}")]
+    prefixes = [key.removesuffix(each) for key in renamed for each in LANDMARKS if key == each or key.endswith(f".{each}")]
     if not prefixes:
         return renamed
     if len(prefixes) > 1:

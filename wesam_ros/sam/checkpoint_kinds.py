@@ -135,7 +135,7 @@ def _is_onnx(head: bytes) -> bool:
     return head[2] != 0x12 or all(32 <= letter < 127 for letter in head[4 : 4 + min(head[3], 8)])
 
 
-_SAM2 = "SAM 2 has another architecture than SAM, and cannot be loaded here; give {official}"
+_SAM2 = "of SAM 2, official files of version 2.1 are loaded, by their own names, such as sam2.1_hiera_tiny; here, give {official}"
 BY_TENSORS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (
         (r"^mask_decoder\.hf_token\.",),
@@ -144,11 +144,11 @@ BY_TENSORS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     ((r"^(detector\.)?backbone\.vision_backbone\.",), Kind("a SAM 3 checkpoint", OTHER_MODEL)),
     (
         (r"^image_encoder\.trunk\.", r"^(no_obj_embed_spatial|obj_ptr_tpos_proj\.)"),
-        Kind("a SAM 2.1 checkpoint, or one tuned from it, such as MedSAM2", _SAM2),
+        Kind("a SAM 2.1 checkpoint of no official size", "layers were added or taken away; give {official}"),
     ),
     (
         (r"^(image_encoder\.trunk\.(pos_embed|patch_embed|blocks)|sam_mask_decoder|sam_prompt_encoder)\b",),
-        Kind("a SAM 2 checkpoint", _SAM2),
+        Kind("a SAM 2.0 checkpoint, or one of no official size", _SAM2),
     ),
     ((r"^(vision_encoder\.backbone|memory_attention)\.",), Kind("a SAM 2 checkpoint of Hugging Face transformers", _SAM2)),
     (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from wesam_ros.sam.checkpoint_files import CheckpointError as CheckpointError
 from wesam_ros.sam.checkpoint_files import other_kind, read_tensors
 from wesam_ros.sam.checkpoint_kinds import kind_of_tensors
 from wesam_ros.sam.lora import prepare
+from wesam_ros.sam.sam2_names import image_part
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -34,7 +35,7 @@ def load_sam(name: str, checkpoint: Path | None = None, device: str = "cpu") -> 
     """Loads a model, frozen, in float32 and evaluation mode, ready to take adapters.
 
     Args:
-        name: "tiny", "vit_t", "vit_b", "vit_l" or "vit_h".
+        name: of ARCHITECTURES, such as "tiny", "vit_b" or "sam2.1_hiera_tiny".
         checkpoint: the official file, or one trained from it (see `read_tensors`); None takes those that the package
             ships, which are `tiny`'s.
         device: "auto" or a torch device, such as "cpu" or "cuda"; see `resolve_device`.
@@ -78,12 +79,13 @@ def _official(name: str) -> str:
 
 def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[str, Tensor]:
     """The tensors of `state` in float32, if they are just those of the model; else an error that names the model they do fit."""
-    model = sam.state_dict()
+    model, given = sam.state_dict(), state
+    state = image_part(state)
     expected = {key: tuple(value.shape) for key, value in model.items()}
     state = {key: value for key, value in state.items() if key in expected or not _is_norm(key, value)}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if expected != found:
-        raise _misfit(expected, found, path, name)
+        raise _misfit(expected, found, given, path, name)
     for key, value in state.items():
         same_kind = value.dtype.is_floating_point == model[key].dtype.is_floating_point  # batch normalisation counts its steps in integers
         if not same_kind or value.layout is not torch.strided:
@@ -97,9 +99,10 @@ def _is_norm(key: str, value: Tensor) -> bool:
     return constant is not None and value.numel() == 3 and torch.allclose(value.float().flatten(), torch.tensor(constant), atol=0.01)
 
 
-def _misfit(expected: Shapes, found: Shapes, path: Path, name: str) -> CheckpointError:
+def _misfit(expected: Shapes, found: Shapes, given: Collection[str], path: Path, name: str) -> CheckpointError:
+    """The error for a file with tensors `found`, which it has under the names `given`."""
     fits = next((other for other in ARCHITECTURES if found == _shapes(other)), None)
-    if fits is None and (kind := kind_of_tensors(found)) is not None:
+    if fits is None and (kind := kind_of_tensors(given)) is not None:
         return other_kind(path, kind, _official(name))
     wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
     first = next((key for key in wrong if key in found), wrong[0])

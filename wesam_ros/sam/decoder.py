@@ -28,6 +28,7 @@ from wesam_ros.sam.fine_features import EIGHTH, WHOLE, FineMaskDecoder
 from wesam_ros.sam.predictor import COARSE_MASK_LOGIT
 from wesam_ros.sam.preprocessing import mask_to_low_res, to_model_coordinates
 from wesam_ros.sam.prompts import Prompts
+from wesam_ros.sam.sam2 import Sam2PromptEncoder
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -99,7 +100,9 @@ class Decoder(nn.Module):
         self.kinds = _copy(torch.cat([torch.zeros_like(kinds[0]), *kinds]))  # (6, c), from ABSENT on
         self.position = _copy(encoder.get_dense_pe().flatten(2).transpose(1, 2))  # (1, h w, c)
         self.no_mask = _copy(encoder.no_mask_embed.weight)  # (1, c)
-        self.outputs = _copy(torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]))  # (5, c)
+        fine = isinstance(decoder, FineMaskDecoder)
+        tokens = decoder.output_tokens() if fine else torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        self.outputs = _copy(tokens)  # (5, c), or more
         self.mask_downscaling = encoder.mask_downscaling
         self.layers = nn.ModuleList(_Layer(each) for each in decoder.transformer.layers)
         self.last_attention = _TokensToImage(decoder.transformer.final_attn_token_to_image)
@@ -110,7 +113,8 @@ class Decoder(nn.Module):
         self.hypernetwork = decoder.output_hypernetworks_mlps[0]
         self.iou_head = decoder.iou_prediction_head
         self.width: int = encoder.embed_dim
-        self.channels = self.width * (WHOLE if isinstance(decoder, FineMaskDecoder) else 1)
+        self.channels = self.width * (WHOLE if fine else 1)
+        self.fills_boxes = isinstance(encoder, Sam2PromptEncoder)
 
     def forward(self, embedding: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Low-resolution logits (n, 4 h, 4 w) and predicted IoU (n,).
@@ -121,6 +125,10 @@ class Decoder(nn.Module):
             labels: (n, t) int64, from ABSENT to SECOND_CORNER.
             masks: (n, 1, 4 h, 4 w) float32 logits, or None where no object has a mask prompt.
         """
+        if self.fills_boxes:  # a box has a token of no point, too
+            boxed = labels.amax(1, keepdim=True) == SECOND_CORNER
+            labels = torch.cat([labels, boxed * (NO_POINT - ABSENT) + ABSENT], 1)
+            points = functional.pad(points, (0, 0, 0, 1))
         prompts = self._embed(points, labels)
         count = prompts.shape[0]
         token_pe = torch.cat([self.outputs.expand(count, -1, -1), prompts], 1)

@@ -74,12 +74,16 @@ def upscale(upscaling: nn.Sequential, image: Tensor, eighth: Tensor, quarter: Te
 class FineMaskDecoder(MaskDecoder):  # type: ignore[misc]
     """SAM's mask decoder with finer features, which it finds in the embedding's further channels."""
 
+    def output_tokens(self) -> Tensor:
+        """(5, c): the tokens that IoU and masks are read from; in a subclass others may follow."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
     def predict_masks(
         self, image_embeddings: Tensor, image_pe: Tensor, sparse_prompt_embeddings: Tensor, dense_prompt_embeddings: Tensor
     ) -> tuple[Tensor, Tensor]:
         """All masks' logits (n, 4, 4 h, 4 w) and predicted IoU (n, 4) of n objects in one image; see MaskDecoder."""
         coarse, eighth, quarter = unpack(image_embeddings)
-        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        outputs = self.output_tokens()
         count = sparse_prompt_embeddings.shape[0]  # len, and unflatten below, would be constants of a traced graph
         tokens = torch.cat([outputs.expand(count, -1, -1), sparse_prompt_embeddings], 1)
         decoded, image = self.transformer(coarse + dense_prompt_embeddings, image_pe.expand(count, -1, -1, -1), tokens)

@@ -1,6 +1,6 @@
 """LoRA on the encoder, with the adapter as data beside the model (Hu et al., ICLR 2022).
 
-In SAM's own encoders and MobileSAM's the low-rank terms are on q and v of every block, as WeSAM has them. In `tiny`, four blocks of
+In the encoders of SAM, SAM 2.1 and MobileSAM the low-rank terms are on q and v of every block, as WeSAM has them. In `tiny`, four blocks of
 attention above a convolutional trunk have too little to learn with: there, convolutions have terms, too, in series (docs/method.md).
 
 The frozen model stays as it was loaded. An adapter is two tensors; `adapted` puts them into the encoder for the time of a call. So one

@@ -29,4 +29,6 @@ _import_modules()
 
 from segment_anything.modeling.image_encoder import Attention as Attention  # noqa: E402
 from segment_anything.modeling.image_encoder import get_rel_pos as get_rel_pos  # noqa: E402
+from segment_anything.modeling.mask_decoder import MLP as MLP  # noqa: E402
 from segment_anything.modeling.mask_decoder import MaskDecoder as MaskDecoder  # noqa: E402
+from segment_anything.modeling.prompt_encoder import PromptEncoder as PromptEncoder  # noqa: E402
