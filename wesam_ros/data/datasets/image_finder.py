@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from wesam_ros.data.datasets.files import IMAGE_SUFFIXES
 
-Found = dict[str, list[Path]]
+PathsByName = dict[str, list[Path]]
 
 
 class ImageFinder:
@@ -17,7 +17,7 @@ class ImageFinder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._names: tuple[Found, Found] | None = None
+        self._names: tuple[PathsByName, PathsByName] | None = None
 
     def find(self, name: str, *folders: Path) -> Path:
         """The file, looked for in some folders first, then by its bare name in all; where there is none, the path that was looked for."""
