@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fuzz_inputs import JSON, NUMBERS, PLANE, RGB, SIZE, Attempt, damaged
 from hypothesis import given
