@@ -79,6 +79,7 @@ def read_messages(path: Path, topics: Collection[str] | None = None, report: Rea
     """
     with opened(path) as recording:
         report = report or ReadingReport()
+        told = len(recording.notes)
         for sentence in recording.notes:
             report.note(f"bag {path}: {sentence}")
 
@@ -90,6 +91,9 @@ def read_messages(path: Path, topics: Collection[str] | None = None, report: Rea
             try:
                 channel, time_ns, data = next(rows)
             except StopIteration:
+                for sentence in recording.notes[told:]:  # of damage that was met on the way
+                    log.warning("bag %s: %s", path, sentence)
+                    report.note(f"bag {path}: {sentence}")
                 return
             except Exception as error:  # rosbags raises many kinds for damaged files
                 why = str(error) or type(error).__name__
