@@ -12,6 +12,7 @@ import pytest
 from recorded import CAMERA, SIZE, START, STEP, TOPICS, Row, picture, raw, rows, write
 
 from wesam_ros.data.detections import Detections
+from wesam_ros.data.detections_3d import frame_of_boxes
 from wesam_ros.data.messages import detections_of
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.bags import find_topics, read_bag
@@ -187,3 +188,12 @@ def test_depth_that_is_not_named_so_is_listed_with_its_encoding(
     lines = [each.getMessage() for each in caplog.records if "/range" in each.getMessage()]
     assert bool(lines) == told
     assert all("--depth-topic" in line and messages.IMAGE in line and ("16UC1" in line or "32FC1" in line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("of_array", "of_box", "expected"), [("/base", "arm", "base"), ("", "arm", "arm"), ("", "/arm", "arm"), ("", "", "")]
+)
+def test_boxes_in_space_have_the_frame_of_their_message_or_their_own(of_array: str, of_box: str, expected: str) -> None:
+    message = in_space(START, of_array)
+    message.detections[0].header = messages.header(START, of_box)
+    assert frame_of_boxes(message) == expected
