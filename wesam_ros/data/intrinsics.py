@@ -233,7 +233,7 @@ def _fitted(matrix: Float, info: _Fields, size: Size) -> tuple[Float, list[str]]
     if overhangs:
         raise CodecError(
             "wrong_size",
-            f"region of interest of camera_info must lie within its {full[0]} x {full[1]} pixels, but got {tuple(info.roi)}; set it in the driver",
+            f"region of camera_info must lie in its {full[0]} x {full[1]} pixels, but got {tuple(info.roi)}; set it in the driver",
         )
     moved, notes = _reduced(matrix, full, binning, corner)
     if as_expected:
