@@ -79,6 +79,20 @@ def test_a_request_that_comes_long_after_another_of_its_stamp_is_counted() -> No
     assert left_out == [("detections", "doubled")]
 
 
+@pytest.mark.parametrize("latched", [False, True])
+def test_a_recording_whose_clock_starts_again_keeps_its_detections(latched: bool, tmp_path: Path) -> None:
+    """A simulation was started anew: the same stamps come again, with other images."""
+    later = 100 * STEP
+    again = [(topic, sent, time + later) for topic, sent, time in rows(0, 12)]
+    sent = [each for each in [*rows(0, 12), *again] if not latched or each[0] != "/info" or each[2] == START]
+    report = ReadingReport()
+    frames = list(read_bag(write(tmp_path / "bag", sent=sent), topics=TOPICS, report=report))
+    assert [frame.stamp_ns for frame in frames] == [START + k * STEP for k in range(12)] * 2
+    assert all(frame.detections is not None and frame.depth is not None and frame.camera is not None for frame in frames)
+    assert not report.left_out
+    assert ["stamps go back 1 times" in note for note in report.notes] == [True]
+
+
 def test_a_request_that_cannot_be_read_is_counted_and_leaves_the_other() -> None:
     whole = message("/boxes", 5)
     damaged = message("/boxes", 5, whole.data[:40] + b"\xff" * 20)
