@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from wesam_ros.data.datasets.files import IMAGE_SUFFIXES
 
-PathsByName = dict[str, list[Path]]
+PathsByName = defaultdict[str, list[Path]]
 
 
 class ImageFinder:
@@ -33,7 +33,8 @@ class ImageFinder:
 
     def _named(self, name: str) -> list[Path]:
         if self._names is None:
-            exact, folded = self._names = defaultdict(list), defaultdict(list)
+            self._names = defaultdict(list), defaultdict(list)
+            exact, folded = self._names
             for path in self._root.rglob("*"):
                 if path.suffix.lower() in IMAGE_SUFFIXES:
                     exact[path.name].append(path)
