@@ -237,7 +237,7 @@ def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise DatasetError(f"{path} cannot be decoded as an image; download it again")
+        raise DatasetError(f"{path} cannot be decoded as an image; download it again, or save it as PNG")
     return pixels
 
 
