@@ -29,8 +29,8 @@ _NAMED_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])", re.IGNORECASE)
 OFF_MIDDLE = 0.2
 """Share of a frame by which a principal point may be off its middle. Where it is farther, K may be of another frame than it says."""
 
-LEAST_FOCAL = 0.1
-"""Share of the image's side below which no focal length in pixels is: a fisheye of 220 degrees has 0.26."""
+LEAST_FOCAL = 0.03
+"""Share of the image's side below which no focal length in pixels is: it would see 173 degrees. Shares and millimetres are less."""
 
 
 @dataclass(frozen=True, eq=False)
