@@ -298,9 +298,8 @@ def test_a_recording_whose_clock_starts_again_is_played_and_compared_run_by_run(
         for topic, message in (("/rgb", raw(stamp, frame.image)), ("/boxes", messages.detection_array(stamp, frame.detections)))
     ]
     again = [(topic, message, time + 10**10) for topic, message, time in once]
-    summary = run(write(tmp_path / "bag", sent=[*once, *again]), random_tiny, tmp_path / "run")
+    summary = run(write(tmp_path / "bag", sent=[*once, *again]), random_tiny, tmp_path / "run", "--steps-per-frame", "0")
     assert summary["frames"] == 4
-    assert "stamps go back 1 times" in facts(tmp_path / "run" / "report.html")
 
 
 def test_in_lock_step_an_empty_depth_says_that_none_comes(graph: Any, tmp_path: Path) -> None:
