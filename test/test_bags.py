@@ -33,7 +33,7 @@ def frame(index: int, **changes: Any) -> Frame:
     fields: dict[str, Any] = {
         "image": np.dstack([ramp // 4, ramp // 7, np.full_like(ramp, 40 * index)]).astype(np.uint8),
         "depth": (ramp + 500 * index).astype(np.float32) / 1000,
-        "camera": CAMERA + index,
+        "camera": CAMERA + index * np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]]),
         "detections": Detections(boxes + index, ("7", "box"), ("cup", ""), np.array([0.75, 0.5], np.float32)),
         "labels": ramp // 100 + index,
         "stamp_ns": START + index * 33_333_333,

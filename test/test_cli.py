@@ -28,7 +28,19 @@ def test_help_names_every_command_and_loads_none() -> None:
     assert set(cli.COMMANDS) <= {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
 
 
-@pytest.mark.parametrize("words", [[], ["nothing"], ["bag"], ["bag", "simulate", "source", "a.mcap", "--frames", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nothing"],
+        ["bag"],
+        ["bag", "simulate", "source", "a.mcap", "--frames", "0"],
+        ["bag", "info", "a.mcap", "--sync-slop", "20"],  # milliseconds
+        ["bag", "info", "a.mcap", "--sync-slop", "nan"],
+        ["adapt", "a.mcap", "--out", "out", "--sync-slop", "-1"],
+        ["adapt", "a.mcap", "--out", "out", "--steps-per-frame", "-1"],
+    ],
+)
 def test_bad_arguments_exit_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ def test_the_published_layout_is_read_by_the_annotated_size_too(tmp_path: Path) 
 
 
 OBJECT, VOID, NOTHING = "object", "void", "nothing"
+TURNED = {"size": [60, 40], "counts": [800, 20, 1580]}
+NEGATIVE = {"size": [40, 60], "counts": [-1, 1, 2400]}
+SHARES = [0.1, 0.1, 0.5, 0.1, 0.5, 0.5]
+BEYOND = [each + 500 for each in POLYGON]
 ANNOTATIONS: dict[str, tuple[list[Any], str, str]] = {
     "polygon": ([annotation()], OBJECT, ""),
     "two parts": ([annotation(segmentation=[[20, 10, 40, 10, 40, 20, 20, 20], [20, 20, 40, 20, 40, 30, 20, 30]])], OBJECT, ""),
@@ -123,6 +128,20 @@ ANNOTATIONS: dict[str, tuple[list[Any], str, str]] = {
     "a box beside": ([annotation(), annotation(segmentation=[], bbox=[2, 2, 5, 5], id=2)], OBJECT, "a box and no outline"),
     "no fields": ([annotation(), {"image_id": 1}], OBJECT, "neither an outline nor a box"),
     "too few corners": ([annotation(), annotation(segmentation=[[1, 2, 3, 4]], bbox=None, id=2)], OBJECT, "neither an outline nor a box"),
+    "ids of another kind": ([annotation(image="1")], OBJECT, ""),
+    "ids as floats": ([annotation(image=1.0)], OBJECT, ""),
+    "no crowd, in words": ([annotation(iscrowd="0")], OBJECT, ""),
+    "a bad part beside": ([annotation(segmentation=[POLYGON, [1, 2, 3]])], OBJECT, "parts that are no polygons"),
+    "runs of another shape": (
+        [annotation(), annotation(segmentation=TURNED, bbox=None, id=2)],
+        OBJECT,
+        "for another shape than their image",
+    ),
+    "negative runs": ([annotation(), annotation(segmentation=NEGATIVE, bbox=[2, 2, 5, 5], id=2)], OBJECT, "a box and no outline"),
+    "shares of the image": ([annotation(), annotation(segmentation=[SHARES], bbox=None, id=2)], OBJECT, "have no pixel of their image"),
+    "beyond the image": ([annotation(), annotation(segmentation=[BEYOND], bbox=None, id=2)], OBJECT, "have no pixel of their image"),
+    "half beyond": ([annotation(segmentation=[[20, 10, 90, 10, 90, 20]], bbox=None), annotation(id=2)], "", "reach beyond their image"),
+    "x and y swapped": ([annotation(segmentation=[[10, 20, 30, 20, 30, 40, 10, 40]])], "", "elsewhere than the boxes"),
     "runs that do not add up": ([annotation(), annotation(segmentation=ODD, bbox=[2, 2, 5, 5], id=2)], OBJECT, "a box and no outline"),
 }
 
@@ -144,14 +163,14 @@ def compressed(counts: list[int]) -> str:
 
 @pytest.mark.parametrize("kind", ANNOTATIONS)
 def test_annotations_of_every_kind(kind: str, tmp_path: Path) -> None:
-    rows, _, note = ANNOTATIONS[kind]
+    rows, expected, note = ANNOTATIONS[kind]
     for row in rows:
         if isinstance(row, dict) and isinstance(row.get("segmentation"), dict) and row["segmentation"]["counts"] == "RUNS":
             row["segmentation"] = {"size": list(SIZE), "counts": compressed(TRUE["counts"])}
     photo(tmp_path / "images" / "a.jpg")
     coco(tmp_path / "a.json", [listed()], rows)
     frames = read_coco_file(tmp_path)
-    assert overlap(frames[0]) > 0.95
+    assert overlap(frames[0]) > 0.95 or not expected
     assert (note in " ".join(frames.notes)) if note else frames.notes == ()
 
 
@@ -182,6 +201,9 @@ IMAGES: dict[str, tuple[list[Any], int, str]] = {
     "listed twice": ([listed(), listed()], 1, ""),
     "no name": ([listed(), {"id": 2}, 7], 1, "no id or no file name"),
     "ids of text": ([listed(key="one")], 1, ""),
+    "another case": ([listed("A.JPG")], 1, ""),
+    "another Unicode form": ([listed("a.jpg"), listed(unicodedata.normalize("NFC", "ü.jpg"), 2)], 2, ""),
+    "an address": ([listed("https://example.org/set/a.jpg?token=1")], 1, ""),
 }
 
 
@@ -190,6 +212,7 @@ def test_images_of_every_kind(kind: str, tmp_path: Path) -> None:
     images, count, note = IMAGES[kind]
     photo(tmp_path / "a.jpg")
     photo(tmp_path / "c.jpg")
+    photo(tmp_path / unicodedata.normalize("NFD", "ü.jpg"))
     coco(tmp_path / "a.json", images, [annotation(image=images[0]["id"])])
     frames = read_coco_file(tmp_path)
     assert len(frames) == len(list(frames)) == count
@@ -211,6 +234,39 @@ def test_files_of_no_use_say_why(images: list[Any], rows: list[Any], words: str,
     coco(tmp_path / "a.json", images, rows)
     with pytest.raises(DatasetError, match=words):
         read_coco_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"images": [', "1 files are no JSON, or cut short"),
+        ("", "1 files are no JSON, or cut short"),
+        ('{"shapes": [], "imagePath": "a.jpg"}', "1 files are of labelme, and left out: make a COCO file of them"),
+        ('[{"id": 1, "data": {}, "annotations": []}]', "1 files are of Label Studio, and left out: export them as COCO"),
+        ('{"images": [], "annotations": {}}', "1 files are JSON of another kind"),
+    ],
+)
+def test_files_that_are_no_coco_are_named(text: str, words: str, tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "a.json").write_text(text)
+    for place in (tmp_path, tmp_path / "a.json"):
+        with pytest.raises(DatasetError, match=words):
+            read_coco_file(place)
+
+
+def test_outlines_in_percent_are_told_of(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", image=np.zeros((400, 500, 3), np.uint8))
+    rows = [annotation(segmentation=[[x, 5, x + 9, 5, x + 4, 95]], bbox=None, id=x) for x in range(2, 90, 15)]
+    coco(tmp_path / "a.json", [listed(width=500, height=400)], rows)
+    assert "may be in percent" in " ".join(read_coco_file(tmp_path).notes)
+
+
+def test_an_image_turned_by_exif_without_an_annotated_size_is_told_of(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg", 6)
+    coco(tmp_path / "a.json", [{"id": 1, "file_name": "a.jpg"}], [annotation(segmentation=[UPRIGHT_POLYGON], bbox=None)])
+    frames = read_coco_file(tmp_path)
+    assert overlap(frames[0]) > 0.9
+    assert "upright is taken" in " ".join(frames.notes)
 
 
 def test_masks_that_are_just_boxes_are_told_of(tmp_path: Path) -> None:

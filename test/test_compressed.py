@@ -76,6 +76,8 @@ DEMOSAICED = cv2.cvtColor(mosaic("rggb"), cv2.COLOR_BayerRGGB2RGB)
         (file_of("png", mosaic("rggb").astype(np.uint16) * 257), "bayer_rggb16; png compressed ", DEMOSAICED),
         (file_of("tiff", mosaic("rggb")), "bayer_rggb8; tiff compressed ", DEMOSAICED),
         (file_of("png", mosaic("rggb")), "bayer_rggb8", DEMOSAICED),
+        (file_of("png", mosaic("rggb")), "BAYER_RGGB8; png compressed ", DEMOSAICED),
+        (file_of("png", mosaic("rggb")), "bayer_rggb8; png compressed bayer_rggb8", DEMOSAICED),
         (file_of("png", BGR), "bayer_rggb8; png compressed ", RGB),  # made colour by a publisher that forgot to say so
         (file_of("png", GREY), "bayer_rggb8; jpeg compressed mono8", GREY_RGB),  # ROS 2's JPEG is grey
         (turned("PNG", RGB), "png", RGB),
@@ -134,6 +136,8 @@ def test_exif_turns_files_and_not_streams(tmp_path: Any) -> None:
         (bytes(12) + file_of("png", MM), "mono16; compressedDepth png", "unknown_encoding"),
         (file_of("tiff", (MM / 1000).astype(np.float32)), "tiff", "undecodable"),
         (file_of("png", mosaic("rggb")[:2]), "bayer_rggb8; png compressed ", "wrong_size"),
+        (file_of("png", mosaic("rggb")), "bayer_rggb12; png compressed ", "unknown_encoding"),  # not segmented as a grey checkerboard
+        (file_of("png", mosaic("rggb")), "bayer_rgbg8", "unknown_encoding"),
     ],
 )
 def test_bad_compressed_colour(data: bytes, message_format: str, reason: str) -> None:

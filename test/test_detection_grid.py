@@ -71,6 +71,7 @@ def test_boxes_are_scaled_to_the_image(grid: str, size: tuple[int, int], box: tu
         ([(600, 400, 660, 500)], 0, ""),  # a tracker's prediction reaches a little over the border
         ([(0, 0, 1, 1), (10, 10, 50, 50)], 0, ""),  # a small one among others
         ([(0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 1.0, 1.0)], 2, "'1x1 stretch'"),
+        ([(-0.1, 0.2, 0.3, 1.01)], 1, "'1x1 stretch'"),  # a share may reach over the border
         ([(10, 20, 60, 90), (100, 300, 200, 560)], 1, "'640x640 letterbox'"),
         ([(900, 500, 1200, 700)], 1, "'1280x1280 letterbox'"),
         ([(-200, 10, 100, 90)], 1, "letterbox"),

@@ -20,8 +20,10 @@ from fuzz_inputs import CAMERA, JSON, METRES, NUMBERS, PLANE, RGB, SIZE, SIZES, 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from recorded import TOPICS, file_of
+from recorded import write as write_recorded
 from recorded_before import noetic
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
 from safetensors.torch import save as safetensors_save
 
 from wesam_ros.adaptation.config import AdaptationConfig
@@ -123,12 +125,13 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     with Writer(folder / "b", version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
         for msgtype, data in serialised().items():
             writer.write(writer.add_connection("/" + msgtype.split("/")[-1], msgtype, typestore=messages.typestore()), 5, data)
-    files = {".mcap": folder / "a.mcap", ".db3": folder / "b" / "b.db3", ".bag": noetic(folder / "c.bag")}
+    by_message = write_recorded(folder / "d", StoragePlugin.SQLITE3, CompressionMode.MESSAGE)
+    files = {".mcap": folder / "a.mcap", ".db3": folder / "b" / "b.db3", ".bag": noetic(folder / "c.bag"), ".zstd.db3": file_of(by_message)}
     whole = {suffix: path.read_bytes() for suffix, path in files.items()}
     return {**whole, ".mcap.zst": zstd.compress(whole[".mcap"]), ".bag.gz": gzip.compress(whole[".bag"])}
 
 
-@pytest.mark.parametrize("suffix", [".mcap", ".db3", ".bag", ".mcap.zst", ".bag.gz"])
+@pytest.mark.parametrize("suffix", [".mcap", ".db3", ".zstd.db3", ".bag", ".mcap.zst", ".bag.gz"])
 @given(data=st.data())
 def test_recordings(
     attempt: Attempt, recordings: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
@@ -139,6 +142,27 @@ def test_recordings(
     # The library reads as many bytes as a damaged length says: address space that is given back without having been touched.
     attempt(bag_info, path, refusal=BagError, may_ask=True)
     attempt(lambda: list(read_bag(path, labels=labels, detections_required=False)), refusal=BagError, may_ask=True)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A recording in a folder with its metadata, of each way to store and pack it."""
+    root = tmp_path_factory.mktemp("folders")
+    ways = [(plugin, mode) for plugin in StoragePlugin for mode in (None, CompressionMode.FILE, CompressionMode.MESSAGE)]
+    return [write_recorded(root / str(number), *way) for number, way in enumerate(ways)]
+
+
+@given(data=st.data())
+def test_folders_of_recordings(attempt: Attempt, folders: list[Path], data: st.DataObject) -> None:
+    folder = data.draw(st.sampled_from(folders))
+    path = data.draw(st.sampled_from(sorted(folder.iterdir())))
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(data.draw(damaged(whole)))
+        attempt(bag_info, folder, refusal=BagError, may_ask=True)
+        attempt(lambda: list(read_bag(folder, topics=TOPICS)), refusal=BagError, may_ask=True)
+    finally:
+        path.write_bytes(whole)
 
 
 @given(data=st.data())

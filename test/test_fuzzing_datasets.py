@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fuzz_inputs import JSON, NUMBERS, PLANE, RGB, SIZE, Attempt, damaged
 from hypothesis import given
@@ -18,6 +19,7 @@ from wesam_ros.data.datasets.files import DatasetError
 from wesam_ros.data.datasets.registry import DATASETS
 from wesam_ros.data.frames import Frame
 
+IDS = (PLANE // 10000).astype(np.uint8)
 IMAGES = [codecs.encode_jpeg(RGB), codecs.encode_png(RGB), codecs.encode_png(PLANE), codecs.encode_png(RGB[..., 0])]
 
 
@@ -40,11 +42,11 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "kvasir-seg": {"images/a.jpg": jpeg, "masks/a.jpg": jpeg},
         "ecssd": {"images/a.jpg": jpeg, "ground_truth_mask/a.png": grey},
         "isic2016": {f"{part}_Data/a.jpg": jpeg, f"{part}_GroundTruth/a_Segmentation.png": grey},
-        "folder": {"images/a.jpg": jpeg, "masks/a.png": grey},
+        "folder": {"images/a.jpg": jpeg, "masks/a.png": codecs.encode_png(IDS)},
         "coco": {"val2017/a.jpg": jpeg, "annotations/instances_val2017.json": json.dumps(instances).encode()},
         "coco-file": {"images/a.jpg": jpeg, "result.json": json.dumps(instances).encode()},
         "yolo-seg": {"images/a.jpg": jpeg, "labels/a.txt": b"0 0.1 0.1 0.5 0.1 0.5 0.5\n", "data.yaml": b"train: images\nnames: [a]\n"},
-        "voc-xml": {"JPEGImages/a.jpg": jpeg, "SegmentationObject/a.png": grey, "Annotations/a.xml": xml},
+        "voc-xml": {"JPEGImages/a.jpg": jpeg, "SegmentationObject/a.png": codecs.encode_png(IDS), "Annotations/a.xml": xml},
     }
     for name, content in files.items():
         for path, data in content.items():

@@ -68,6 +68,7 @@ SCENES = [
     ("region", info(roi=(120, 60, 160, 120)), (120, 160), {}, 1, (120, 60), K, (), ""),
     ("region, binned", info(roi=(120, 60, 160, 120), binning_x=2, binning_y=2), (60, 80), {}, 2, (120, 60), K, (), ""),
     ("region, the image's size", info((120, 160), roi=(120, 60, 160, 120)), (120, 160), {}, 1, (120, 60), K, (), ""),
+    ("region, but the whole image", info(roi=(120, 60, 160, 120)), FULL, {}, 1, (0, 0), K, (), ""),
     ("binned, the image's size", info((120, 160), binning_x=2, binning_y=2), (120, 160), {}, 2, (0, 0), K, (), ""),
     ("no size", info((0, 0)), FULL, {}, 1, (0, 0), K, (), ""),
     ("rectified by its name", info(d=PLUMB_BOB, p=P.ravel()), FULL, {"topic": "/c/image_rect_color"}, 1, (0, 0), P, (), ""),
@@ -186,6 +187,8 @@ def test_rays_are_worked_out_once_for_each_camera() -> None:
         (info(p=P.ravel(), d=PLUMB_BOB), "/rectified/image", True, "P"),
         (info(p=P.ravel(), d=PLUMB_BOB), "/c/rect/image", True, "P"),
         (info(p=P.ravel(), d=PLUMB_BOB), "/direct/image", False, "K"),
+        (info(p=P.ravel(), d=PLUMB_BOB), "/rectangle/image", False, "K"),
+        (info(p=P.ravel(), d=PLUMB_BOB), "/rgb/image_rectified", True, "P"),
         (info(p=P.ravel(), d=PLUMB_BOB), "/corrected/unrectified", False, "K"),
         (info(p=P.ravel(), d=()), "/image", True, "P"),
     ],
@@ -250,6 +253,12 @@ def test_names_and_lengths_of_distortion(d: Any, name: str, expected: tuple[floa
         (info(k=np.zeros(9), p=P.ravel()), FULL, "uncalibrated"),
         (info(k=(-260, 0, 163, 0, 260, 117, 0, 0, 1)), FULL, "uncalibrated"),
         (info(k=(260, 0, 163)), FULL, "uncalibrated"),
+        (info(k=np.eye(3)), FULL, "uncalibrated"),
+        (info(k=(260, 0, 0, 0, 260, 0, 0, 0, 1)), FULL, "uncalibrated"),
+        (info(k=(260, 0, 0, 0, 260, 0, 163, 117, 1)), FULL, "uncalibrated"),  # by columns
+        (info(k=(0.8, 0, 0.5, 0, 1.1, 0.5, 0, 0, 1)), FULL, "uncalibrated"),  # in shares of the image
+        (info(k=(4.2, 0, 163, 0, 4.2, 117, 0, 0, 1)), FULL, "uncalibrated"),  # in millimetres
+        (info(roi=(300, 200, 160, 120)), (120, 160), "wrong_size"),  # a region that reaches beyond
         (info(k=(np.nan, 0, 163, 0, 260, 117, 0, 0, 1)), FULL, "not_finite"),
         (info(k=(1e308, 0, 163, 0, 1e308, 117, 0, 0, 1)), (2400, 3200), "not_finite"),
         (info(d=(np.inf, 0, 0, 0, 0)), FULL, "not_finite"),

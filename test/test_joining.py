@@ -124,6 +124,13 @@ IMAGES_OF_STAMP_0 = [recorded("image", 0, i, bytes([i])) for i in range(3)]
         ([*(recorded("image", i, i) for i in (5, 9, 12)), recorded("detections", 5, 13)], 3, {"detections.late": 1}),
         ([*IMAGES_OF_STAMP_0, recorded("detections", 0, 9)], 0, {"image.unstamped": 3, "detections.unstamped": 1}),
         ([IMAGES_OF_STAMP_0[0], recorded("detections", 0, 1), *IMAGES_OF_STAMP_0[1:]], 1, {"image.unstamped": 2}),  # they came in between
+        (
+            [IMAGES_OF_STAMP_0[0], recorded("detections", 0, 1), *IMAGES_OF_STAMP_0[1:], recorded("detections", 0, 9)],
+            1,
+            {"image.unstamped": 2, "detections.unstamped": 1},
+        ),
+        ([recorded("image", 5, 1), *(recorded("detections", 0, i) for i in (2, 3, 4))], 1, {"detections.unstamped": 3}),
+        ([*(recorded("detections", 5, i) for i in (1, 2)), recorded("image", 5, 3)], 1, {"detections.doubled": 1}),
         ([recorded("image", 5, 1), recorded("image", 5, 2), recorded("detections", 5, 3)], 1, {}),  # the same image twice
     ],
 )

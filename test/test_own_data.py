@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from pictures import POLYGON, SIZE, overlap, photo, the_mask
+from pictures import POLYGON, SIZE, overlap, photo, picture, the_mask
 from PIL import Image
 
-from wesam_ros.data.datasets.files import DatasetError
+from wesam_ros.data.datasets.files import DatasetError, read_image
+from wesam_ros.data.datasets.folder import read_folder
 from wesam_ros.data.datasets.voc_xml import read_voc_xml
 from wesam_ros.data.datasets.yolo import read_yolo_seg
 
@@ -66,6 +68,8 @@ LINES: dict[str, tuple[str, int, str]] = {
     "pixels": (f"{BESIDE}0 20 10 40 10 40 30 20 30\n", 1, "no shares of the image"),
     "words": (f"{BESIDE}0 a b c d e f\n", 1, "no numbers"),
     "too few": (f"{BESIDE}0 0.1 0.2\n", 1, "too few numbers"),
+    "no class": (f"{BESIDE}{SHARES}\n", 1, "begin with no class"),
+    "beyond the image": (f"{BESIDE}0 1.2 1.2 1.3 1.2 1.3 1.3\n", 1, "have no pixel of their image"),
     "over the edge": (f"{BESIDE}0 -0.01 -0.01 0.1 -0.01 0.1 0.1\n", 2, ""),
 }
 
@@ -87,6 +91,20 @@ def test_yolo_without_outlines_or_labels(tmp_path: Path) -> None:
     frames = read_yolo_seg(tmp_path / "b")
     assert frames.notes == (f"1 images have no text file, and so no object; the first: {tmp_path / 'b' / 'images' / 'val' / 'val.jpg'}",)
     assert sorted(int(frame.labels.max()) for frame in frames) == [0, 1]
+
+
+def test_key_points_and_rotated_boxes_of_yolo_are_told_of(tmp_path: Path) -> None:
+    points = f"0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6\n0 {SHARES}"
+    with pytest.raises(DatasetError, match="4 lines are of key points"):
+        read_yolo_seg(yolo(tmp_path / "pose", points, YAML + "kpt_shape: [2, 2]\n"))
+    corners = "\n".join(f"0 {x} 0.1 {x + 0.1} 0.1 {x + 0.1} 0.5 {x} 0.5" for x in (0.1, 0.3, 0.5, 0.7))
+    assert "just four corners" in " ".join(read_yolo_seg(yolo(tmp_path / "obb", corners)).notes)
+
+
+def test_a_data_yaml_of_no_use_is_told_of(tmp_path: Path) -> None:
+    frames = read_yolo_seg(yolo(tmp_path / "a", BESIDE, YAML + "test: images/test\n"))
+    assert "1 entries of data.yaml are no folder or list that is there; the first: images/test" in frames.notes
+    assert "YAML files cannot be read" in " ".join(read_yolo_seg(yolo(tmp_path / "b", BESIDE, "train: [images")).notes)
 
 
 def xml(name: str, inner: str, size: tuple[int, int] = SIZE) -> str:
@@ -190,3 +208,42 @@ def test_pascal_voc_without_masks_or_with_masks_of_another_size(tmp_path: Path) 
     (tmp_path / "b" / "SegmentationObject").mkdir()
     cv2.imwrite(str(tmp_path / "b" / "SegmentationObject" / "b.png"), np.ones((10, 10), np.uint8))
     assert "masks have another size" in " ".join(read_voc_xml(tmp_path / "b").notes)
+
+
+def smoothed(ids: np.ndarray) -> Image.Image:
+    """A mask whose edges were smoothed when it was exported: round, so that the greys in between are many."""
+    return Image.fromarray(cv2.GaussianBlur(cv2.circle(ids, (30, 20), 15, 200, -1), (5, 5), 1.5))
+
+
+def as_jpeg(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "JPEG")
+    return data.getvalue()
+
+
+def test_masks_with_smoothed_edges_or_packed_with_loss_are_refused(tmp_path: Path) -> None:
+    mask = smoothed(np.zeros(SIZE, np.uint8))
+    with pytest.raises(DatasetError, match=r"values are just thin lines; export it as PNG, without smoothing"):
+        read_voc_xml(voc(tmp_path / "a", "", mask.convert("RGB")))[0]
+    photo(tmp_path / "b" / "images" / "a.jpg")
+    (tmp_path / "b" / "masks").mkdir()
+    for data in (as_jpeg(Image.fromarray(the_mask().astype(np.uint8) * 200)), None):
+        path = tmp_path / "b" / "masks" / "a.png"
+        path.write_bytes(data) if data else mask.save(path)
+        with pytest.raises(DatasetError, match="just thin lines"):
+            read_folder(tmp_path / "b")[0]
+
+
+def test_a_mask_of_nothing_but_void_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frame = read_voc_xml(voc(tmp_path, "", Image.fromarray(the_mask().astype(np.uint8) * 255)))[0]
+    assert not frame.labels.any()
+    assert "objects are numbered from 1" in caplog.text
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_pictures_of_sensors_with_more_than_eight_bits(bits: int, ending: str, tmp_path: Path) -> None:
+    deep = np.rint(picture().astype(np.float64) * (2**bits - 1) / 255).astype(np.uint16)
+    deep[0, 0] = 2**bits - 1
+    cv2.imwrite(str(tmp_path / f"a{ending}"), deep)
+    assert np.abs(read_image(tmp_path / f"a{ending}").astype(int) - picture())[1:].max() <= 1

@@ -12,6 +12,7 @@ import pytest
 from recorded import CAMERA, SIZE, START, STEP, TOPICS, Row, picture, raw, rows, write
 
 from wesam_ros.data.detections import Detections
+from wesam_ros.data.detections_3d import frame_of_boxes
 from wesam_ros.data.messages import detections_of
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.bags import find_topics, read_bag
@@ -76,6 +77,20 @@ def test_a_request_that_comes_long_after_another_of_its_stamp_is_counted() -> No
     found, left_out = merged([first, *images, second])
     assert found == [*images, first]
     assert left_out == [("detections", "doubled")]
+
+
+@pytest.mark.parametrize("latched", [False, True])
+def test_a_recording_whose_clock_starts_again_keeps_its_detections(latched: bool, tmp_path: Path) -> None:
+    """A simulation was started anew: the same stamps come again, with other images."""
+    later = 100 * STEP
+    again = [(topic, sent, time + later) for topic, sent, time in rows(0, 12)]
+    sent = [each for each in [*rows(0, 12), *again] if not latched or each[0] != "/info" or each[2] == START]
+    report = ReadingReport()
+    frames = list(read_bag(write(tmp_path / "bag", sent=sent), topics=TOPICS, report=report))
+    assert [frame.stamp_ns for frame in frames] == [START + k * STEP for k in range(12)] * 2
+    assert all(frame.detections is not None and frame.depth is not None and frame.camera is not None for frame in frames)
+    assert not report.left_out
+    assert ["stamps go back 1 times" in note for note in report.notes] == [True]
 
 
 def test_a_request_that_cannot_be_read_is_counted_and_leaves_the_other() -> None:
@@ -187,3 +202,12 @@ def test_depth_that_is_not_named_so_is_listed_with_its_encoding(
     lines = [each.getMessage() for each in caplog.records if "/range" in each.getMessage()]
     assert bool(lines) == told
     assert all("--depth-topic" in line and messages.IMAGE in line and ("16UC1" in line or "32FC1" in line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("of_array", "of_box", "expected"), [("/base", "arm", "base"), ("", "arm", "arm"), ("", "/arm", "arm"), ("", "", "")]
+)
+def test_boxes_in_space_have_the_frame_of_their_message_or_their_own(of_array: str, of_box: str, expected: str) -> None:
+    message = in_space(START, of_array)
+    message.detections[0].header = messages.header(START, of_box)
+    assert frame_of_boxes(message) == expected

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import sqlite3
 import struct
 from binascii import crc32
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backports import zstd
-from recorded import bare, cut, file_of, gzipped, moved, packed, read, rows, write, written
+from recorded import TOPICS, bare, cut, file_of, gzipped, moved, packed, read, rows, write, written
 from recorded_before import noetic
-from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from rosbags.rosbag2 import CompressionMode, Reader, StoragePlugin
 
-from wesam_ros.data.recordings import messages
-from wesam_ros.data.recordings.bags import bag_info
+from wesam_ros.data.recordings import messages, unpacking
+from wesam_ros.data.recordings.bags import bag_info, read_bag
+from wesam_ros.data.recordings.parts import read_on
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.topics import BagError
 
@@ -80,6 +84,15 @@ def without_message_indexes(folder: Path) -> Path:
     return folder
 
 
+def changed(path: Path, command: str, *values: Any) -> Path:
+    """A database after a command."""
+    connection = sqlite3.connect(path)
+    connection.execute(command, values)
+    connection.commit()
+    connection.close()
+    return path
+
+
 READ: dict[str, Callable[[Path], Path]] = {
     "mcap": lambda out: write(out / "bag"),
     "sqlite3": lambda out: write(out / "bag", StoragePlugin.SQLITE3),
@@ -101,6 +114,10 @@ READ: dict[str, Callable[[Path], Path]] = {
     "odd letters": lambda out: moved(file_of(write(out / "bag", StoragePlugin.SQLITE3)), out / "run #3 100% übung?" / "a?b#c.db3"),
     "write-ahead log": lambda out: with_log(write(out / "bag", StoragePlugin.SQLITE3)),
     "write-ahead log, no metadata": lambda out: with_log(bare(write(out / "bag", StoragePlugin.SQLITE3))),
+    "types as the first ROS 2 named them": lambda out: changed(
+        file_of(write(out / "bag", StoragePlugin.SQLITE3)), "UPDATE topics SET type = replace(type, '/msg/', '/')"
+    ),
+    "an .xz file": lambda out: written(out / "a.mcap.xz", lzma.compress(file_of(write(out / "bag")).read_bytes())),
     "no message indexes": lambda out: without_message_indexes(write(out / "bag")),
 }
 
@@ -199,6 +216,67 @@ def test_what_is_whole_in_a_damaged_file_is_read(make: Callable[[Path], Path], l
     assert not words or any(words in note for note in report.notes)
 
 
+DAMAGED: dict[str, Callable[[bytes], Any]] = {
+    "cut short": lambda data: data[: len(data) // 2],
+    "overwritten": lambda data: data[:20] + b"\xa5" * 20 + data[40:],
+    "larger than any message": lambda _: zstd.compress(bytes(2**16 + 1)),
+    "a number": lambda _: 7,
+}
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_message_that_was_packed_by_itself_costs_itself_only(
+    kind: str, metadata: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, "LARGEST_MESSAGE", 2**16)
+    folder = write(tmp_path / "bag", StoragePlugin.SQLITE3, CompressionMode.MESSAGE)
+    file = file_of(folder)
+    connection = sqlite3.connect(file)
+    (data,) = connection.execute("SELECT data FROM messages WHERE id = 10").fetchone()  # the depth of the third frame
+    connection.close()
+    changed(file, "UPDATE messages SET data = ? WHERE id = 10", DAMAGED[kind](data))
+    report = ReadingReport()
+    frames = list(read_bag(folder if metadata else bare(folder), topics=TOPICS, report=report))
+    assert [frame.depth is not None for frame in frames] == [True, True, False, True, True, True]
+    assert report.counted() == "1 /depth.undecodable"
+
+
+def test_reading_on_behind_damage_doubles_and_loses_nothing() -> None:
+    whole = [(0, 1, b"a"), (1, 1, b"b"), (0, 2, b"c"), (1, 2, b"d"), (0, 2, b"e"), (1, 3, b"f")]
+
+    def failing() -> Iterator[tuple[int, int, bytes]]:
+        yield from whole[:3]
+        raise ValueError("damaged")
+
+    told: list[str] = []
+    assert list(read_on(failing(), lambda: iter(whole), told.append)) == whole
+    assert ["damaged behind 2 ns" in each for each in told] == [True]
+
+
+def test_damage_that_is_met_on_the_way_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "bag")
+    whole = Reader.messages
+
+    def failing(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        yield from islice(whole(self, *args, **kwargs), 9)
+        raise ValueError("a chunk is damaged")
+
+    monkeypatch.setattr(Reader, "messages", failing)
+    report = ReadingReport()
+    frames = list(read_bag(path, topics=TOPICS, report=report))
+    assert len(frames) >= 2
+    assert any("a chunk is damaged" in note for note in report.notes)
+
+
+def zipped(folder: Path) -> Path:
+    return Path(shutil.make_archive(str(folder), "zip", folder))
+
+
+def tarred(folder: Path, kind: str) -> Path:
+    return Path(shutil.make_archive(str(folder), f"{kind}tar", folder))
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "nothing": (lambda out: out / "none.mcap", "does not exist"),
     "empty file": (lambda out: written(out / "a.mcap", b""), "it is empty"),
@@ -208,6 +286,13 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "head of a database": (lambda out: cut(file_of(write(out / "bag", StoragePlugin.SQLITE3)), 0.01), "sqlite3 .*recover"),
     "ROS 1, format 1": (lambda out: written(out / "a.bag", b"#ROSBAG V1.2\n"), "rosbag fix"),
     "head of a ROS 1 bag": (lambda out: cut(noetic(out / "a.bag"), 0.01), "no message in it is whole"),
+    "a zip": (lambda out: zipped(write(out / "bag")), "it is a zip archive; unpack it"),
+    "a tar": (lambda out: tarred(write(out / "bag"), ""), "it is a tar archive; unpack it"),
+    "a packed tar": (lambda out: tarred(write(out / "bag"), "gz"), r"bag.tar.gz cannot be read: it is a tar archive; unpack it"),
+    "damaged zstd": (
+        lambda out: cut(packed(file_of(write(out / "bag"))), 0.1),
+        r"zst cannot be read: it is packed, but cut short or damaged",
+    ),
     "empty folder": (lambda out: out, "is no recording: it has no file named"),
     "folder of folders": (lambda out: write(out / "one").parent, "give one of the folders in it: one"),
 }

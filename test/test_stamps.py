@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wesam_ros.data.stamps import StampRing, nearest
+from wesam_ros.data.stamps import JUMP_NS, Runs, StampRing, nearest
 
 
 def ring(stamps: tuple[int, ...], slop: int) -> StampRing:
@@ -69,3 +69,8 @@ def test_what_images_may_still_want_is_kept(length: int, oldest: int | None, kep
 
 def test_nearest_of_none() -> None:
     assert nearest((), 5) is None
+
+
+def test_runs_begin_where_stamps_go_back_by_far() -> None:
+    runs = Runs()
+    assert [runs.of(stamp * JUMP_NS // 2) for stamp in (0, 2, 4, 3, 2, 9, 0, 1, 9)] == [0, 0, 0, 0, 0, 0, 1, 1, 1]

@@ -291,6 +291,17 @@ def test_a_nasty_recording_costs_its_bad_messages_only_and_offline_as_in_the_nod
         assert "1 depth.wrong_size, 1 image.truncated" in facts(tmp_path / out / "report.html")
 
 
+def test_a_recording_whose_clock_starts_again_is_played_and_compared_run_by_run(random_tiny: Path, tmp_path: Path) -> None:
+    once = [
+        (topic, message, stamp)
+        for stamp, frame in zip((2 * 10**9, 4 * 10**9), frames(), strict=False)
+        for topic, message in (("/rgb", raw(stamp, frame.image)), ("/boxes", messages.detection_array(stamp, frame.detections)))
+    ]
+    again = [(topic, message, time + 10**10) for topic, message, time in once]
+    summary = run(write(tmp_path / "bag", sent=[*once, *again]), random_tiny, tmp_path / "run", "--steps-per-frame", "0")
+    assert summary["frames"] == 4
+
+
 def test_in_lock_step_an_empty_depth_says_that_none_comes(graph: Any, tmp_path: Path) -> None:
     write(tmp_path / "bag", sent=[row for row in unsynchronised() if row[0] != "/rgb/compressed"] + good_images())
     (tmp_path / "bag.mcap").symlink_to(next((tmp_path / "bag").glob("*.mcap")))
@@ -319,7 +330,7 @@ def test_a_replay_that_breaks_off_reports_what_was_answered(answered: bool, tmp_
     add_arguments(parser)
     replay = Replay(parser.parse_args([str(tmp_path / "bag.mcap")]), tmp_path)
     if answered:
-        replay.recorder.objects[1] = [ObjectArray()]
+        replay.recorder.objects[0, 1] = [ObjectArray()]
     with pytest.raises(PlayerError):
         replay.run()
     replay.player.destroy_node()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.data.recordings.topics import DEFAULT_TOPICS, NO_TOPIC, TYPES_OF_ROLE
@@ -20,7 +21,22 @@ def add_setting(parser: argparse.ArgumentParser, name: str) -> None:
     """Adds the node parameter `name` as an option, such as --steps-per-frame of steps_per_frame, with its text, choices and default."""
     each = SETTINGS[name]
     default = f" (default: {each.default})" if each.default != "" else ""
-    parser.add_argument(_flag(name), type=each.type, choices=each.choices, default=each.default, help=f"{each.doc}{default}")
+    parser.add_argument(_flag(name), type=_value_of(each), choices=each.choices, default=each.default, help=f"{each.doc}{default}")
+
+
+def _value_of(each: Option) -> Callable[[str], Any]:
+    """The function that makes an option's value of a text, within its range; argparse prints what is wrong."""
+
+    def value_of(text: str) -> Any:
+        value = each.type(text)
+        try:
+            each.check(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return value
+
+    value_of.__name__ = each.type.__name__  # argparse names it for a text that is no number
+    return value_of
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, device: bool = True) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.commands import common
 from wesam_ros.data.recordings.bags import bag_info, find_topics, read_bag
+from wesam_ros.data.stamps import Runs
 from wesam_ros.engines.engine import Engine
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.evaluation.replay import Compared, Learnt, ReplayAccount, Served, compare, pictures_of, record_of
@@ -109,6 +110,7 @@ class Replay:
         self.player = Player(bag=str(bag), timeout=args.timeout, sync_slop=args.sync_slop, **speed, **topics)
         self.total = bag_info(bag)[self.topics.image][1]
         self.recorder = Recorder(self.player)
+        self._runs_served, self._runs_learnt = Runs(), Runs()
         self.sent = 0
         self.nodes: list[NodeProcess] = []
 
@@ -199,6 +201,7 @@ class Replay:
 
         def compared(account: ReplayAccount) -> Iterator[Compared]:
             bag, args = self.player.bag, self.args
+            self._runs_served, self._runs_learnt = Runs(), Runs()
             frames = read_bag(
                 bag,
                 topics=self.topics,
@@ -224,11 +227,11 @@ class Replay:
         return len(records)
 
     def _served(self, stamp: int, size: tuple[int, int]) -> list[Served]:
-        answers = self.recorder.objects.get(stamp, ())
+        answers = self.recorder.objects.get((self._runs_served.of(stamp), stamp), ())
         return [served_of(each, size) for each in answers if not is_of_person(each)]
 
     def _learnt(self, stamp: int) -> list[Learnt]:
-        return [learnt_of(each) for each in self.recorder.statuses.get(stamp, ())]
+        return [learnt_of(each) for each in self.recorder.statuses.get((self._runs_learnt.of(stamp), stamp), ())]
 
     def _facts(self, seconds: float, engine: Engine) -> dict[str, str]:
         speed = "lock step" if self.args.lock_step else (f"{self.args.rate:g} frames per second" if self.args.rate else "as recorded")

@@ -18,6 +18,8 @@ FITS = (LETTERBOX, CORNER, STRETCH)
 """Ways of an image into the network's input: in its middle with bars around it, in its upper left corner, or filling it."""
 INPUTS = (320, 416, 512, 640, 800, 1024, 1280, 1536, 2048)
 """Sides of networks' inputs, for a guess."""
+SHARES = (-0.5, 1.5)
+"""Least and most of boxes in shares of the image, which may reach over it; no box of pixels lies within."""
 OVERHANG = 0.05
 """Share of the image's side by which boxes may reach over it, as a tracker's predictions do, before another grid is suspected."""
 
@@ -77,13 +79,15 @@ def other_grid(boxes: npt.NDArray[np.float32], size: Size) -> tuple[int, str]:
         return 0, ""
     width, height = size[1], size[0]
     (left, top, _, _), (_, _, right, bottom) = boxes.min(0).tolist(), boxes.max(0).tolist()
-    if left >= 0 and top >= 0 and right <= width and bottom <= height and max(right, bottom) > 1:  # the usual case, and quick to tell
+    if (
+        left >= 0 and top >= 0 and right <= width and bottom <= height and max(right, bottom) > SHARES[1]
+    ):  # the usual case, and quick to tell
         return 0, ""
     finite = boxes[np.isfinite(boxes).all(axis=1)]
     if not len(finite):
         return 0, ""
     remedy = "if they are of the detector's own grid, set detections_size, such as"
-    if finite.min() >= 0 and finite.max() <= 1.0 and min(size) > 2:
+    if finite.min() >= SHARES[0] and finite.max() <= SHARES[1] and min(size) > 2:
         return len(finite), f"boxes go from 0 to 1 in an image of {width} x {height} pixels; {remedy} '1x1 stretch'"
     allowed = OVERHANG * np.array((width, height), np.float64)
     farthest = np.maximum(finite[:, 2:] - (width, height), -finite[:, :2])
@@ -92,5 +96,5 @@ def other_grid(boxes: npt.NDArray[np.float32], size: Size) -> tuple[int, str]:
         return 0, ""
     x, y = finite[:, 2:].max(axis=0).tolist()
     side = next((each for each in INPUTS if each >= max(x, y)), round(max(x, y)))
-    sentence = f"boxes reach to x {x:.0f}, y {y:.0f} in an image of {width} x {height} pixels; {remedy} '{side}x{side} letterbox'"
+    sentence = f"boxes reach to x {x:.6g}, y {y:.6g} in an image of {width} x {height} pixels; {remedy} '{side}x{side} letterbox'"
     return int(beyond.sum()), sentence

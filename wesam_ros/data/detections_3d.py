@@ -64,6 +64,12 @@ def _within_view(rays: Float, camera: Camera) -> Float:
     return np.asarray(rays * np.minimum(1.0, farthest / np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-12)))
 
 
+def frame_of_boxes(message: Any) -> str:
+    """The frame of a Detection3DArray, without a leading slash: its header's, else that of its first box; "" where there is none."""
+    headers = [message.header, *(each.header for each in message.detections[:1])]
+    return next((str(each.frame_id).lstrip("/") for each in headers if each.frame_id), "")
+
+
 def detections_of_3d(message: Any, camera: Camera, transform: Float | None) -> tuple[Detections, tuple[tuple[str, str], ...]]:
     """The boxes of a Detection3DArray in pixels of a camera's image, and (reason, sentence) for each that is not one in metres.
 

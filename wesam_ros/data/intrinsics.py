@@ -25,9 +25,12 @@ Pair = tuple[int, int]
 """Of x and y."""
 
 RECTIFIED = ("auto", "true", "false")
-_NAMED_RECTIFIED = re.compile(r"(^|[/_])rect", re.IGNORECASE)
+_NAMED_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?($|[/_])", re.IGNORECASE)
 OFF_MIDDLE = 0.2
 """Share of a frame by which a principal point may be off its middle. Where it is farther, K may be of another frame than it says."""
+
+LEAST_FOCAL = 0.03
+"""Share of the image's side below which no focal length in pixels is: it would see 173 degrees. Shares and millimetres are less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,12 @@ def _camera(info: _Fields, size: Size, choice: str, topic: str) -> Camera:
         raise CodecError(
             "not_finite", f"{name} of camera_info must be finite at {size}, but got {matrix.ravel().tolist()}; calibrate the camera"
         )
+    if min(matrix[0, 0] / size[1], matrix[1, 1] / size[0]) < LEAST_FOCAL:
+        raise CodecError(
+            "uncalibrated",
+            f"{name} of camera_info must have focal lengths in pixels, but got {matrix[0, 0]:g} and {matrix[1, 1]:g} for an image of "
+            f"{size[1]} x {size[0]}; calibrate the camera",
+        )
     usual = not fitted and not d.any() and np.array_equal(matrix, k)
     matrix.flags.writeable = False
     return Camera(matrix, size, distortion, model, is_rectified, why, usual)
@@ -167,12 +176,20 @@ def _numbers(info: Any, name: str, count: int | None = None) -> Float:
 
 
 def _check_matrix(k: Float) -> None:
+    """CodecError where K is not finite, or none: zeros, the identity, or written by columns."""
     if not np.isfinite(k).all():
         raise CodecError("not_finite", f"K of camera_info must be finite, but got {k.ravel().tolist()}; calibrate the camera")
-    if k[0, 0] <= 0 or k[1, 1] <= 0:
-        raise CodecError(
-            "uncalibrated", f"K of camera_info must have focal lengths above 0, but got {k.ravel().tolist()}; calibrate the camera"
-        )
+    wrong = (
+        "focal lengths above 0"
+        if k[0, 0] <= 0 or k[1, 1] <= 0
+        else "0, 0, 1 in its last row"
+        if k[2].any() and k[2].tolist() != [0, 0, 1]
+        else "its principal point in the image"
+        if not k[:2, 2].any()
+        else ""
+    )
+    if wrong:
+        raise CodecError("uncalibrated", f"K of camera_info must have {wrong}, but got {k.ravel().tolist()}; calibrate the camera")
 
 
 def _projection(info: _Fields) -> Float | None:
@@ -212,7 +229,12 @@ def _fitted(matrix: Float, info: _Fields, size: Size) -> tuple[Float, list[str]]
     as_expected = abs(width - expected[0]) < 1 and abs(height - expected[1]) < 1
     overhangs = any(at + side > whole for at, side, whole in zip(corner, region, full, strict=True))
     if full == (width, height) and (overhangs or (not as_expected and (binning != (1, 1) or corner != (0, 0)))):
-        return _of_own_size(matrix, size, binning, corner)
+        return _of_own_size(matrix, size, binning, info.roi)
+    if overhangs:
+        raise CodecError(
+            "wrong_size",
+            f"region of camera_info must lie in its {full[0]} x {full[1]} pixels, but got {tuple(info.roi)}; set it in the driver",
+        )
     moved, notes = _reduced(matrix, full, binning, corner)
     if as_expected:
         return moved, notes
@@ -244,9 +266,12 @@ def _region(roi: _Region, full: Pair) -> tuple[Pair, Pair]:
     return (x, y), (width or max(full[0] - x, 0), height or max(full[1] - y, 0))
 
 
-def _of_own_size(matrix: Float, size: Size, binning: Pair, corner: Pair) -> tuple[Float, list[str]]:
+def _of_own_size(matrix: Float, size: Size, binning: Pair, roi: _Region) -> tuple[Float, list[str]]:
     """The matrix for a camera_info whose width and height are already those of a binned or cropped image."""
-    shape = size[1], size[0]
+    shape, corner = (size[1], size[0]), (roi.x_offset, roi.y_offset)
+    shown = tuple(each / side for each, side in zip((roi.width, roi.height), binning, strict=True))
+    if all(shown) and any(abs(each - side) >= 1 for each, side in zip(shown, shape, strict=True)):
+        return matrix, ["the image is not its region of interest, but has its width and height, and so it is taken as it is"]
     moved = _moved(matrix, corner, binning)
     inside = all(0 <= each < side for each, side in zip(moved[:2, 2], shape, strict=True))
     if inside and (corner != (0, 0) or _off_middle(moved, shape) < _off_middle(matrix, shape)):

@@ -24,6 +24,10 @@ REGISTER = (
 """The remedy for a depth that is not of the colour image's pixels."""
 
 
+LARGEST_TURN = 2 * math.pi
+"""Radians of a rotated box. Detectors give less than half of it; more is in degrees."""
+
+
 def stamp_of(header: Any) -> int:
     """Stamp of a std_msgs/Header in nanoseconds."""
     return int(header.stamp.sec * 10**9 + header.stamp.nanosec)
@@ -78,15 +82,34 @@ def camera_of(
 def detections_of(message: Any) -> Detections:
     """Boxes, ids, classes and scores of a Detection2DArray; the best hypothesis counts, a box without one has class "" and score 1.
 
-    A rotated box (theta) gives the upright one around it. Ids that are empty or repeated are made unique by their position in the message,
-    since they must tell objects apart.
+    A rotated box (theta) gives the upright one around it; boxes of `misread_turns` are left out. Ids that are empty or repeated are made
+    unique by their position in the message, since they must tell objects apart.
     """
-    boxes, ids = [], []
+    boxes, ids, kept = [], [], []
     for row, detection in enumerate(message.detections):
-        boxes.append(_upright(detection.bbox))
-        ids.append(detection.id if detection.id and detection.id not in ids else f"{detection.id}#{row}")
-    classes, scores = best_hypotheses(message.detections)
+        if not _is_misread(detection):
+            boxes.append(_upright(detection.bbox))
+            ids.append(detection.id if detection.id and detection.id not in ids else f"{detection.id}#{row}")
+            kept.append(detection)
+    classes, scores = best_hypotheses(kept)
     return Detections(np.array(boxes, np.float32).reshape(-1, 4), tuple(ids), classes, scores)
+
+
+def misread_turns(message: Any) -> tuple[tuple[str, str], ...]:
+    """(reason, sentence) for each box of a Detection2DArray whose theta cannot be in radians: by a wrong turn, it would be another box."""
+    return tuple(
+        (
+            "wrong_unit",
+            f"box {each.id or row} must have its theta in radians, but has {each.bbox.center.theta:g}; convert degrees in the detector",
+        )
+        for row, each in enumerate(message.detections)
+        if _is_misread(each)
+    )
+
+
+def _is_misread(detection: Any) -> bool:
+    theta = detection.bbox.center.theta
+    return math.isfinite(theta) and abs(theta) > LARGEST_TURN
 
 
 def best_hypotheses(detections: Any) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:

@@ -6,7 +6,7 @@ Nodes and offline commands both take requests from here. So a recording asks for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from wesam_ros.data.detection_grid import DetectionGrid, other_grid
 from wesam_ros.data.detections import Detections
-from wesam_ros.data.messages import detections_of
+from wesam_ros.data.messages import detections_of, misread_turns
 from wesam_ros.sam.prompts import Prompt, PromptError, Prompts
 
 
@@ -25,8 +25,8 @@ class Request:
     Attributes:
         prompts: of n objects.
         detections: the n objects' ids, classes and scores; their boxes as far as they have one, else the image's.
-        rejected: (reason, sentence) for each object left out: "nan", "inverted", "outside", "empty", "prompt" (points or a coarse mask that
-            cannot be used) or "over_limit".
+        rejected: (reason, sentence) for each object left out: "nan", "inverted", "outside", "empty", "wrong_unit" (a theta in degrees),
+            "prompt" (points or a coarse mask that cannot be used) or "over_limit".
         foreign: number of boxes that cannot be of this image, used as far as they lie in it, and a sentence that guesses at their grid.
     """
 
@@ -58,8 +58,11 @@ def request_of(message: Any, size: tuple[int, int], limit: int | None = None, gr
         limit: the most objects, the best scored ones; None takes all.
         grid: of the detections' boxes; None is the image's.
     """
-    are_prompts = hasattr(message, "prompts")
-    request = request_of_prompts(message, size) if are_prompts else request_of_detections(detections_of(message), size, grid)
+    if hasattr(message, "prompts"):
+        request = request_of_prompts(message, size)
+    else:
+        request = request_of_detections(detections_of(message), size, grid)
+        request = replace(request, rejected=(*misread_turns(message), *request.rejected))
     return request if limit is None else request.best(limit)
 
 

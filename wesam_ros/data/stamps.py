@@ -23,6 +23,19 @@ def nearest(stamps: Iterable[int], stamp: int) -> int | None:
     return min(stamps, key=lambda each: (abs(each - stamp), each), default=None)
 
 
+class Runs:
+    """Counts the runs of a stream: a new one begins where its stamps go back, as where a simulation was started anew."""
+
+    def __init__(self) -> None:
+        self._run, self._last = 0, -(2**63)
+
+    def of(self, stamp: int) -> int:
+        """The run, from 0, of the next stamp of the stream."""
+        self._run += stamp < self._last - JUMP_NS
+        self._last = stamp
+        return self._run
+
+
 class StampRing:
     """The last messages of one kind, by stamp in nanoseconds.
 

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.detections import Detections
-from wesam_ros.data.detections_3d import detections_of_3d
+from wesam_ros.data.detections_3d import detections_of_3d, frame_of_boxes
 from wesam_ros.data.intrinsics import Camera
 from wesam_ros.data.messages import are_in_space
 from wesam_ros.data.requests import Request, request_of, request_of_detections
@@ -79,4 +79,4 @@ class RequestReader:
 
 def _source(messages: SynchronizedFrame) -> str:
     """The frame of a request's boxes; that of the image where the message names none."""
-    return str(messages.request.header.frame_id or messages.image.header.frame_id).lstrip("/")
+    return frame_of_boxes(messages.request) or str(messages.image.header.frame_id).lstrip("/")

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.codecs.colour import COLOUR_ENCODINGS, PLANAR, is_bayer, rgb_of
-from wesam_ros.data.codecs.fields import CodecError, UInt8, UInt16
+from wesam_ros.data.codecs.fields import CodecError, UInt8, UInt16, check_known
 from wesam_ros.data.codecs.files import COLOUR, EVERYTHING, is_jpeg, is_tiff, pack, unpack
 from wesam_ros.data.codecs.raw import DEPTH_ENCODINGS, LABEL_ENCODINGS, ids_of
 
 DEPTH_WORD = "compressedDepth"
+_KNOWN = {name.lower(): name for name in (*COLOUR_ENCODINGS, *DEPTH_ENCODINGS, *LABEL_ENCODINGS)}
+"""Encodings by their names in lower case: some publishers write them in upper case."""
 
 
 class Format(NamedTuple):
@@ -30,11 +32,10 @@ class Format(NamedTuple):
 def format_of(text: str) -> Format:
     """The words of a CompressedImage's `format`."""
     first, _, rest = (part.strip() for part in text.partition(";"))
-    known = first in COLOUR_ENCODINGS or first in DEPTH_ENCODINGS or first in LABEL_ENCODINGS
-    if not rest and not known:
+    if not rest and first.lower() not in _KNOWN and not is_bayer(first.lower()):
         first, rest = "", first
     codec, _, target = rest.partition(" compressed")
-    return Format(first, codec.strip().lower(), target.strip())
+    return Format(_KNOWN.get(first.lower(), first), codec.strip().lower(), target.strip().lower())
 
 
 def decode_compressed_image(data: Any, message_format: str = "") -> UInt8:
@@ -51,9 +52,12 @@ def decode_compressed_image(data: Any, message_format: str = "") -> UInt8:
     words = format_of(message_format)
     if DEPTH_WORD in message_format or (words.encoding in DEPTH_ENCODINGS and words.encoding not in COLOUR_ENCODINGS):
         raise CodecError("unknown_encoding", f"colour image must not be depth, but its format is {message_format!r}; give the colour topic")
+    if is_bayer(words.encoding.lower()):
+        check_known(words.encoding, COLOUR_ENCODINGS, "a compressed mosaic", "set the camera driver to one of 8 or 16 bits")
     raw = bytes(data)
     known = words.encoding in COLOUR_ENCODINGS and words.encoding not in PLANAR
-    as_sent = known and not words.target and (is_bayer(words.encoding) or is_tiff(raw))
+    is_kept = not words.target or is_bayer(words.target)
+    as_sent = known and is_kept and (is_bayer(words.encoding) or is_tiff(raw))
     if as_sent:
         pixels = unpack(raw, EVERYTHING, message_format)
         layout = COLOUR_ENCODINGS[words.encoding]

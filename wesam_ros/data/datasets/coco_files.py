@@ -17,7 +17,8 @@ import numpy as np
 
 from wesam_ros.data.datasets.coco_masks import run_lengths
 from wesam_ros.data.datasets.files import DatasetError, Frames, check_split
-from wesam_ros.data.datasets.outlines import Account, ImageFinder, Outline, Picture, frame_of, usable
+from wesam_ros.data.datasets.image_finder import ImageFinder
+from wesam_ros.data.datasets.outlines import Account, Outline, Picture, frame_of, usable
 
 SPLITS = ("all", "train", "val", "test")
 LAYOUT = (
@@ -26,6 +27,15 @@ LAYOUT = (
 )
 MANY = 5
 """So many objects are no rectangles by chance."""
+OTHER_JSON = (
+    ("shapes", "labelme", "make a COCO file of them, with labelme2coco"),
+    ("_via_img_metadata", "VIA", "export them as COCO"),
+    ("completions", "Label Studio", "export them as COCO"),
+    ("data", "Label Studio", "export them as COCO"),
+    ("items", "Datumaro", "export them as COCO"),
+)
+"""Keys that tell the JSON files of annotators' tools, the tools, and the remedy."""
+PERCENT = 100
 CROWD_SHARE = 0.2
 """Share of crowds among the annotations above which they are objects: CVAT marks every brushed mask so."""
 
@@ -46,20 +56,21 @@ def read_coco_file(folder: Path, split: str = "all") -> Frames[Picture]:
     """
     check_split(split, SPLITS)
     root = folder if folder.is_dir() else folder.parent.parent if folder.parent.name == "annotations" else folder.parent
-    files = [file for file in annotation_files(folder) if split in ("all", _split_of(file, root))]
-    if not files:
-        raise DatasetError(f"annotations (a COCO file{'' if split == 'all' else f' for {split}'}) are missing in {folder}; {LAYOUT}")
     account, finder = Account(), ImageFinder(root)
+    files = [file for file in annotation_files(folder, account) if split in ("all", _split_of(file, root))]
+    if not files:
+        told = f" ({'; '.join(account.sentences())})" if account.counts else ""
+        raise DatasetError(f"annotations (a COCO file{'' if split == 'all' else f' for {split}'}) are missing in {folder}{told}; {LAYOUT}")
     pictures = [picture for file in files for picture in _pictures(file, root, finder, account)]
     kept = usable(pictures, account, LAYOUT)
     _check_outlines(kept, account)
     return Frames(kept, frame_of, notes=account.tell(folder))
 
 
-def annotation_files(folder: Path) -> list[Path]:
-    """The COCO files of a folder; in a folder of several kinds (keypoints, captions) only those of instances."""
+def annotation_files(folder: Path, account: Account) -> list[Path]:
+    """The COCO files of a folder; in a folder of several kinds (keypoints, captions) only those of instances. Others are counted."""
     if folder.is_file():
-        return [folder]
+        return [folder] if _is_coco(folder, account) else []
     found = []
     for place in (
         folder,
@@ -68,12 +79,20 @@ def annotation_files(folder: Path) -> list[Path]:
     ):
         files = sorted(place.glob("*.json"))
         found += [each for each in files if each.name.startswith("instances")] or files
-    return [each for each in found if _is_coco(each)]
+    return [each for each in found if _is_coco(each, account)]
 
 
-def _is_coco(path: Path) -> bool:
+def _is_coco(path: Path, account: Account) -> bool:
     content = _content(path)
-    return isinstance(content, dict) and isinstance(content.get("images"), list) and isinstance(content.get("annotations"), list)
+    if isinstance(content, dict) and isinstance(content.get("images"), list) and isinstance(content.get("annotations"), list):
+        return True
+    if content is None:
+        account.add("files are no JSON, or cut short, and left out", path)
+        return False
+    parts = content[0] if isinstance(content, list) and content else content
+    kinds = (f"files are of {tool}, and left out: {remedy}" for key, tool, remedy in OTHER_JSON if isinstance(parts, dict) and key in parts)
+    account.add(next(kinds, "files are JSON of another kind, and left out"), path)
+    return False
 
 
 def _content(path: Path) -> Any:
@@ -92,10 +111,10 @@ def _split_of(path: Path, root: Path) -> str:
 def _pictures(path: Path, root: Path, finder: ImageFinder, account: Account) -> list[Picture]:
     content = _content(path)
     images = _images(content["images"], account)
-    by_image: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in images}
+    by_image: dict[str, list[Mapping[str, Any]]] = {key: [] for key in images}
     for each in content["annotations"]:
-        key = each.get("image_id") if isinstance(each, Mapping) else None
-        if not isinstance(key, int | str) or key not in by_image:
+        key = _id_of(each, "image_id")
+        if key is None or key not in by_image:
             account.add("annotations are of images that are not listed, and left out", key)
             continue
         by_image[key].append(each)
@@ -113,18 +132,27 @@ def _stem(path: Path) -> str:
     return path.stem.removeprefix("instances_")
 
 
-def _images(rows: list[Any], account: Account) -> dict[Any, Mapping[str, Any]]:
+def _id_of(row: Any, name: str) -> str | None:
+    """An id as a text: tools write 7, 7.0 and "7" of one image. None where there is none."""
+    value = row.get(name) if isinstance(row, Mapping) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | str) else None
+
+
+def _images(rows: list[Any], account: Account) -> dict[str, Mapping[str, Any]]:
     """Images by id. One that is listed twice counts once; an id that two images have is that of neither."""
-    found: dict[Any, Mapping[str, Any]] = {}
+    found: dict[str, Mapping[str, Any]] = {}
     shared = set()
     for row in rows:
-        if not isinstance(row, Mapping) or not isinstance(row.get("id"), int | str) or not isinstance(row.get("file_name"), str):
+        key = _id_of(row, "id")
+        if key is None or not isinstance(row.get("file_name"), str):
             account.add("images have no id or no file name, and are left out", str(row)[:60])
             continue
-        known = found.setdefault(row["id"], row)
+        known = found.setdefault(key, row)
         if known["file_name"] != row["file_name"]:
-            shared.add(row["id"])
-            account.add("images share an id with another one, so that nobody knows whose the annotations are; both are left out", row["id"])
+            shared.add(key)
+            account.add("images share an id with another one, so that nobody knows whose the annotations are; both are left out", key)
     return {key: row for key, row in found.items() if key not in shared}
 
 
@@ -134,8 +162,12 @@ def annotated_size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(height), int(width)) if height and width else None
 
 
+def _is_crowd(annotation: Mapping[str, Any]) -> bool:
+    return str(annotation.get("iscrowd") or 0).lower() not in ("0", "false")
+
+
 def _crowds_are_objects(annotations: list[Mapping[str, Any]], account: Account) -> bool:
-    crowds = [each for each in annotations if each.get("iscrowd")]
+    crowds = [each for each in annotations if _is_crowd(each)]
     for each in crowds:
         if len(crowds) > CROWD_SHARE * len(annotations):
             account.add("annotations are marked as crowds, and taken as objects, as CVAT marks brushed masks so", each.get("id"))
@@ -148,7 +180,7 @@ def _outlines(rows: list[Mapping[str, Any]], crowds: bool, name: str, account: A
     found: list[Outline] = []
     seen: set[str] = set()
     for each in rows:
-        if each.get("iscrowd") and not crowds:
+        if _is_crowd(each) and not crowds:
             continue
         content = json.dumps([each.get("segmentation"), each.get("bbox"), each.get("category_id")], sort_keys=True)
         if content in seen:
@@ -161,6 +193,8 @@ def _outlines(rows: list[Mapping[str, Any]], crowds: bool, name: str, account: A
             continue
         if outline.runs is None and not outline.polygons:
             account.add("annotations have a box and no outline; their pixels are not scored", f"{each.get('id')} of {name}")
+        elif outline.runs is None and len(outline.polygons) < _parts_of(each["segmentation"]):
+            account.add("annotations have parts that are no polygons, which are left out", f"{each.get('id')} of {name}")
         found.append(outline)
     return tuple(found)
 
@@ -179,10 +213,18 @@ def outline_of(annotation: Mapping[str, Any]) -> Outline | None:
     return Outline(polygons, box=box) if polygons or box else None
 
 
+def _parts_of(segmentation: list[Any]) -> int:
+    """Lists in a segmentation that are not empty; one of numbers or points is a part itself."""
+    return sum(bool(each) for each in segmentation) if all(isinstance(each, list) and len(each) != 2 for each in segmentation) else 0
+
+
 def _check_runs(segmentation: Mapping[str, Any]) -> None:
     height, width = (int(each) for each in segmentation["size"])
     counts = segmentation["counts"]
-    total = sum(run_lengths(counts) if isinstance(counts, str) else counts)
+    lengths = run_lengths(counts) if isinstance(counts, str) else counts
+    total = sum(lengths)
+    if min(lengths, default=0) < 0:
+        raise ValueError("run lengths must not be negative")
     if total != height * width:
         raise ValueError(f"run lengths add up to {total}, not to {height} x {width}")
 
@@ -220,6 +262,9 @@ def _check_outlines(pictures: list[Picture], account: Account) -> None:
         what = f"all {len(outlines)} annotations are boxes" if outlines else "no image has an annotation"
         told = "; ".join(account.sentences())
         raise DatasetError(f"outlines are missing: {what}; export them with polygons or masks ({told or 'nothing was left out'}); {LAYOUT}")
+    drawn = [(picture.size, each) for picture in pictures for each in picture.outlines if each.polygons]
+    if len(drawn) >= MANY and all(size and min(size) > 2 * PERCENT and max(map(np.max, each.polygons)) <= PERCENT for size, each in drawn):
+        account.add("files have all outlines within the first 100 pixels of larger images: they may be in percent", pictures[0].image)
     boxes = [each for each in outlines if each.polygons and each.box is not None and _is_its_box(each)]
     for each in boxes if len(boxes) >= MANY and len(boxes) * 2 > len(outlines) else ():
         account.add("outlines are just the rectangles of their boxes", each.box)

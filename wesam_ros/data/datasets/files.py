@@ -16,12 +16,13 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from wesam_ros.data.codecs import MAX_PIXELS, PNG_START, png_is_whole
+from wesam_ros.data.codecs.colour import rgb_of
 from wesam_ros.data.frames import Frame
 
 log = logging.getLogger(__name__)
 
 STAMP_STEP_NS = 10**9
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_THRESHOLD = 128
 EXIF_ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 """EXIF tag, and its values that stand for an image turned by a quarter."""
@@ -173,13 +174,12 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 def read_stored_image(path: Path) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB as it is stored, whatever its EXIF orientation says: so some annotators' tools showed it."""
-    pixels = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    return _rgb(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB, turned upright as its EXIF orientation says: so annotators saw it."""
-    return np.asarray(cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+    return _rgb(path, cv2.IMREAD_COLOR)
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
@@ -220,6 +220,14 @@ def frame_of_pair(pair: Pair) -> Frame:
     return Frame(image=read_image(pair.image), labels=read_mask(pair.mask).astype(np.uint16), sequence=pair.name)
 
 
+def _rgb(path: Path, flags: int) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an image file; 16 bits are reduced as in messages, where a sensor's 10, 12 or 14 are not black either."""
+    pixels = _decoded(path, flags | cv2.IMREAD_ANYDEPTH)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise DatasetError(f"{path} must have 8 or 16 bits a channel, but has {pixels.dtype}; convert it to PNG")
+    return rgb_of(pixels, "bgr8")
+
+
 def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
     height, width = image_size(path)
     if height * width > MAX_PIXELS:
@@ -229,7 +237,7 @@ def _decoded(path: Path, flags: int) -> npt.NDArray[Any]:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise DatasetError(f"{path} cannot be decoded as an image; download it again")
+        raise DatasetError(f"{path} cannot be decoded as an image; download it again, or save it as PNG")
     return pixels
 
 

@@ -18,11 +18,12 @@ from wesam_ros.data.datasets.files import (
     read_ids,
     read_image,
 )
+from wesam_ros.data.datasets.id_masks import check_flat
 from wesam_ros.data.frames import Frame
 
 SPLITS = ("all",)
 LAYOUT = (
-    "expected layout: images/[SEQUENCE/]NAME.jpg (or .png, .bmp) and masks/[SEQUENCE/]NAME.png "
+    "expected layout: images/[SEQUENCE/]NAME.jpg (or .png, .bmp, .webp, .tif) and masks/[SEQUENCE/]NAME.png "
     "(one channel of 8 or 16 bits, or a palette: 0 = background, others = ids)"
 )
 
@@ -51,6 +52,7 @@ def read_folder(folder: Path, split: str = "all", *, void: int | None = None) ->
 
     def read(pair: Pair) -> Frame:
         ids = read_ids(pair.mask, LAYOUT)
+        check_flat(ids, pair.mask)
         unknown = ids == void if void is not None else None
         labels = ids if unknown is None else np.where(unknown, 0, ids).astype(np.uint16)
         return Frame(image=read_image(pair.image), labels=labels, void=unknown, sequence=_sequence(pair))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from wesam_ros.data.datasets.coco_masks import decode_segmentation, polygon_mask
-from wesam_ros.data.datasets.files import IMAGE_SUFFIXES, DatasetError, exif_turn, image_size, read_image, read_stored_image, stored_size
+from wesam_ros.data.datasets.files import DatasetError, exif_turn, image_size, read_image, read_stored_image, stored_size
 from wesam_ros.data.frames import Frame
 
 log = logging.getLogger(__name__)
@@ -25,6 +24,12 @@ Bool = npt.NDArray[np.bool_]
 Polygon = npt.NDArray[np.float64]
 UNIT: Size = (1, 1)
 """The annotated size of coordinates that are shares of the image's width and height."""
+LEAST_SIDE = 1.0
+"""Pixels; an outline that is narrower and lower has no pixel for sure."""
+OVERHANG = 0.05
+"""Share of the image's side by which an outline may reach over it, as annotators draw."""
+LEAST_OVERLAP = 0.5
+"""Intersection over union of an outline's extent and its object's box, below which one of them is wrong."""
 UPRIGHT, STORED, SCALED, DIFFERS = "upright", "stored", "scaled", "differs"
 
 
@@ -91,8 +96,7 @@ def fit(image: Path, size: Size | None) -> str:
         return UPRIGHT
     if size == stored_size(image):
         return STORED
-    height, width = size
-    return SCALED if abs(height * upright[1] - width * upright[0]) <= max(*upright, height, width) else DIFFERS
+    return SCALED if _same_shape(size, upright) else DIFFERS
 
 
 def usable(pictures: Sequence[Picture], account: Account, layout: str) -> list[Picture]:
@@ -110,7 +114,7 @@ def usable(pictures: Sequence[Picture], account: Account, layout: str) -> list[P
         if way == DIFFERS:
             account.add("images are left out, as they have another shape than was annotated", each.image)
             continue
-        if way == UPRIGHT and exif_turn(each.image) > 1 and each.size == stored_size(each.image):
+        if way == UPRIGHT and exif_turn(each.image) > 1 and each.size in (None, stored_size(each.image)):
             account.add(
                 "images are turned by EXIF so that the annotated size does not tell how they were annotated: upright is taken", each.image
             )
@@ -118,10 +122,45 @@ def usable(pictures: Sequence[Picture], account: Account, layout: str) -> list[P
             account.add("images were annotated as they are stored, without the turn of their EXIF, and are read so", each.image)
         if way == SCALED:
             account.add("images were annotated in another size; their annotations are scaled", each.image)
-        kept.append(each)
+        kept.append(each._replace(outlines=tuple(fitting(each, way, account))))
     if not kept:
         raise DatasetError(f"there is no image that can be used: {'; '.join(account.sentences()) or 'none is listed'}; {layout}")
     return kept
+
+
+def fitting(picture: Picture, way: str, account: Account) -> Iterator[Outline]:
+    """Yields the outlines of a picture that lie in its image; of others the box, if there is one. What does not fit is counted."""
+    size = stored_size(picture.image) if way == STORED else image_size(picture.image)
+    annotated = picture.size or size
+    for each in picture.outlines:
+        bare = (Outline(box=each.box),) if each.box is not None else ()
+        if each.runs is not None and not _same_shape(_size_of(each.runs), size):
+            account.add("run lengths are for another shape than their image has, and left out", f"{_size_of(each.runs)} of {picture.image}")
+            yield from bare
+            continue
+        corners = np.concatenate(each.polygons) if each.polygons else np.zeros((0, 2))
+        if not len(corners):
+            yield each
+            continue
+        drawn = _scaled(corners, annotated, size)
+        if (drawn.max(0) <= 0).any() or (drawn.min(0) >= (size[1], size[0])).any() or (np.ptp(drawn, axis=0) < LEAST_SIDE).all():
+            sentence = "outlines have no pixel of their image, and are left out: they may be shares of it, or of a larger one"
+            account.add(sentence, f"one from {drawn.min(0).round(2).tolist()} to {drawn.max(0).round(2).tolist()} in {picture.image}")
+            continue
+        beyond = np.maximum(-drawn.min(0), drawn.max(0) - (size[1], size[0]))
+        if (beyond > OVERHANG * np.array((size[1], size[0]))).any():
+            account.add("outlines reach beyond their image, and are cut off at its border: they may be of another size", picture.image)
+        if each.box is not None and _overlap((*corners.min(0), *corners.max(0)), each.box) < LEAST_OVERLAP:
+            account.add("outlines lie elsewhere than the boxes of their objects", picture.image)
+        yield each
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes x0 y0 x1 y1."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    whole = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return float(shared / whole) if whole > 0 else 1.0
 
 
 def frame_of(picture: Picture) -> Frame:
@@ -167,43 +206,24 @@ def _mask(outline: Outline, annotated: Size, size: Size) -> Bool | None:
 
 def _runs(runs: Any, size: Size) -> Bool:
     """Run lengths for the image's size, or for another one of its shape."""
-    own = (int(runs["size"][0]), int(runs["size"][1]))
+    own = _size_of(runs)
     mask = decode_segmentation({"size": own, "counts": runs["counts"]}, own)
     if own == size:
         return mask
-    if abs(own[0] * size[1] - own[1] * size[0]) > max(*own, *size):
+    if not _same_shape(own, size):
         raise ValueError(f"run lengths must be for the image's size {size}, but are for {own}")
     return np.asarray(cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
+
+
+def _size_of(runs: Any) -> Size:
+    return int(runs["size"][0]), int(runs["size"][1])
+
+
+def _same_shape(first: Size, second: Size) -> bool:
+    """True for two sizes of which one is the other scaled; whole sides may be off by one."""
+    return abs(first[0] * second[1] - first[1] * second[0]) <= max(*first, *second)
 
 
 def _scaled(points: Polygon, annotated: Size, size: Size) -> Polygon:
     """(k, 2) x, y from the annotated size to the image's."""
     return points if annotated == size else points * (size[1] / annotated[1], size[0] / annotated[0])
-
-
-class ImageFinder:
-    """Images by the names that annotation files have for them: paths of another machine, of Windows, of an address, or bare names."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._by_name: dict[str, list[Path]] | None = None
-
-    def find(self, name: str, *folders: Path) -> Path:
-        """The file, looked for in some folders first, then by its bare name in all; where there is none, the path that was looked for."""
-        plain = name.split("?d=")[-1].replace("\\", "/").removeprefix("file://")
-        for text in dict.fromkeys((plain, unquote(plain))):
-            for folder in folders:
-                if (path := folder / text.lstrip("/")).is_file():
-                    return path
-            for bare in (Path(text).name, Path(text).name.partition("-")[2]):  # Label Studio puts eight letters before the name
-                if bare and len(found := self._named(bare)) == 1:
-                    return found[0]
-        return folders[0] / plain.lstrip("/")
-
-    def _named(self, name: str) -> list[Path]:
-        if self._by_name is None:
-            self._by_name = {}
-            for path in self._root.rglob("*"):
-                if path.suffix.lower() in IMAGE_SUFFIXES:
-                    self._by_name.setdefault(path.name, []).append(path)
-        return self._by_name.get(name, [])

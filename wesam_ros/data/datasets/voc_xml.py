@@ -9,6 +9,7 @@ SPLIT/NAME.jpg.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +32,12 @@ from wesam_ros.data.datasets.files import (
     read_image,
     read_names,
 )
-from wesam_ros.data.datasets.outlines import Account, ImageFinder, Outline, Picture, frame_of, usable
+from wesam_ros.data.datasets.id_masks import check_flat
+from wesam_ros.data.datasets.image_finder import ImageFinder
+from wesam_ros.data.datasets.outlines import Account, Outline, Picture, frame_of, usable
 from wesam_ros.data.frames import Frame
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("all", "train", "val", "test")
 LAYOUT = (
@@ -71,8 +76,8 @@ def read_voc_xml(folder: Path, split: str = "all") -> Frames[Masked]:
         raise DatasetError(f"XML files{'' if split == 'all' else f' of {split}'} are missing in {root / 'Annotations'}; {LAYOUT}")
     account, finder = Account(), ImageFinder(root)
     read = [each for file in files if (each := _read_xml(file, root, finder, account)) is not None]
-    there = set(map(id, usable([each.picture for each in read], account, LAYOUT)))
-    kept = [each for each in read if id(each.picture) in there]
+    there = {(each.name, each.image): each for each in usable([each.picture for each in read], account, LAYOUT)}
+    kept = [each._replace(picture=there[key]) for each in read if (key := (each.picture.name, each.picture.image)) in there]
     kept = [each for each in kept if each.mask is None or _fits(each, account)]
     if not any(each.mask is not None or any(outline.polygons for outline in each.picture.outlines) for each in kept):
         told = "; ".join(account.sentences()) or "the XML files have no object"
@@ -173,6 +178,9 @@ def _frame(part: Masked) -> Frame:
     if part.mask is None:
         return frame_of(part.picture)
     labels, void = read_objects(part.mask)
+    check_flat(labels, part.mask)
+    if void.any() and not labels.any():
+        log.warning("%s has no object, but pixels of which nobody knows (%d); objects are numbered from 1", part.mask, VOID)
     return Frame(image=read_image(part.picture.image), labels=labels, void=void if void.any() else None, sequence=part.picture.name)
 
 

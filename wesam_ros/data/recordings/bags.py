@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from wesam_ros.data.recordings.decoding import FrameMessages as FrameMessages
 from wesam_ros.data.recordings.decoding import decode_frame as decode_frame
 from wesam_ros.data.recordings.definitions import Channel
 from wesam_ros.data.recordings.depth_candidates import depth_candidates, pictures_beside
-from wesam_ros.data.recordings.joining import Joiner
+from wesam_ros.data.recordings.joining import Joiner, in_runs
 from wesam_ros.data.recordings.opening import fingerprint, opened
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.same_stamp import merged_by_stamp
@@ -79,6 +81,7 @@ def read_messages(path: Path, topics: Collection[str] | None = None, report: Rea
     """
     with opened(path) as recording:
         report = report or ReadingReport()
+        told = len(recording.notes)
         for sentence in recording.notes:
             report.note(f"bag {path}: {sentence}")
 
@@ -90,6 +93,9 @@ def read_messages(path: Path, topics: Collection[str] | None = None, report: Rea
             try:
                 channel, time_ns, data = next(rows)
             except StopIteration:
+                for sentence in recording.notes[told:]:  # of damage that was met on the way
+                    log.warning("bag %s: %s", path, sentence)
+                    report.note(f"bag {path}: {sentence}")
                 return
             except Exception as error:  # rosbags raises many kinds for damaged files
                 why = str(error) or type(error).__name__
@@ -175,19 +181,32 @@ def read_frame_messages(
         raise missing_topic(path, bag_info(path), *REQUESTS)
     account = report or ReadingReport()
     joiner = Joiner({role: topic for topic, role in roles.items()}, account, nanoseconds(sync_slop))
-    for message in merged_by_stamp(read_messages(path, roles, account), roles, account.leave_out):
-        try:
-            joiner.add(roles[message.topic], message)
-        except BagError as error:
-            account.leave_out(roles[message.topic], "no_header", str(error))
-            continue
-        yield from joiner.finished()
-    yield from joiner.rest()
+    yield from _joined(in_runs(read_messages(path, roles, account), roles), roles, joiner, account)
     for sentence in joiner.unjoined():
         log.warning("bag %s: %s", path, sentence)
         account.note(sentence)
     if report is None:
         account.tell(path.name)
+
+
+def _joined(
+    rows: Iterable[tuple[int, BagMessage]], roles: Mapping[str, str], joiner: Joiner, account: ReadingReport
+) -> Iterator[FrameMessages]:
+    """Yields the joined messages of each image of the runs of a recording."""
+    run = 0
+    for run, group in groupby(rows, key=itemgetter(0)):
+        if run:
+            yield from joiner.start_again()
+        for message in merged_by_stamp((row for _, row in group), roles, account.leave_out):
+            try:
+                joiner.add(roles[message.topic], message)
+            except BagError as error:
+                account.leave_out(roles[message.topic], "no_header", str(error))
+                continue
+            yield from joiner.finished()
+    yield from joiner.rest()
+    if run:
+        account.note(f"stamps go back {run} times, as where a simulation starts again; each part is joined for itself")
 
 
 def read_bag(

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.detections import Detections
-from wesam_ros.data.detections_3d import detections_of_3d
+from wesam_ros.data.detections_3d import detections_of_3d, frame_of_boxes
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.intrinsics import camera_of_info
-from wesam_ros.data.messages import are_in_space, assumption_of, depth_of, detections_of, image_of, labels_of
+from wesam_ros.data.messages import are_in_space, assumption_of, depth_of, detections_of, image_of, labels_of, misread_turns
 from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.topics import BagError
@@ -161,6 +161,8 @@ def _camera_of(message: Any, size: tuple[int, int], topic: str, account: Reading
 def _boxes_of(message: Any, parts: FrameMessages, size: tuple[int, int], account: ReadingReport, conversion: Conversion) -> Detections:
     """Boxes in the image, also of a Detection3DArray, in the camera's frame or one that TF leads from; those that are none are counted."""
     if not are_in_space(message):
+        for reason, sentence in misread_turns(message):
+            account.leave_out("detections", reason, sentence)
         return detections_of(message)
     if "camera_info" not in parts.by_role:
         raise CodecError("no_camera", "boxes in space need camera_info")
@@ -174,7 +176,7 @@ def _boxes_of(message: Any, parts: FrameMessages, size: tuple[int, int], account
 
 def _transform_of(message: Any, image: Any, stamp: int, transforms: Transforms | None) -> npt.NDArray[np.float64] | None:
     """(4, 4) from the frame of boxes in space to the image's; None where they are the same."""
-    source, target = (each.header.frame_id.lstrip("/") for each in (message, image))
+    source, target = frame_of_boxes(message), image.header.frame_id.lstrip("/")
     if not source or source == target:
         return None
     where = f"boxes in space are in frame {source}, the image in {target}"

@@ -56,6 +56,12 @@ class Channel:
     count: int
 
 
+def type_of(name: str) -> str:
+    """ "package/msg/Name" of a type as ROS 1, and the first ROS 2, name it: "package/Name"."""
+    package, _, rest = name.partition("/")
+    return f"{package}/msg/{rest}" if rest and "/" not in rest else name
+
+
 def translation(channel: Channel) -> Translation | None:
     """The function that makes CDR bytes of our definition of a channel's messages; None where they are that already.
 

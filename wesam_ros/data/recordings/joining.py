@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
+from wesam_ros.data.recordings import messages
 from wesam_ros.data.recordings.decoding import BagMessage, FrameMessages
 from wesam_ros.data.recordings.reports import ReadingReport
-from wesam_ros.data.stamps import SLOP_SECONDS, StampRing, nanoseconds, nearest
-from wesam_ros.data.synchronizer import DEPTH_SHARE, IN_STEP, REQUESTS
+from wesam_ros.data.stamps import JUMP_NS, SLOP_SECONDS, StampRing, nanoseconds, nearest
+from wesam_ros.data.synchronizer import DEPTH_SHARE, IN_STEP, REQUESTS, SENSORS
 
 JOIN_WINDOW = 64
 """An image waits for what comes late until so many newer images have come,"""
 JOIN_BYTES = 128 * 2**20
 """and as long as the images that wait, and their depth, have no more bytes than this: a detector may be seconds late."""
+
+
+def in_runs(rows: Iterable[BagMessage], roles: Mapping[str, str]) -> Iterator[tuple[int, BagMessage]]:
+    """Yields a recording's messages, each with the number of its run: a new one begins where the stamps of a sensor go back, as where a
+    simulation was started anew. Those of the other sensors follow.
+
+    Args:
+        rows: messages in the order of recording.
+        roles: role by topic.
+    """
+    run, newest = 0, dict[str, int]()
+    for row in rows:
+        if (role := roles[row.topic]) in SENSORS and len(row.data) >= messages.STAMP_BYTES:
+            if row.stamp_ns < newest.get(role, row.stamp_ns) - JUMP_NS:
+                run += 1
+                newest.clear()
+            newest[role] = row.stamp_ns
+        yield run, row
 
 
 class Joiner:
@@ -67,15 +86,24 @@ class Joiner:
             if len(self._infos) > 2 * JOIN_WINDOW and len(self._infos) > 2 * len(self._waiting):
                 del self._infos[next(iter(self._infos))]
         elif stamp in self._waiting:
-            self._waiting[stamp][role] = message
-        elif stamp in self._done:
-            self._lose(role, "late", stamp, f"its image waited until {JOIN_WINDOW} newer ones and {JOIN_BYTES >> 20} MiB had been read")
+            self._keep(self._waiting[stamp], role, stamp, message)
         elif stamp == self._shared:
             self._lose(role, "unstamped", stamp, "several images have this stamp")
+        elif stamp in self._done:
+            self._lose(role, "late", stamp, f"its image waited until {JOIN_WINDOW} newer ones and {JOIN_BYTES >> 20} MiB had been read")
         else:
-            self._early.setdefault(stamp, {})[role] = message
+            self._keep(self._early.setdefault(stamp, {}), role, stamp, message)
             if len(self._early) > JOIN_WINDOW:
                 self._lose_early(next(iter(self._early)))
+
+    def start_again(self) -> Iterator[FrameMessages]:
+        """Yields the images that wait, and forgets what would take the same stamps, which come again, for those of the time before."""
+        yield from self.rest()
+        self._done.clear()
+        self._infos.clear()
+        self._depths = StampRing(self._slop)
+        self._newest = self._shared = None
+        self._in_step = 0
 
     def finished(self) -> Iterator[FrameMessages]:
         """Yields the images that need not wait any longer."""
@@ -165,10 +193,19 @@ class Joiner:
         self._depths.prune(JOIN_WINDOW, oldest)
         self._depths.prune(DEPTH_SHARE * max(JOIN_WINDOW, len(self._waiting)), None)
 
+    def _keep(self, parts: dict[str, BagMessage], role: str, stamp: int, message: BagMessage) -> None:
+        """Puts a partner to its image's others; the one before of its role, if there is one, is lost."""
+        if role in parts:
+            self._lose(
+                role, "doubled" if stamp else "unstamped", stamp, "another one has it, too; its publisher must stamp it as its image"
+            )
+        parts[role] = message
+
     def _lose_early(self, stamp: int) -> None:
         remedy: dict[str, Any] = dict.fromkeys(REQUESTS, "the detector must copy the stamp of the image that it saw")
         for role in self._early.pop(stamp):
-            self._lose(role, "unmatched", stamp, f"no image has it; {remedy.get(role, 'was the image lost?')}")
+            why = f"no image has it; {remedy.get(role, 'was the image lost?')}"
+            self._lose(role, "unmatched" if stamp else "unstamped", stamp, why)
 
     def _lose(self, role: str, reason: str, stamp: int, why: str) -> None:
         self._report.leave_out(role, reason, f"message on {self._topics.get(role, role)} with stamp {stamp} ns is not used: {why}")

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from lz4.frame import LZ4FrameDecompressor
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 
-from wesam_ros.data.recordings.definitions import CDR, NO_DEFINITION, Channel
+from wesam_ros.data.recordings.definitions import CDR, NO_DEFINITION, Channel, type_of
 from wesam_ros.data.recordings.unpacking import zstd
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -90,7 +90,7 @@ class McapScan:
                 encoding, _ = _text(body, place)
                 name, form, data = schemas.get(number, ("", "", b""))
                 definition = MessageDefinition(FORMATS[form], data.decode()) if form in FORMATS else NO_DEFINITION
-                self._found.setdefault(key, (topic, _msgtype(name), definition, encoding or CDR))
+                self._found.setdefault(key, (topic, type_of(name), definition, encoding or CDR))
             elif kind == MESSAGE:
                 key, _, time, _ = MESSAGE_HEAD.unpack_from(body)
                 if keys is None:
@@ -99,12 +99,6 @@ class McapScan:
                     yield key, time, body[MESSAGE_HEAD.size :]
         except (struct.error, UnicodeDecodeError):
             self.damaged += 1
-
-
-def _msgtype(name: str) -> str:
-    """Type as ROS 2 names it: ROS 1's files have "package/Name"."""
-    package, _, rest = name.partition("/")
-    return f"{package}/msg/{rest}" if rest and "/" not in rest else name
 
 
 def _records(file: BinaryIO | io.BytesIO) -> Iterator[tuple[int, bytes]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from wesam_ros.data.recordings.unpacking import is_packed, unpack
 log = logging.getLogger(__name__)
 
 ENDINGS = (".mcap", ".db3", ".bag", ".bag.active")
-PACKED = (".zstd", ".zst", ".gz", ".bz2", ".lz4")
+PACKED = (".zstd", ".zst", ".gz", ".bz2", ".lz4", ".xz")
 METADATA = "metadata.yaml"
 BETWEEN_MCAP = "`mcap recover` writes it anew"
 LFS = b"version https://git-lfs.github.com/spec/"
@@ -107,8 +108,8 @@ class _Opener:
             try:
                 whole = self._by_library(path, lambda: Parts(self._of_files(files)))
                 why = _differing(whole, files)
-                if not why:
-                    return [whole]
+                if not why:  # of messages that are packed by themselves, one that is damaged would end the library's reading
+                    return self._of_files(files) if whole.packed_by_message else [whole]
             except Exception as error:  # rosbags raises many kinds for damaged files
                 why = why_of(error)
         if not files:
@@ -131,18 +132,26 @@ class _Opener:
             raise refused[0]
         return parts
 
-    def _of_file(self, path: Path) -> Part:
+    def _of_file(self, path: Path, given: Path | None = None) -> Part:
+        """The part of a file; `given` is the packed one that it was unpacked from."""
+        shown = given or path
         with path.open("rb") as file:
             head = file.read(64)
         if not head:
-            raise BagError(f"bag {path} cannot be read: it is empty; the recorder wrote nothing, or the copy failed")
+            raise BagError(f"bag {shown} cannot be read: it is empty; the recorder wrote nothing, or the copy failed")
         if head.startswith(LFS):
-            raise BagError(f"bag {path} cannot be read: it is a pointer of Git LFS; run `git lfs pull` in its repository")
+            raise BagError(f"bag {shown} cannot be read: it is a pointer of Git LFS; run `git lfs pull` in its repository")
         if is_packed(head):
             target, whole = unpack(path, self.folder)
+            if not whole and not target.stat().st_size:
+                raise BagError(
+                    f"bag {shown} cannot be read: it is packed, but cut short or damaged, and nothing could be unpacked; copy it again"
+                )
             if not whole:
-                self.note(f"{path.name} was cut short or is damaged: what could be unpacked is read")
-            return self._of_file(target)
+                self.note(f"{shown.name} was cut short or is damaged: what could be unpacked is read")
+            return self._of_file(target, shown)
+        if archive := _archive_of(path, head):
+            raise BagError(f"bag {shown} cannot be read: it is a {archive} archive; unpack it, and give the recording in it")
         if head.startswith(mcap_scan.MAGIC):
             return self._of_mcap(path)
         if head.startswith(sqlite_scan.MAGIC):
@@ -150,8 +159,8 @@ class _Opener:
         if head.startswith(ros1.MAGIC):
             return self._of_ros1(path)
         if head.startswith(ros1.MAGIC_OLD):
-            raise BagError(f"bag {path} cannot be read: it is of ROS 1's format 1; `rosbag reindex` and `rosbag fix` of a ROS 1 help")
-        raise BagError(f"bag {path} cannot be read: it is neither MCAP, sqlite3 nor a ROS 1 bag; its first bytes are {head[:8]!r}")
+            raise BagError(f"bag {shown} cannot be read: it is of ROS 1's format 1; `rosbag reindex` and `rosbag fix` of a ROS 1 help")
+        raise BagError(f"bag {shown} cannot be read: it is neither MCAP, sqlite3 nor a ROS 1 bag; its first bytes are {head[:8]!r}")
 
     def _of_mcap(self, path: Path) -> Part:
         try:
@@ -206,7 +215,7 @@ class _Opener:
 
     def _of_ros1(self, path: Path) -> Part:
         try:
-            bag = ros1.Ros1Bag(path)
+            bag = ros1.Ros1Bag(path, lambda: ros1.Ros1Scan(path), self.note)
             self.stack.callback(bag.close)
             return bag
         except Exception as error:  # rosbags raises many kinds for damaged files
@@ -229,6 +238,13 @@ class _Opener:
         link = self.folder / f"{len(list(self.folder.iterdir()))}{ending}"
         link.symlink_to(path.resolve())
         return link
+
+
+def _archive_of(path: Path, head: bytes) -> str:
+    """The kind of an archive of several files; "" for other files."""
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    return "tar" if tarfile.is_tarfile(path) else ""
 
 
 def files_in(folder: Path) -> list[Path]:

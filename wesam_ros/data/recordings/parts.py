@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from wesam_ros.data.recordings.definitions import CDR, Channel, translation
-from wesam_ros.data.recordings.unpacking import zstd
+from wesam_ros.data.recordings.definitions import CDR, Channel, translation, type_of
+from wesam_ros.data.recordings.unpacking import unpacked_message
 
+Row = tuple[int, int, bytes]
+"""Key of a channel, time in nanoseconds, and bytes of a message."""
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -78,19 +81,43 @@ class Recording:
             return
         for key, time, data in part.messages(list(chosen)):
             channel, translated = chosen[key]
-            if not isinstance(time, int) or not isinstance(data, bytes | memoryview):  # of a damaged table
+            try:
+                whole = _whole(data, time)
+                data = whole if translated is None else translated(whole)
+            except ValueError as error:
+                if refused is not None:
+                    refused(channel, time, str(error))
                 continue
-            data = bytes(data)
-            if data.startswith(ZSTD):  # packed by message, without the metadata that says so
-                data = zstd.decompress(data)
-            if translated is not None:
-                try:
-                    data = translated(data)
-                except ValueError as error:
-                    if refused is not None:
-                        refused(channel, time, str(error))
-                    continue
             yield channel, time, data
+
+
+def _whole(data: Any, time: Any) -> bytes:
+    """The bytes of a message, unpacked where it was packed by itself; ValueError where they cannot be."""
+    if not isinstance(time, int) or not isinstance(data, bytes | memoryview):
+        raise ValueError("a row of the file's table is damaged")
+    data = bytes(data)
+    return unpacked_message(data) if data.startswith(ZSTD) else data
+
+
+def read_on(rows: Iterator[Row], rest: Callable[[], Iterator[Row]] | None, note: Callable[[str], None]) -> Iterator[Row]:
+    """The rows of a file in order of time; where reading fails on the way, those behind that come from `rest`, which begins anew."""
+    last, passed = -(2**63), Counter[int]()
+    try:
+        for row in rows:
+            if row[1] != last:
+                last, passed = row[1], Counter()
+            passed[row[0]] += 1
+            yield row
+        return
+    except Exception as error:  # rosbags raises many kinds for damaged files
+        if rest is None:
+            raise
+        note(f"it is damaged behind {last} ns ({why_of(error)}); what can be read behind that is")
+    for row in rest():
+        if row[1] == last and passed[row[0]]:
+            passed[row[0]] -= 1
+        elif row[1] >= last:
+            yield row
 
 
 class LibraryPart:
@@ -99,11 +126,12 @@ class LibraryPart:
     def __init__(self, reader: Any, rest: Callable[[], Part] | None, note: Callable[[str], None]) -> None:
         self._reader, self._rest, self._note = reader, rest, note
         self.storage, self.connections = reader.storage, list(reader.connections)
+        self.packed_by_message = getattr(reader, "compression_mode", "") == "message"
         self._connections = dict(enumerate(reader.connections))
         if not all(isinstance(c.topic, str) and isinstance(c.msgtype, str) for c in reader.connections):
             raise ValueError("its table of topics is damaged")
         self.channels = [
-            Channel(key, c.topic, c.msgtype, c.msgdef, getattr(c.ext, "serialization_format", "") or CDR, c.msgcount)
+            Channel(key, c.topic, type_of(c.msgtype), c.msgdef, getattr(c.ext, "serialization_format", "") or CDR, c.msgcount)
             for key, c in self._connections.items()
         ]
 
@@ -111,19 +139,16 @@ class LibraryPart:
         """Messages like those of `Part`."""
         wanted = [self._connections[key] for key in keys]
         places = {(c.topic, c.msgtype, c.id): key for key, c in self._connections.items()}
-        last = -(2**63)
-        try:
-            for connection, time, data in self._reader.messages(wanted):
-                last = time
-                yield places[connection.topic, connection.msgtype, connection.id], time, data
-        except Exception as error:  # rosbags raises many kinds for damaged files
-            if self._rest is None:
-                raise
-            self._note(f"it is damaged behind {last} ns ({why_of(error)}); what can be read behind that is")
-            part = self._rest()
-            mine = {(self.channels[key].topic, self.channels[key].msgtype): key for key in keys}
-            theirs = {each.key: mine[each.topic, each.msgtype] for each in part.channels if (each.topic, each.msgtype) in mine}
-            yield from ((theirs[key], time, data) for key, time, data in part.messages(list(theirs)) if time > last)
+        rows = ((places[c.topic, c.msgtype, c.id], time, data) for c, time, data in self._reader.messages(wanted))
+        return read_on(rows, None if self._rest is None else lambda: self._behind(keys), self._note)
+
+    def _behind(self, keys: Collection[int]) -> Iterator[Row]:
+        """All messages of some channels, as `rest` reads them."""
+        assert self._rest is not None
+        part = self._rest()
+        mine = {(self.channels[key].topic, self.channels[key].msgtype): key for key in keys}
+        theirs = {each.key: mine[each.topic, each.msgtype] for each in part.channels if (each.topic, each.msgtype) in mine}
+        return ((theirs[key], time, data) for key, time, data in part.messages(list(theirs)))
 
 
 class Parts:

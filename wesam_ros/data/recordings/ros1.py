@@ -6,7 +6,7 @@ import bz2
 import io
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag1 import Reader
 
 from wesam_ros.data.recordings.definitions import ROS1, Channel
+from wesam_ros.data.recordings.parts import read_on
 
 MAGIC, MAGIC_OLD = b"#ROSBAG V2.0\n", b"#ROSBAG V1"
 MESSAGE, CHUNK, CONNECTION = 2, 5, 7
@@ -28,9 +29,9 @@ class Ros1Bag:
         channels: the bag's.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises rosbags' ReaderError and others for a bag without a whole index."""
-        self._reader = Reader(path)
+    def __init__(self, path: Path, rest: Callable[[], Ros1Scan], note: Callable[[str], None]) -> None:
+        """Raises rosbags' ReaderError and others for a bag without a whole index. What is behind a damaged part is read by `rest`."""
+        self._reader, self._rest, self._note = Reader(path), rest, note
         self._reader.open()
         self.channels = [Channel(c.id, c.topic, c.msgtype, c.msgdef, ROS1, c.msgcount) for c in self._reader.connections]
 
@@ -41,8 +42,8 @@ class Ros1Bag:
     def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
         """Key of the channel, time in nanoseconds, and bytes (of ROS 1) of each message of some channels, in order of time."""
         wanted = [each for each in self._reader.connections if each.id in keys]
-        for connection, time, data in self._reader.messages(wanted) if wanted else ():
-            yield connection.id, time, data
+        rows = ((connection.id, time, data) for connection, time, data in self._reader.messages(wanted))
+        return read_on(rows, lambda: self._rest().messages(keys), self._note) if wanted else iter(())
 
 
 class Ros1Scan:

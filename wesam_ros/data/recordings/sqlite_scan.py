@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 
-from wesam_ros.data.recordings.definitions import NO_DEFINITION, Channel
+from wesam_ros.data.recordings.definitions import NO_DEFINITION, Channel, type_of
 
 MAGIC = b"SQLite format 3\0"
 FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
@@ -62,7 +62,8 @@ class SqliteScan:
             query = f"SELECT id, topic_id, timestamp, x'' FROM messages WHERE topic_id IN ({','.join('?' * len(keys))})"
             counts = Counter(row[1] for row in self._salvaged(query, keys))
         return [
-            Channel(key, name, kind, definitions.get(kind, NO_DEFINITION), form, counts.get(key, 0)) for key, name, kind, form in topics
+            Channel(key, name, type_of(kind), definitions.get(kind, NO_DEFINITION), form, counts.get(key, 0))
+            for key, name, kind, form in topics
         ]
 
     def messages(self, keys: Collection[int]) -> Iterator[tuple[int, int, bytes]]:

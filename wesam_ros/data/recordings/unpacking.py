@@ -1,9 +1,10 @@
-"""Whole recordings that were packed with zstd, gzip, bzip2 or lz4: unpacked into a folder of its own."""
+"""Whole recordings that were packed with zstd, gzip, bzip2, lz4 or xz: unpacked into a folder of its own. And messages that were."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,25 @@ OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\x04\x22\x4d\x18": lz4.frame.open,
+    b"\xfd7zXZ\x00": lzma.open,
 }
 """Functions that open a packed file, by the bytes that it begins with."""
+
+
+LARGEST_MESSAGE = 2**29
+"""Bytes of an unpacked message: more than the largest image has. A damaged one may claim more."""
+
+
+def unpacked_message(data: bytes) -> bytes:
+    """The bytes of a message that was packed by itself with zstd; ValueError where it is damaged, or too large."""
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        whole = decompressor.decompress(data, LARGEST_MESSAGE)
+    except zstd.ZstdError as error:
+        raise ValueError(f"it was packed with zstd, and is damaged ({error})") from error
+    if not decompressor.eof:
+        raise ValueError(f"it was packed with zstd, and is cut short, or larger than {LARGEST_MESSAGE} bytes")
+    return bytes(whole)
 
 
 def is_packed(head: bytes) -> bool:
@@ -39,7 +57,7 @@ def unpack(path: Path, folder: Path) -> tuple[Path, bool]:
     with path.open("rb") as file:
         head = file.read(8)
     opener = next(each for start, each in OPENERS.items() if head.startswith(start))
-    target = folder / (path.stem if path.suffix in (".zstd", ".zst", ".gz", ".bz2", ".lz4") else f"{path.name}.unpacked")
+    target = folder / (path.stem if path.suffix in (".zstd", ".zst", ".gz", ".bz2", ".lz4", ".xz") else f"{path.name}.unpacked")
     with target.open("wb") as out:
         try:
             with opener(path) as packed:
