@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from wesam_ros.adaptation.admission import Admission, admit
+from wesam_ros.adaptation.answers import NO, Answered, answered_frame
 from wesam_ros.adaptation.buffering import buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.guard import NO_VALIDATION_FRAMES, NOT_DUE, Decision, Guard
 from wesam_ros.adaptation.history import AdapterHistory
 from wesam_ros.adaptation.proposal import Proposal
-from wesam_ros.adaptation.replay_buffer import ReplayBuffer
+from wesam_ros.adaptation.replay_buffer import BufferedFrame, ReplayBuffer
 from wesam_ros.adaptation.step import StepResult
 from wesam_ros.adaptation.trainer import Trainer
 from wesam_ros.data.frames import Frame
@@ -87,9 +88,25 @@ class Learner:
         self.counters["frames_accepted" if admission.accepted else f"frames_rejected.{admission.reason}"] += 1
         return admission
 
+    def answer(self, answered: Answered) -> BufferedFrame:
+        """Learns from a person's answer from now on, or judges adapters by it; what was made up about its object is forgotten.
+
+        Returns:
+            the frame that it is kept as; with the answer NO it is not kept.
+        """
+        frame = answered_frame(self.sam, answered, self.config.precision)
+        self.replay_buffer.forget_object(answered.stamp_ns, answered.box)
+        if answered.kind != NO:
+            self.replay_buffer.answer(answered.number, frame)
+        return frame
+
+    def take_back(self, number: int) -> None:
+        """Forgets a person's answer."""
+        self.replay_buffer.answered.pop(number, None)
+
     def step(self) -> StepResult | None:
         """One training step on a frame of the replay buffer; None while there is none."""
-        frame = self.replay_buffer.draw(self.config.recent)
+        frame = self.replay_buffer.draw(self.config.recent, self.config.answers)
         if frame is None:
             return None
         bank = self.replay_buffer.other_prototypes(frame, BANK)
@@ -169,10 +186,11 @@ class Learner:
         return self._publish(earlier.a, earlier.b)
 
     def reset(self) -> Adapter:
-        """Publishes an untrained adapter, and forgets all frames."""
-        untrained = self._untrained()
+        """Publishes an untrained adapter, and forgets all frames, but for a person's answers."""
+        untrained, answered = self._untrained(), self.replay_buffer.answered
         self.history.clear()
         self.replay_buffer = self._empty_buffer()
+        self.replay_buffer.answered = answered
         self._restore(untrained)
         self._steps_since_proposal = 0
         return self._publish(untrained.a, untrained.b)

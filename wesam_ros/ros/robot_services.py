@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from wesam_ros.srv import LoadAdapter, Segment
+from wesam_ros.srv import AnswerQuestion, LoadAdapter, Segment
 from wesam_ros.web.values import RobotError
 
 ANSWER_SECONDS = 60.0
@@ -35,6 +35,7 @@ class RobotServices:
             "use_frozen": (SetBool, segmenter),
             "pause": (SetBool, adapter),
             "load": (LoadAdapter, adapter),
+            "answer": (AnswerQuestion, adapter),
             **dict.fromkeys(("save", "rollback", "reset"), (Trigger, adapter)),
         }
         self._clients: dict[str, Any] = {name: node.create_client(kind, f"{owner}/{name}") for name, (kind, owner) in kinds.items()}

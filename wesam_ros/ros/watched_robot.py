@@ -19,17 +19,18 @@ from std_msgs.msg import Header
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.messages import image_of, stamp_of
-from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompts
+from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompts, Questions
 from wesam_ros.ros.image_pairing import ImagePairing
 from wesam_ros.ros.input_subscription import InputSubscription, Way
 from wesam_ros.ros.objects import image_message
 from wesam_ros.ros.prompt_messages import learnt_of, prompt_message, seen_object
+from wesam_ros.ros.question_messages import answer_request, asking_of
 from wesam_ros.ros.robot_services import READY_SECONDS, RobotServices, request_of
 from wesam_ros.ros.robot_topics import SEGMENTER, RobotTopics, adapter_node_of, joined, topics_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.srv import Segment
 from wesam_ros.web.history import History
-from wesam_ros.web.values import Marks, NodeHealth, Outcome, RobotError, SeenFrame, SeenObject
+from wesam_ros.web.values import Asked, Asking, Marks, NodeHealth, Outcome, RobotError, SeenFrame, SeenObject
 
 LOOK_SECONDS = 1.0
 QUEUE = 5
@@ -74,6 +75,7 @@ class WatchedRobot:
         self._pairing = ImagePairing()
         self._shown: tuple[Any, SeenFrame] | None = None
         self._unreadable = ""
+        self._asking: Asking | None = None
         self._health: dict[str, tuple[float, Any]] = {}
 
     def watch(self, who: str) -> None:
@@ -135,11 +137,7 @@ class WatchedRobot:
 
     async def call(self, command: str, value: Any = None) -> Outcome:
         """Has a node do something; RobotError becomes an outcome."""
-        try:
-            response = await self._running().call(command, request_of(command, value))
-        except RobotError as error:
-            return Outcome(False, str(error))
-        return Outcome(bool(response.success), str(response.message))
+        return await self._outcome(command, request_of(command, value))
 
     async def segment(self, frame: SeenFrame, asked: Sequence[Marks], *, frozen: bool = False) -> list[SeenObject]:
         """The objects of marks in a frame's image, without depth."""
@@ -166,6 +164,21 @@ class WatchedRobot:
             wanted = self._node.count_subscribers(self._topics.prompts)
         self._teacher.publish(Prompts(header=_header(frame.stamp), prompts=[prompt_message(marks, name)]))
 
+    def asking(self) -> Asking | None:
+        """The questions that wait; None where the learner has told nothing yet."""
+        return self._asking
+
+    async def answer(self, asked: Asked | None, kind: str, found: SeenObject | None = None) -> Outcome:
+        """Answers a question; RobotError becomes an outcome."""
+        return await self._outcome("answer", answer_request(asked, kind, found))
+
+    async def _outcome(self, service: str, request: Any) -> Outcome:
+        try:
+            response = await self._running().call(service, request)
+        except RobotError as error:
+            return Outcome(False, str(error))
+        return Outcome(bool(response.success), str(response.message))
+
     def _running(self) -> RobotServices:
         if self._services is None:
             raise RobotError("the page is not connected to the robot yet; try again")
@@ -180,7 +193,7 @@ class WatchedRobot:
             return
         self._end()
         self._pairing.clear()
-        self._shown = None
+        self._shown = self._asking = None
         with self._lock:
             self._health.clear()
 
@@ -190,6 +203,7 @@ class WatchedRobot:
             (ObjectArray, f"{self._segmenter}/objects", self._take_objects, QUEUE),
             (AdaptationStatus, f"{self._adapter}/status", self._take_status, 10),
             (DiagnosticArray, "/diagnostics", self._take_diagnostics, 10),
+            (Questions, f"{self._adapter}/questions", self._take_questions, LATCHED),
         ):
             self._parts.append(node.create_subscription(kind, topic, take, qos))
         self._services = RobotServices(node, self._segmenter, self._adapter)
@@ -236,6 +250,9 @@ class WatchedRobot:
 
     def _take_adapter(self, message: Adapter) -> None:
         self.history.publish(message.version, message.data.tobytes())
+
+    def _take_questions(self, message: Questions) -> None:
+        self._asking = asking_of(message)
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:
