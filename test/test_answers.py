@@ -19,9 +19,9 @@ from wesam_ros.adaptation.guard import Guard
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.pseudo_labels import make_pseudo_labels
 from wesam_ros.adaptation.replay_buffer import ANSWERS, ANSWERS_KEPT, JUDGE_EVERY, JUDGES, LEAST_JUDGES
-from wesam_ros.adaptation.validation import ValidationScore, validation_iou
+from wesam_ros.adaptation.validation import ValidationScore, score_adapter, validation_iou
 from wesam_ros.data.datasets.coco_files import read_coco_file
-from wesam_ros.sam import Adapter, base_hash
+from wesam_ros.sam import Adapter, base_hash, load_sam
 
 BOX = np.array([10, 15, 40, 45], np.float32)
 
@@ -106,7 +106,7 @@ def test_a_candidate_is_judged_by_the_answers_and_one_wrong_answer_counts_nothin
         return ValidationScore(0.5 + gain, 1.0, 1)
 
     monkeypatch.setattr("wesam_ros.adaptation.guard.score_adapter", score)
-    published = Adapter(torch.zeros(1), torch.zeros(1), base_hash(sam), 1)
+    published = Adapter.untrained(sam, base_hash(sam), 4, seed=0)
     decision = Guard(sam).decide(candidate, published, {ANSWERS: frames}, replace(CONFIG, tolerance=0.01))
     assert decision.admits == admits
 
@@ -132,15 +132,15 @@ def test_an_answer_takes_the_place_of_what_was_made_up(sam: Any) -> None:
     assert list(learner.replay_buffer.answered) == [1]
 
 
-def test_steps_on_an_answer_bring_the_mask_closer_to_it(sam: Any) -> None:
-    """What is learnt is the person's mask, though the frozen model's is far from it."""
+def test_steps_on_an_answer_bring_the_mask_closer_to_it() -> None:
+    """Of the model that ships: what is learnt is the person's mask, though its own is far from it."""
+    sam = load_sam("tiny")
     config = replace(CONFIG, answers=1.0, anchor=0.0, lr=5e-3, warm_up=1)
     learner = Learner(sam, config, 0)
     frame = learner.answer(answered(mask=mask_of(12, 18, 25, 30)))
-    losses = [result.losses["dice"] for _ in range(30) if (result := learner.step()) is not None]
-    assert len(losses) == 30
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert frame in learner.replay_buffer.teacher_predictions
+    before = score_adapter(sam, None, frame, config).score
+    assert all(learner.step() is not None for _ in range(25))
+    assert score_adapter(sam, learner.candidate, frame, config).score > before + 0.1
 
 
 @pytest.fixture

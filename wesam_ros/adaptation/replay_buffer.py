@@ -229,7 +229,7 @@ class ReplayBuffer:
 
         newest = kept([self.newest]) if self.newest is not None else []
         self.frames[:] = kept(self.frames)
-        self.newest = (newest or self.frames[-1:] or [None])[0]
+        self.newest = next(iter(newest or self.frames[-1:]), None)
         self.validation = {robot: deque(left) for robot, frames in self.validation.items() if (left := kept(frames))}
 
     def draw(self, recent: float, answers: float = 0.0) -> BufferedFrame | None:

@@ -115,6 +115,7 @@ class Questioning:
         prompts, classes = request.objects.prompts, request.objects.detections.classes
         found = examine(learner.sam, learner.adapter, request.frame, prompts, self._adaptation.value, request.robot, classes)
         self._examine_at = time.monotonic() + EXAMINE_SECONDS
+        self._diagnostics.count("frames_examined")
         self._diagnostics.timing("examine_ms", (time.monotonic() - now) * 1e3)
         if self._questions.offer(found):
             self.publish()
