@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_stream import CONFIG, SIZE, stream
 
-from wesam_ros.adaptation.examining import examine
+from wesam_ros.adaptation.examining import examine, look_of
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.questions import Question, Questions, novelty, select
 from wesam_ros.sam import Adapter, base_hash
@@ -91,7 +91,7 @@ def test_a_frame_is_examined_with_the_served_adapter(sam: Any) -> None:
         assert each.box.tolist() == box
         assert each.mask.shape == SIZE and each.mask.any()
         assert 0 <= each.disagreement <= 1 and 0 <= each.score <= 1
-        assert float(each.prototype.norm()) == pytest.approx(1, abs=1e-4)
+        assert float(each.prototype @ look_of(sam, frame.image, each.box, CONFIG.precision)) == pytest.approx(1, abs=1e-3)
     adapter = Adapter(learner.adapter.a, learner.adapter.b + 2.0, base_hash(sam), 1)
     other = examine(sam, adapter, frame, prompts, CONFIG)
     assert [each.disagreement for each in other] != [each.disagreement for each in found]

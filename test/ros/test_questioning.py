@@ -116,14 +116,14 @@ def test_answers_are_taken_saved_and_taken_back(asker: Asker) -> None:
     assert asker.until_waiting(2).questions[0].id == first.id
     assert asker.kept() == {"annotations": [], "refused": []}
 
-    right = Mask(x=12, y=22, width=40, height=60, data=array("B", bytes([255]) * 2400))
+    right = Mask(x=80, y=60, width=70, height=12, data=array("B", bytes([255]) * 840))
     assert asker.answer(first.id, "mended", right).success
     assert "not learnt from any more" in asker.answer(second.id, "no").message
     asker.until_waiting(0)
     assert asker.told[-1].answers == 2
     assert asker.kept() == {"annotations": ["mended"], "refused": ["no"]}
     content = json.loads((asker.folder / "adapter.safetensors.answers" / "annotations.json").read_text())
-    assert (content["annotations"][0]["bbox"], content["annotations"][0]["area"]) == ([12, 22, 40, 60], 2400)
+    assert (content["annotations"][0]["bbox"], content["annotations"][0]["area"]) == ([80, 60, 70, 12], 840)
     asker.send()
 
 

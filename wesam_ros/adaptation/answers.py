@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from wesam_ros.adaptation.buffering import make_buffered_frame
 from wesam_ros.adaptation.replay_buffer import BufferedFrame
@@ -65,11 +63,6 @@ def answered_frame(sam: Sam, answered: Answered, precision: str) -> BufferedFram
     mask = mask_to_low_res(answered.mask, side, low_res_side, 1.0) > 0
     constraints = gather_constraints(prompts, None, side, low_res_side)
     constraints = replace(constraints, allowed=constraints.allowed | mask)
-    kept = make_buffered_frame(sam, frame, prompts, constraints, precision)
+    kept = make_buffered_frame(sam, frame, prompts, constraints, precision, known=mask)
     certain = torch.where(mask.to(kept.anchor_logits.device), CERTAIN, -CERTAIN)
     return replace(kept, evidence=certain - kept.anchor_logits, answered=True)
-
-
-def prototype_of(frame: BufferedFrame) -> Tensor:
-    """(c,) prototype of a frame's first object, less its background's, L2-normalised, on the CPU: as of questions.Question."""
-    return functional.normalize(frame.anchor_prototypes[0] - frame.background[0], dim=0).cpu()

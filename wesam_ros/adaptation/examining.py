@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,16 +15,18 @@ from torch.nn import functional
 from wesam_ros.adaptation.admission import large_enough
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.losses import hard_iou, masked_prototypes
-from wesam_ros.adaptation.predictions import predict_views, valid_region
+from wesam_ros.adaptation.predictions import autocast, predict_views, valid_region
 from wesam_ros.adaptation.questions import Question
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.adapter import Adapter
 from wesam_ros.sam.masks import Masks
-from wesam_ros.sam.preprocessing import mask_to_low_res, resize_image
+from wesam_ros.sam.predictor import embed_images
+from wesam_ros.sam.preprocessing import normalize, resize_image
 from wesam_ros.sam.prompts import Prompts
 from wesam_ros.sam.upscaling import masks_from_logits
 from wesam_ros.scene.constraints import rough_boxes
 from wesam_ros.scene.refiner import Refiner
+from wesam_ros.scene.regions import box_pixels
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -65,7 +68,8 @@ def examine(
     seen = frame if config.depth > 0 else replace(frame, depth=None)
     served = Refiner(stream=False).refine(seen, large, found, config.refine)
     apart = _disagreement(*(torch.from_numpy(each) for each in (first, second, served.masks)))
-    prototypes = _prototypes(sam, frozen.embedding, served)
+    boxes = rough_boxes(large)
+    looks = _looks(sam, frozen.embedding, boxes, frame.size)
     return [
         Question(
             id=0,
@@ -74,12 +78,12 @@ def examine(
             mask=served.masks[i],
             score=float(served.scores[i]),
             disagreement=float(apart[i]),
-            prototype=prototypes[i],
+            prototype=looks[i],
             stamp_ns=frame.stamp_ns,
             robot=robot,
             class_id=classes[rows[i]] if classes else "",
         )
-        for i, box in enumerate(rough_boxes(large))
+        for i, box in enumerate(boxes)
         if served.masks[i].any()
     ]
 
@@ -90,11 +94,24 @@ def _disagreement(frozen: Tensor, adapted: Tensor, served: Tensor) -> Tensor:
     return 1 - torch.stack([hard_iou(*pair) for pair in pairs]).mean(0)
 
 
-def _prototypes(sam: Sam, embedding: Tensor, masks: Masks) -> Tensor:
-    """Prototypes (n, c) of masks in an embedding (c, h, w) of the frozen model, less that of everything else, L2-normalised, on the CPU."""
-    side, low_res_side = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
-    low_res = torch.cat([mask_to_low_res(each, side, low_res_side, 1.0) for each in masks.masks]) > 0
-    elsewhere = valid_region((masks.masks.shape[1], masks.masks.shape[2]), low_res_side) * (1 - low_res.any(0).float())
-    weights = functional.adaptive_avg_pool2d(torch.cat([low_res.float(), elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))
-    found = masked_prototypes(embedding.cpu(), weights)
+@torch.inference_mode()
+def look_of(sam: Sam, image: npt.NDArray[np.uint8], box: npt.NDArray[np.float32], precision: str) -> Tensor:
+    """(c,) the prototype of what is in a box (4,), as `examine` makes it of the things of a frame."""
+    side = sam.image_encoder.img_size
+    batch = torch.from_numpy(np.array(resize_image(image, side))).permute(2, 0, 1)[None].to(sam.device)
+    with autocast(sam, precision):
+        embedding = embed_images(sam, normalize(batch, side))[0, : sam.prompt_encoder.embed_dim].float()
+    return _looks(sam, embedding, box[None], (image.shape[0], image.shape[1]))[0]
+
+
+def _looks(sam: Sam, embedding: Tensor, boxes: npt.NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """Prototypes (n, c) of boxes (n, 4) in the frozen model's embedding (c, h, w), less that of the image, L2-normalised, on the CPU.
+
+    Of boxes, as masks may be wrong and are mended. All prototypes of an image have much in common, which is its own.
+    """
+    low_res_side = sam.prompt_encoder.mask_input_size[0]
+    on_grid = torch.from_numpy(boxes * np.float32(low_res_side / max(size)))
+    weights = torch.cat([box_pixels(on_grid, (low_res_side, low_res_side)).float(), valid_region(size, low_res_side)[None]])
+    covered = functional.adaptive_avg_pool2d(weights, (embedding.shape[-2], embedding.shape[-1]))
+    found = masked_prototypes(embedding.cpu(), covered)
     return functional.normalize(found[:-1] - found[-1:], dim=1)

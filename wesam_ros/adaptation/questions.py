@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 SAME = 0.95
-"""Cosine of two prototypes from which on both are of one thing. On simulated tables and on the demo's, another view of a thing has 0.96 and
-more in three of four cases, another thing at most 0.92 in 95 of 100."""
+"""Cosine of two prototypes from which on both are of one thing. On simulated tables and on the demo's, two views of a thing have 0.95 and
+more in three of four cases, two things at most 0.92 in 95 of 100."""
 UNLIKE = 0.75
-"""Cosine up to which a thing is as new as can be: the median of two things there."""
+"""Cosine up to which a thing is as new as can be: about the median of two things there."""
 REMEMBERED = 500
 """Prototypes of things that were asked about."""
 
@@ -36,7 +36,7 @@ class Question:
         mask: (H, W) bool, as it would be served.
         score: predicted IoU of the mask, calibrated.
         disagreement: 1 less the mean IoU of the masks of the frozen model, of the adapting one, and of that one with depth and colour.
-        prototype: (c,) of the thing, less the background's, L2-normalised.
+        prototype: (c,) of what is in the box, less the image's, L2-normalised: its look.
         stamp_ns: time of the image.
         robot: the namespace that it came from.
         class_id: the detector's.

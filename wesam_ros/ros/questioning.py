@@ -12,9 +12,9 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
 from wesam_ros.adaptation.answer_files import AnswerFolder
-from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered, prototype_of
+from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.examining import examine
+from wesam_ros.adaptation.examining import examine, look_of
 from wesam_ros.adaptation.questions import Question, Questions
 from wesam_ros.adaptation.replay_buffer import ANSWERS_KEPT, JUDGE_EVERY
 from wesam_ros.data.requests import mask_of_crop
@@ -82,7 +82,8 @@ class Questioning:
         self._undo.clear()
         saved = self._saved()
         for each in saved:
-            self._questions.know(prototype_of(learner.answer(each)))
+            learner.answer(each)
+            self._questions.know(look_of(learner.sam, each.image, each.box, learner.config.precision))
         self._answers = len(self._folder) if self._folder is not None else 0
         self._next_number = self._folder.next_number if self._folder is not None else 1
         if saved:
