@@ -14,7 +14,7 @@ from test_replay_buffer import make_buffer, marks
 from tiny_stream import CONFIG, SIZE, stream
 
 from wesam_ros.adaptation.answer_files import AnswerFolder
-from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered, answered_frame
+from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered, answered_frame, keep_answer
 from wesam_ros.adaptation.guard import Guard
 from wesam_ros.adaptation.learner import Learner
 from wesam_ros.adaptation.pseudo_labels import make_pseudo_labels
@@ -36,6 +36,10 @@ def answered(number: int = 1, kind: str = YES, mask: np.ndarray | None = None, *
     """An answer on the first object of the stream's first frame; its mask reaches over the box."""
     image = stream(1)[0][0].image
     return replace(Answered(number, kind, image, BOX, mask if mask is not None else mask_of(8, 16, 38, 44), 0), **changes)
+
+
+def keep(learner: Learner, given: Answered) -> None:
+    keep_answer(learner.replay_buffer, learner.sam, given, CONFIG.precision)
 
 
 def test_the_mask_of_a_person_is_the_pseudo_label_whatever_the_model_says(sam: Any) -> None:
@@ -115,20 +119,18 @@ def test_an_answer_takes_the_place_of_what_was_made_up(sam: Any) -> None:
     learner = Learner(sam, replace(CONFIG, validation_every=100), 0)
     for each in stream(3):
         learner.observe(*each)
-    learner.answer(answered())
+    keep(learner, answered())
     assert [len(each.prompts) for each in learner.replay_buffer.frames] == [1, 2, 2]
     assert list(learner.replay_buffer.answered) == [1]
-    learner.answer(answered(2, NO, box=np.array([45, 5, 75, 30], np.float32), stamp_ns=2))
+    keep(learner, answered(2, NO, box=np.array([45, 5, 75, 30], np.float32), stamp_ns=2))
     assert [len(each.prompts) for each in learner.replay_buffer.frames] == [1, 2, 1]
     assert learner.replay_buffer.newest is learner.replay_buffer.frames[-1]
     assert list(learner.replay_buffer.answered) == [1]  # with "no" there is nothing to learn
-    learner.answer(answered(3, box=np.array([45, 5, 75, 30], np.float32)))
+    keep(learner, answered(3, box=np.array([45, 5, 75, 30], np.float32)))
     assert [each.stamp_ns for each in learner.replay_buffer.frames] == [1, 2]  # an empty frame goes
     learner.step()
     learner.reset()
     assert list(learner.replay_buffer.answered) == [1, 3]
-    learner.take_back(3)
-    assert list(learner.replay_buffer.answered) == [1]
 
 
 def test_steps_on_an_answer_bring_the_mask_closer_to_it() -> None:
@@ -136,7 +138,8 @@ def test_steps_on_an_answer_bring_the_mask_closer_to_it() -> None:
     sam = load_sam("tiny")
     config = replace(CONFIG, answers=1.0, anchor=0.0, lr=5e-3, warm_up=1)
     learner = Learner(sam, config, 0)
-    frame = learner.answer(answered(mask=mask_of(12, 18, 25, 30)))
+    keep(learner, answered(mask=mask_of(12, 18, 25, 30)))
+    frame = learner.replay_buffer.answered[1]
     before = score_adapter(sam, None, frame, config).score
     assert all(learner.step() is not None for _ in range(25))
     assert score_adapter(sam, learner.candidate, frame, config).score > before + 0.1

@@ -132,10 +132,10 @@ def test_clicks_box_and_paint_are_answered_and_kept(server: Server, live: Browse
 
 def test_questions_are_answered_mended_and_taken_back(server: Server, live: Browser) -> None:
     live.until_text("3 questions wait.")
-    live.press("Yes")
+    live.press("Yes, it is")
     live.until_text("Thank you: yes is learnt from")
     live.until_text("2 questions wait. 1 answers so far.")
-    live.press("No")
+    live.press("No, it is not")
     live.until_text("1 question waits. 2 answers so far.")
     live.press("Take the last answer back")
     live.until_text("2 questions wait. 1 answers so far.")

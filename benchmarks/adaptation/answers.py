@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered
+from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered, keep_answer
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.examining import examine
 from wesam_ros.adaptation.learner import Learner
@@ -187,7 +187,8 @@ def adapted(sam: Any, fold: Fold, way: str, answers: int, depth: bool, seed: int
             given += 1
             kind, mask = person.answer(shown, learner.adapter if learner.adapter.trained else None)
             question = shown.question
-            learner.answer(Answered(given, kind, question.image, question.box, mask, question.stamp_ns))
+            kept = Answered(given, kind, question.image, question.box, mask, question.stamp_ns)
+            keep_answer(learner.replay_buffer, sam, kept, config.precision)
         for _ in range(steps * (index + 1) // count - steps * index // count):
             if learner.step() is not None:
                 learner.propose()

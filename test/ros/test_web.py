@@ -138,14 +138,14 @@ def test_three_questions_are_answered(page: Browser) -> None:
         return int(found[1]) if found else 0
 
     page.until(lambda: waiting() >= 3, "three questions", 180)
-    page.press("Yes")
+    page.press("Yes, it is")
     page.until_text("1 answers so far.")
     page.press("Missing")
     page.on_picture((0.5, 0.5), of=".question-card")
     page.until(lambda: page.all(".question-card .proposal path"), "the segmenter's mask")
     page.press("Send mended")
     page.until_text("2 answers so far.")
-    page.press("No")
+    page.press("No, it is not")
     page.until_text("3 answers so far.")
     page.press("Take the last answer back")
     page.until_text("2 answers so far.")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from wesam_ros.adaptation.buffering import make_buffered_frame
-from wesam_ros.adaptation.replay_buffer import BufferedFrame
+from wesam_ros.adaptation.replay_buffer import BufferedFrame, ReplayBuffer
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.preprocessing import mask_to_low_res
 from wesam_ros.sam.prompts import Prompts
@@ -66,3 +66,13 @@ def answered_frame(sam: Sam, answered: Answered, precision: str) -> BufferedFram
     kept = make_buffered_frame(sam, frame, prompts, constraints, precision, known=mask)
     certain = torch.where(mask.to(kept.anchor_logits.device), CERTAIN, -CERTAIN)
     return replace(kept, evidence=certain - kept.anchor_logits, answered=True)
+
+
+def keep_answer(buffer: ReplayBuffer, sam: Sam, answered: Answered, precision: str) -> None:
+    """Has a buffer's learner learn from a person's answer from now on, or be judged by it.
+
+    What was made up about its object is forgotten. With NO there is nothing else to keep. Arguments as of `answered_frame`.
+    """
+    buffer.forget_object(answered.stamp_ns, answered.box)
+    if answered.kind != NO:
+        buffer.answer(answered.number, answered_frame(sam, answered, precision))

@@ -56,20 +56,10 @@ def examine(
     rows = np.flatnonzero(large_enough(prompts, config.least_side))
     if not len(rows):
         return []
-    large, side = prompts.select(rows), sam.image_encoder.img_size
-    pixels = np.array(resize_image(frame.image, side))
-    (frozen,) = predict_views(sam, None, [pixels], False, large, config.precision)
-    adapted = frozen
-    if adapter.trained:
-        low_rank = adapter.a.to(sam.device), adapter.b.to(sam.device)
-        (adapted,) = predict_views(sam, low_rank, [pixels], False, large, config.precision)
-    (first, _), (second, within) = (masks_from_logits(each.logits, frame.size, side) for each in (frozen, adapted))
-    found = Masks(second, adapted.scores.float().cpu().numpy(), adapted.logits.cpu().numpy(), within, adapted=adapter.trained)
-    seen = frame if config.depth > 0 else replace(frame, depth=None)
-    served = Refiner(stream=False).refine(seen, large, found, config.refine)
-    apart = _disagreement(*(torch.from_numpy(each) for each in (first, second, served.masks)))
+    large = prompts.select(rows)
+    embedding, served, disagreement = _witnesses(sam, adapter, frame, large, config)
     boxes = rough_boxes(large)
-    looks = _looks(sam, frozen.embedding, boxes, frame.size)
+    looks = _looks(sam, embedding, boxes, frame.size)
     return [
         Question(
             id=0,
@@ -77,7 +67,7 @@ def examine(
             box=box,
             mask=served.masks[i],
             score=float(served.scores[i]),
-            disagreement=float(apart[i]),
+            disagreement=float(disagreement[i]),
             prototype=looks[i],
             stamp_ns=frame.stamp_ns,
             robot=robot,
@@ -88,10 +78,25 @@ def examine(
     ]
 
 
-def _disagreement(frozen: Tensor, adapted: Tensor, served: Tensor) -> Tensor:
-    """(n,) 1 less the mean IoU of each two of three stacks of masks (n, H, W) bool."""
-    pairs = ((frozen, adapted), (adapted, served), (frozen, served))
-    return 1 - torch.stack([hard_iou(*pair) for pair in pairs]).mean(0)
+def _witnesses(sam: Sam, adapter: Adapter, frame: Frame, prompts: Prompts, config: AdaptationConfig) -> tuple[Tensor, Masks, Tensor]:
+    """The frozen model's embedding (c, h, w) of a frame, the masks as they would be served, and (n,) the witnesses' disagreement.
+
+    That is 1 less the mean IoU of each two of an object's masks: the frozen model's, the adapter's, and the served one.
+    """
+    side = sam.image_encoder.img_size
+    pixels = np.array(resize_image(frame.image, side))
+    (frozen,) = predict_views(sam, None, [pixels], False, prompts, config.precision)
+    adapted = frozen
+    if adapter.trained:
+        low_rank = adapter.a.to(sam.device), adapter.b.to(sam.device)
+        (adapted,) = predict_views(sam, low_rank, [pixels], False, prompts, config.precision)
+    (first, _), (second, within) = (masks_from_logits(each.logits, frame.size, side) for each in (frozen, adapted))
+    found = Masks(second, adapted.scores.float().cpu().numpy(), adapted.logits.cpu().numpy(), within, adapted=adapter.trained)
+    seen = frame if config.depth > 0 else replace(frame, depth=None)
+    served = Refiner(stream=False).refine(seen, prompts, found, config.refine)
+    stacks = [torch.from_numpy(each) for each in (first, second, served.masks)]
+    pairs = [hard_iou(stacks[i], stacks[j]) for i, j in ((0, 1), (1, 2), (0, 2))]
+    return frozen.embedding, served, 1 - torch.stack(pairs).mean(0)
 
 
 @torch.inference_mode()

@@ -10,13 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from wesam_ros.adaptation.admission import Admission, admit
-from wesam_ros.adaptation.answers import NO, Answered, answered_frame
 from wesam_ros.adaptation.buffering import buffered_frame
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.guard import NO_VALIDATION_FRAMES, NOT_DUE, Decision, Guard
 from wesam_ros.adaptation.history import AdapterHistory
 from wesam_ros.adaptation.proposal import Proposal
-from wesam_ros.adaptation.replay_buffer import BufferedFrame, ReplayBuffer
+from wesam_ros.adaptation.replay_buffer import ReplayBuffer
 from wesam_ros.adaptation.step import StepResult
 from wesam_ros.adaptation.trainer import Trainer
 from wesam_ros.data.frames import Frame
@@ -87,22 +86,6 @@ class Learner:
                 buffer.add(kept, source, robot, misplaced=not admission.accepted)
         self.counters["frames_accepted" if admission.accepted else f"frames_rejected.{admission.reason}"] += 1
         return admission
-
-    def answer(self, answered: Answered) -> BufferedFrame:
-        """Learns from a person's answer from now on, or judges adapters by it; what was made up about its object is forgotten.
-
-        Returns:
-            the frame that it is kept as; with the answer NO it is not kept.
-        """
-        frame = answered_frame(self.sam, answered, self.config.precision)
-        self.replay_buffer.forget_object(answered.stamp_ns, answered.box)
-        if answered.kind != NO:
-            self.replay_buffer.answer(answered.number, frame)
-        return frame
-
-    def take_back(self, number: int) -> None:
-        """Forgets a person's answer."""
-        self.replay_buffer.answered.pop(number, None)
 
     def step(self) -> StepResult | None:
         """One training step on a frame of the replay buffer; None while there is none."""

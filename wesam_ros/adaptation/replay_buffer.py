@@ -246,8 +246,8 @@ class ReplayBuffer:
     def validation_by_robot(self, most: int) -> dict[str, list[BufferedFrame]]:
         """The newest validation frames of each robot, at most so many, oldest first; its misplaced ones apart, and a person's answers."""
         placed = {robot or "/": list(each)[-most:] for robot, each in self.validation.items()}
-        judges = [frame for number, frame in self.answered.items() if not number % JUDGE_EVERY][-JUDGES:]
-        return placed | self.misplaced_by_robot(most) | ({ANSWERS: judges} if len(judges) >= LEAST_JUDGES else {})
+        judging = [frame for number, frame in self.answered.items() if not number % JUDGE_EVERY][-JUDGES:]
+        return placed | self.misplaced_by_robot(most) | ({ANSWERS: judging} if len(judging) >= LEAST_JUDGES else {})
 
     def misplaced_by_robot(self, most: int) -> dict[str, list[BufferedFrame]]:
         """The newest misplaced frames of each robot whose boxes are off, at most so many, oldest first."""

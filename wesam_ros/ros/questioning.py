@@ -12,7 +12,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
 from wesam_ros.adaptation.answer_files import AnswerFolder
-from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered
+from wesam_ros.adaptation.answers import MENDED, NO, YES, Answered, keep_answer
 from wesam_ros.adaptation.config import AdaptationConfig
 from wesam_ros.adaptation.examining import examine, look_of
 from wesam_ros.adaptation.questions import Question, Questions
@@ -82,7 +82,7 @@ class Questioning:
         self._undo.clear()
         saved = self._saved()
         for each in saved:
-            learner.answer(each)
+            keep_answer(learner.replay_buffer, learner.sam, each, learner.config.precision)
             self._questions.know(look_of(learner.sam, each.image, each.box, learner.config.precision))
         self._answers = len(self._folder) if self._folder is not None else 0
         self._next_number = self._folder.next_number if self._folder is not None else 1
@@ -172,7 +172,8 @@ class Questioning:
         answered = Answered(
             number, request.answer, question.image, question.box, mask, question.stamp_ns, question.robot, question.class_id
         )
-        self._learning.running().answer(answered)
+        learner = self._learning.running()
+        keep_answer(learner.replay_buffer, learner.sam, answered, learner.config.precision)
         self._questions.take(question.id)
         self._undo.append((question, number))
         self._next_number, self._answers = number + 1, self._answers + 1
@@ -188,7 +189,7 @@ class Questioning:
         self._questions.put_back(question)
         if number is None:
             return "it is asked again"
-        self._learning.running().take_back(number)
+        self._learning.running().replay_buffer.answered.pop(number, None)
         self._next_number, self._answers = number, self._answers - 1
         return f"the last answer is taken back{self._write(lambda folder: folder.remove(number))}"
 

@@ -67,6 +67,17 @@ class RobotServices:
         return future.result()
 
 
+async def heard_by_all(node: Node, publisher: Any, topic: str) -> None:
+    """Waits until all subscribers of a topic hear a publisher. RobotError: there is none, or not in time."""
+    end = time.monotonic() + READY_SECONDS
+    wanted = node.count_subscribers(topic)
+    while not 0 < wanted <= publisher.get_subscription_count():
+        if time.monotonic() > end:
+            raise RobotError(f"nobody listens to {topic}: are the nodes running?")
+        await asyncio.sleep(POLL_SECONDS)
+        wanted = node.count_subscribers(topic)
+
+
 def request_of(command: str, value: Any) -> Any:
     """The request of a command. KeyError: there is no such command."""
     if command == "load":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from wesam_ros.ros.input_subscription import InputSubscription, Way
 from wesam_ros.ros.objects import image_message
 from wesam_ros.ros.prompt_messages import learnt_of, prompt_message, seen_object
 from wesam_ros.ros.question_messages import answer_request, asking_of
-from wesam_ros.ros.robot_services import READY_SECONDS, RobotServices, request_of
+from wesam_ros.ros.robot_services import RobotServices, heard_by_all, request_of
 from wesam_ros.ros.robot_topics import SEGMENTER, RobotTopics, adapter_node_of, joined, topics_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.srv import Segment
@@ -155,13 +154,7 @@ class WatchedRobot:
             raise RobotError("the segmenter does not listen to prompts: is it active?")
         if self._teacher is None:  # not before: the nodes would take it for a source of requests
             self._teacher = self._node.create_publisher(Prompts, self._topics.prompts, QUEUE)
-        end = time.monotonic() + READY_SECONDS
-        wanted = self._node.count_subscribers(self._topics.prompts)
-        while not 0 < wanted <= self._teacher.get_subscription_count():
-            if time.monotonic() > end:
-                raise RobotError(f"nobody listens to {self._topics.prompts}: are the nodes running?")
-            await asyncio.sleep(0.05)
-            wanted = self._node.count_subscribers(self._topics.prompts)
+        await heard_by_all(self._node, self._teacher, self._topics.prompts)
         self._teacher.publish(Prompts(header=_header(frame.stamp), prompts=[prompt_message(marks, name)]))
 
     def asking(self) -> Asking | None:

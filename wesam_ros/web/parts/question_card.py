@@ -14,7 +14,7 @@ LABEL = (
     "Arrow keys move a cursor, and Enter clicks."
 )
 TOOLS = {"on": "Missing", "off": "Too much"}
-"""What a click on the picture says, by tool."""
+"""By tool: the meaning of a click on the picture."""
 OFF = (
     "Questions are off. With the parameter `questions` of the adapter node above 0 it asks about the few things on which an answer would "
     "teach it most: `ros2 param set /adapter questions 8`."
@@ -50,8 +50,8 @@ class QuestionCard:
 
     def _buttons(self) -> None:
         with ui.row().classes("buttons") as self._row:
-            self._yes = ui.button("Yes", icon="check", on_click=lambda: self._answer("yes")).props("no-caps dense unelevated")
-            self._no = ui.button("No", icon="close", on_click=lambda: self._answer("no")).props("outline no-caps dense")
+            self._yes = ui.button("Yes, it is", icon="check", on_click=lambda: self._answer("yes")).props("no-caps dense unelevated")
+            self._no = ui.button("No, it is not", icon="close", on_click=lambda: self._answer("no")).props("outline no-caps dense")
             self._tool = ui.toggle(TOOLS, value="on", on_change=lambda event: self._picture.use(event.value)).props("no-caps dense")
             self._send = ui.button("Send mended", icon="healing", on_click=lambda: self._answer("mended")).props("no-caps dense unelevated")
             self._skip = ui.button("Skip", on_click=lambda: self._answer("skip")).props("flat no-caps dense")
