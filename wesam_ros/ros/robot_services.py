@@ -10,13 +10,14 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from wesam_ros.srv import AnswerQuestion, LoadAdapter, Segment
-from wesam_ros.web.values import RobotError
+from wesam_ros.web.values import Outcome, RobotError
 
 ANSWER_SECONDS = 60.0
 """A training step, or the judging of an adapter, comes first."""
 READY_SECONDS = 5.0
 """A service is waited for so long: a client that has just been made sees it a little later."""
 POLL_SECONDS = 0.05
+UNCONNECTED = "the page is not connected to the robot yet; try again"
 
 
 class RobotServices:
@@ -65,6 +66,17 @@ class RobotServices:
             client.remove_pending_request(future)
             raise RobotError(f"{client.srv_name} did not answer within {ANSWER_SECONDS:g} s") from None
         return future.result()
+
+
+async def outcome_of(services: RobotServices | None, name: str, request: Any) -> Outcome:
+    """The outcome of a service that answers with success and a message; RobotError becomes one."""
+    try:
+        if services is None:
+            raise RobotError(UNCONNECTED)
+        response = await services.call(name, request)
+    except RobotError as error:
+        return Outcome(False, str(error))
+    return Outcome(bool(response.success), str(response.message))
 
 
 async def heard_by_all(node: Node, publisher: Any, topic: str) -> None:

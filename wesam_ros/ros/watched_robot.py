@@ -24,7 +24,7 @@ from wesam_ros.ros.input_subscription import InputSubscription, Way
 from wesam_ros.ros.objects import image_message
 from wesam_ros.ros.prompt_messages import learnt_of, prompt_message, seen_object
 from wesam_ros.ros.question_messages import answer_request, asking_of
-from wesam_ros.ros.robot_services import RobotServices, heard_by_all, request_of
+from wesam_ros.ros.robot_services import UNCONNECTED, RobotServices, heard_by_all, outcome_of, request_of
 from wesam_ros.ros.robot_topics import SEGMENTER, RobotTopics, adapter_node_of, joined, topics_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.srv import Segment
@@ -136,7 +136,7 @@ class WatchedRobot:
 
     async def call(self, command: str, value: Any = None) -> Outcome:
         """Has a node do something; RobotError becomes an outcome."""
-        return await self._outcome(command, request_of(command, value))
+        return await outcome_of(self._services, command, request_of(command, value))
 
     async def segment(self, frame: SeenFrame, asked: Sequence[Marks], *, frozen: bool = False) -> list[SeenObject]:
         """The objects of marks in a frame's image, without depth."""
@@ -163,18 +163,11 @@ class WatchedRobot:
 
     async def answer(self, asked: Asked | None, kind: str, found: SeenObject | None = None) -> Outcome:
         """Answers a question; RobotError becomes an outcome."""
-        return await self._outcome("answer", answer_request(asked, kind, found))
-
-    async def _outcome(self, service: str, request: Any) -> Outcome:
-        try:
-            response = await self._running().call(service, request)
-        except RobotError as error:
-            return Outcome(False, str(error))
-        return Outcome(bool(response.success), str(response.message))
+        return await outcome_of(self._services, "answer", answer_request(asked, kind, found))
 
     def _running(self) -> RobotServices:
         if self._services is None:
-            raise RobotError("the page is not connected to the robot yet; try again")
+            raise RobotError(UNCONNECTED)
         return self._services
 
     def _open(self) -> None:
