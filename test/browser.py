@@ -88,7 +88,7 @@ class Browser:
         def pressed() -> bool:
             for each in self.all(within):
                 words = (each.text.strip().splitlines() or [""])[-1]
-                if each.is_displayed() and text in (words, each.get_attribute("aria-label")):
+                if each.is_displayed() and each.is_enabled() and text in (words, each.get_attribute("aria-label")):
                     self.driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", each)
                     each.click()
                     return True

@@ -37,6 +37,7 @@ class QuestionCard:
         self._sketch: Sketch | None = None
         self._mended: SeenObject | None = None
         self._done: set[int] = set()
+        self._busy = False
         with ui.card().classes("card question-card") as self._card:
             ui.label("Questions").classes("heading").props("role=heading aria-level=2")
             self._text = ui.label("").props('role=status aria-live="polite"')
@@ -60,6 +61,8 @@ class QuestionCard:
 
     def refresh(self) -> None:
         """Shows the first question that has not been answered here; the one at hand stays until it has been."""
+        if self._busy:
+            return
         asking = self._robot.asking()
         self._card.visible = asking is not None
         if asking is None:
@@ -110,20 +113,22 @@ class QuestionCard:
         self._enable(True)
 
     async def _answer(self, kind: str) -> None:
-        """Sends an answer, and tells what follows from it."""
-        asked, mended = self._asked, self._mended
-        if kind != "undo" and asked is None:
+        """Sends an answer, and tells what follows from it. Until then nothing else is shown, and no other answer taken."""
+        asked, mended = (None if kind == "undo" else self._asked), self._mended
+        if self._busy or (kind != "undo" and asked is None):
             return
+        self._busy = True
         self._enable(False)
-        outcome = await self._robot.answer(None if kind == "undo" else asked, kind, mended if kind == "mended" else None)
+        try:
+            outcome = await self._robot.answer(asked, kind, mended if kind == "mended" else None)
+        finally:
+            self._busy = False
+            self._enable(True)
         ui.notify(f"Thank you: {outcome.message}" if outcome.done else outcome.message, type="positive" if outcome.done else "warning")
-        if outcome.done:
-            if kind == "undo" or asked is None:
-                self._done.clear()
-            else:
-                self._done.add(asked.id)
-            self._asked = None
-        self._enable(True)
+        if outcome.done and asked is None:
+            self._done.clear()
+        elif outcome.done and asked is not None:
+            self._done.add(asked.id)
         self.refresh()
 
 
