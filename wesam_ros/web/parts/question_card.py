@@ -36,7 +36,7 @@ class QuestionCard:
         self._asked: Asked | None = None
         self._sketch: Sketch | None = None
         self._mended: SeenObject | None = None
-        self._done: set[int] = set()
+        self._done: set[tuple[int, int]] = set()  # a restarted node counts its questions anew
         self._busy = False
         with ui.card().classes("card question-card") as self._card:
             ui.label("Questions").classes("heading").props("role=heading aria-level=2")
@@ -67,8 +67,8 @@ class QuestionCard:
         self._card.visible = asking is not None
         if asking is None:
             return
-        waiting = [each for each in asking.waiting if each.id not in self._done]
-        current = next((each for each in waiting if self._asked is not None and each.id == self._asked.id), None)
+        waiting = [each for each in asking.waiting if named(each) not in self._done]
+        current = next((each for each in waiting if self._asked is not None and named(each) == named(self._asked)), None)
         self._text.text = text_of(asking, len(waiting), self._may_change)
         if self._may_change:
             self._undo.visible = asking.answers > 0 or bool(self._done)
@@ -76,7 +76,7 @@ class QuestionCard:
 
     def _show(self, asked: Asked | None) -> None:
         self._picture.visible = self._row.visible = asked is not None
-        if asked is None or (self._asked is not None and asked.id == self._asked.id):
+        if asked is None or (self._asked is not None and named(asked) == named(self._asked)):
             self._asked = asked
             return
         self._asked, self._sketch, self._mended = asked, None, None
@@ -127,9 +127,15 @@ class QuestionCard:
         ui.notify(f"Thank you: {outcome.message}" if outcome.done else outcome.message, type="positive" if outcome.done else "warning")
         if outcome.done and asked is None:
             self._done.clear()
+            self._asked = None  # the one that is asked again is shown
         elif outcome.done and asked is not None:
-            self._done.add(asked.id)
+            self._done.add(named(asked))
         self.refresh()
+
+
+def named(asked: Asked) -> tuple[int, int]:
+    """A question's number and the stamp of its picture."""
+    return asked.id, asked.frame.stamp
 
 
 def text_of(asking: Asking, waiting: int, may_answer: bool) -> str:
