@@ -212,6 +212,8 @@ def test_without_the_token_a_second_browser_watches_and_changes_nothing(server: 
         other.one(".masks path")
         other.until_text("To change something, open the link with the token")
         assert not other.all(".tools")
+        other.until_text("Questions")
+        assert not other.all(".question-card button") and not other.all(".question-card img")
         saves = [each for each in other.all("button") if each.text.endswith("Save")]
         assert [each.get_attribute("disabled") for each in saves] == ["true"]
         other.driver.execute_script("arguments[0].disabled = false; arguments[0].click()", saves[0])
