@@ -88,7 +88,7 @@ class Browser:
         def pressed() -> bool:
             for each in self.all(within):
                 words = (each.text.strip().splitlines() or [""])[-1]
-                if each.is_displayed() and text in (words, each.get_attribute("aria-label")):
+                if each.is_displayed() and each.is_enabled() and text in (words, each.get_attribute("aria-label")):
                     self.driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", each)
                     each.click()
                     return True
@@ -96,11 +96,11 @@ class Browser:
 
         self.until(pressed, f"a control {text!r}")
 
-    def on_picture(self, *places: tuple[float, float], drag: bool = False) -> None:
-        """Clicks on places of the picture, as shares of its width and height, or drags from the first to the last."""
+    def on_picture(self, *places: tuple[float, float], drag: bool = False, of: str = "") -> None:
+        """Clicks on places of the picture `of` an element, as shares of its width and height, or drags from the first to the last."""
         from selenium.webdriver.common.action_chains import ActionChains
 
-        svg = self.one(".picture svg")
+        svg = self.one(f"{of} .picture svg")
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", svg)
         size = svg.rect
         actions = ActionChains(self.driver, duration=50)

@@ -130,6 +130,32 @@ def test_clicks_box_and_paint_are_answered_and_kept(server: Server, live: Browse
     live.until(lambda: not live.all(".proposal path") and not live.all(".badge"), "the live picture")
 
 
+def test_questions_are_answered_mended_and_taken_back(server: Server, live: Browser) -> None:
+    live.until_text("3 questions wait.")
+    live.press("Yes, it is")
+    live.until_text("Thank you: yes is learnt from")
+    live.until_text("2 questions wait. 1 answers so far.")
+    live.press("No, it is not")
+    live.until_text("1 question waits. 2 answers so far.")
+    live.press("Take the last answer back")
+    live.until_text("2 questions wait. 1 answers so far.")
+    live.press("Skip")
+    live.until_text("1 question waits.")
+    live.press("Too much")
+    live.on_picture((0.5, 0.7), of=".question-card")
+    live.until_text("Is it right now?")
+    live.until(lambda: len(live.all(".question-card .sketch circle.off")) == 1, "a click off the thing")
+    live.press("Missing")
+    live.on_picture((0.5, 0.4), of=".question-card")
+    live.until(lambda: len(live.all(".question-card .sketch circle.on")) == 1, "a click on the thing")
+    live.press("Send mended")
+    live.until_text("No question waits.")
+    rows = [value for _, value in server.commands("answer")]
+    assert [row[:2] for row in rows] == [[1, "yes"], [2, "no"], [0, "undo"], [2, "skip"], [3, "mended"]]
+    assert rows[-1][2] > 2000  # the disc that the segmenter answered with
+    assert server.commands("segment")[-1] == ("/", [1, False])
+
+
 def test_the_keyboard_alone_is_enough_to_click(live: Browser) -> None:
     from selenium.webdriver.common.keys import Keys
 
@@ -186,6 +212,8 @@ def test_without_the_token_a_second_browser_watches_and_changes_nothing(server: 
         other.one(".masks path")
         other.until_text("To change something, open the link with the token")
         assert not other.all(".tools")
+        other.until_text("Questions")
+        assert not other.all(".question-card button") and not other.all(".question-card img")
         saves = [each for each in other.all("button") if each.text.endswith("Save")]
         assert [each.get_attribute("disabled") for each in saves] == ["true"]
         other.driver.execute_script("arguments[0].disabled = false; arguments[0].click()", saves[0])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from wesam_ros.web.history import History, Learnt
-from wesam_ros.web.values import Marks, NodeHealth, Outcome, RobotError, SeenFrame, SeenObject
+from wesam_ros.web.values import Asked, Asking, Marks, NodeHealth, Outcome, RobotError, SeenFrame, SeenObject
 
 SIZE = (240, 320)
 STEP_SECONDS = 0.1
@@ -43,6 +43,7 @@ class PlayedRobot:
     def __init__(self, name: str, log: Path) -> None:
         self.name, self.history = name, History()
         self.watchers: set[str] = set()
+        self.waiting, self.answered = [1, 2, 3], list[int]()
         self.state = {"learning": "on", "in_use": "adapter", "adapter_version": "3", "rate_hz": "5.0"}
         self._log, self._last, self._began = log, 0, time.monotonic()
         for number in (1, 2, 3):
@@ -102,6 +103,24 @@ class PlayedRobot:
             before = self.history.versions[-2]
             self.history.publish(self.history.versions[-1].number + 1, safetensors(9, bytes([before.number])))
         return Outcome(True, f"{command} is done")
+
+    def asking(self) -> Asking:
+        waiting = []
+        for number in self.waiting:
+            image = np.full((100, 120, 3), 60 + 40 * number, np.uint8)
+            image[20:80, 30:90] = (40, 120, 200)
+            thing = SeenObject("", "cup", 0.4, "model", 0, (30.0, 20.0, 90.0, 80.0), np.ones((30, 60), bool), (30, 20))
+            waiting.append(Asked(number, SeenFrame(number, image, [thing], 0, "", 0.0), (100, 50)))
+        return Asking(tuple(waiting), len(self.answered), True)
+
+    async def answer(self, asked: Asked | None, kind: str, found: SeenObject | None = None) -> Outcome:
+        self._note("answer", [asked.id if asked else 0, kind, int(np.count_nonzero(found.mask)) if found is not None else 0])
+        if asked is None:
+            self.waiting.insert(0, self.answered.pop())
+            return Outcome(True, "the last answer is taken back")
+        self.waiting.remove(asked.id)
+        self.answered.append(asked.id)
+        return Outcome(True, f"{kind} is learnt from")
 
     async def segment(self, frame: SeenFrame, asked: Sequence[Marks], *, frozen: bool = False) -> list[SeenObject]:
         self._note("segment", [len(asked), frozen])

@@ -173,6 +173,12 @@ class AdapterParameters(InputParameters):
         minimum=0.0,
         maximum=10_000.0,
     )
+    questions: int = option(
+        0,
+        "questions to a person that wait at a time, on ~/questions: the objects on which an answer would teach most; 0 looks for none",
+        minimum=0,
+        maximum=50,
+    )
     seed: int = option(0, "seed of everything random in the training", minimum=0, maximum=2**31 - 1, read_only=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class Robot:
         self.domain = free_domain()
         self.environment = {"ROS_DOMAIN_ID": str(self.domain)}
         learns = {f"adaptation.{name}": value for name, value in LEARNS.items()}
-        self.adapter = self._start("adapter", {"torch_threads": 1, "steps_per_frame": 1, **learns})
+        self.adapter = self._start("adapter", {"torch_threads": 1, "steps_per_frame": 1, "questions": 8, **learns})
         self.segmenter = self.start_segmenter()
         self.player = self._start("player", {"bag": DEMO, "rate": 2.0, "loop": True})
 
@@ -129,6 +130,25 @@ def test_an_object_is_clicked_and_kept(page: Browser) -> None:
     page.until(lambda: page.all(".proposal path"), "the segmenter's mask")
     page.press("Keep for learning")
     page.until(lambda: "Kept: it is learnt from now" in page.text(), "the learner's answer", 120)
+
+
+def test_three_questions_are_answered(page: Browser) -> None:
+    def waiting() -> int:
+        found = re.search(r"(\d+) questions? waits?\.", page.text())
+        return int(found[1]) if found else 0
+
+    page.until(lambda: waiting() >= 3, "three questions", 180)
+    page.press("Yes, it is")
+    page.until_text("1 answers so far.")
+    page.press("Missing")
+    page.on_picture((0.5, 0.5), of=".question-card")
+    page.until(lambda: page.all(".question-card .proposal path"), "the segmenter's mask")
+    page.press("Send mended")
+    page.until_text("2 answers so far.")
+    page.press("No, it is not")
+    page.until_text("3 answers so far.")
+    page.press("Take the last answer back")
+    page.until_text("2 answers so far.")
 
 
 def test_frozen_and_adapted_are_compared_and_rolled_back(page: Browser) -> None:

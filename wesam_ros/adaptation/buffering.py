@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from wesam_ros.adaptation.admission import Admission, Observation
@@ -71,7 +72,9 @@ def _with_evidence(sam: Sam, frame: Frame, kept: BufferedFrame, config: Adaptati
 
 
 @torch.inference_mode()
-def make_buffered_frame(sam: Sam, frame: Frame, prompts: Prompts, constraints: Constraints, precision: str) -> BufferedFrame:
+def make_buffered_frame(
+    sam: Sam, frame: Frame, prompts: Prompts, constraints: Constraints, precision: str, known: Tensor | None = None
+) -> BufferedFrame:
     """The frame as the replay buffer keeps it, with the frozen model's masks and prototypes.
 
     Args:
@@ -80,6 +83,7 @@ def make_buffered_frame(sam: Sam, frame: Frame, prompts: Prompts, constraints: C
         prompts: of n >= 1 objects, in pixels of the image.
         constraints: of these prompts, and of depth where there is some.
         precision: as in AdaptationConfig.
+        known: (n, low_res, low_res) bool, the masks that prototypes are taken of; None for the frozen model's.
     """
     side, low_res_side = sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0]
     pixels = np.array(resize_image(frame.image, side))
@@ -89,7 +93,7 @@ def make_buffered_frame(sam: Sam, frame: Frame, prompts: Prompts, constraints: C
         logits, _ = decode_together(sam, embedding, prompts)
     embedding = embedding[:, : sam.prompt_encoder.embed_dim].float()  # without the finer features
     constraints = constraints.to(logits.device)
-    masks = ((logits > 0) & constraints.allowed).float()
+    masks = (((logits > 0) & constraints.allowed) if known is None else known.to(logits.device)).float()
     elsewhere = valid_region(prompts.size, low_res_side).to(logits.device) * (1 - masks.amax(0))
     covered = functional.adaptive_avg_pool2d(torch.cat([masks, elsewhere[None]]), (embedding.shape[-2], embedding.shape[-1]))
     prototypes = masked_prototypes(embedding[0], covered)

@@ -54,6 +54,7 @@ class AdaptationConfig:
     )
     objects: int = option(16, "most objects of a frame that one step learns from, drawn at random", minimum=1)
     replay_frames: int = option(64, "frames kept to learn from", minimum=1, maximum=10_000, read_only=True)
+    answers: float = option(0.25, "share of the steps that learn from a person's answers, while there are any", minimum=0.0, maximum=1.0)
     recent: float = option(0.5, "share of the steps that take the newest frame; the others draw from the buffer", minimum=0.0, maximum=1.0)
 
     agreement: float = option(0.2, "least IoU of anchor and teacher mask for an object to be learnt from", minimum=0.0, maximum=1.0)

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
-from wesam_ros.adaptation.replay_buffer import BufferedFrame
+from wesam_ros.adaptation.replay_buffer import ANSWERS, BufferedFrame
 from wesam_ros.adaptation.together import ALONE, Together
 from wesam_ros.adaptation.validation import Comparison, ValidationScore, mean_score, score_adapter
 from wesam_ros.sam.adapter import Adapter
@@ -137,7 +137,16 @@ class Guard:
             means = [mean_score([scores[frame] for frame in some]) for scores in (candidate, self._published, self._frozen)]
             return Comparison(means[0], means[1], means[2])
 
-        return {robot: replace(compare(each), newest=compare(each[len(each) // 2 :])) for robot, each in frames.items()}
+        def change(frame: BufferedFrame) -> float:
+            return candidate[frame].score - max(self._published[frame].score, self._frozen[frame].score)
+
+        # Of answers, which may be wrong, the one that gains most and the one that loses most are left out. Things do not age as scenes do.
+        return {
+            robot: compare(sorted(each, key=change)[1:-1])
+            if robot == ANSWERS
+            else replace(compare(each), newest=compare(each[len(each) // 2 :]))
+            for robot, each in frames.items()
+        }
 
     def _score_missing(
         self,

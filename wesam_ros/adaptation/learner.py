@@ -91,7 +91,7 @@ class Learner:
 
     def step(self) -> StepResult | None:
         """One training step on a frame of the replay buffer; None while there is none, so that at most other processes' count."""
-        frame = self.replay_buffer.draw(self.config.recent)
+        frame = self.replay_buffer.draw(self.config.recent, self.config.answers)
         if frame is None:
             result = None
             if not self.trainer.follow(self.config):
@@ -175,10 +175,11 @@ class Learner:
         return self._publish(earlier.a, earlier.b)
 
     def reset(self) -> Adapter:
-        """Publishes an untrained adapter, and forgets all frames."""
-        untrained = self._untrained()
+        """Publishes an untrained adapter, and forgets all frames, but for a person's answers."""
+        untrained, answered = self._untrained(), self.replay_buffer.answered
         self.history.clear()
         self.replay_buffer = self._empty_buffer()
+        self.replay_buffer.answered = answered
         self._restore(untrained)
         self._steps_since_proposal = 0
         return self._publish(untrained.a, untrained.b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from wesam_ros.adaptation.config import AdaptationConfig
@@ -44,6 +45,9 @@ def make_pseudo_labels(teacher: Tensor, frame: BufferedFrame, chosen: Tensor, co
         (refine(logits + frame.evidence, frame.constraints) if config.refine != "off" else (logits > 0).float())[chosen]
         for logits in (frame.anchor_logits, teacher)
     )
+    if frame.answered:  # a person has said so
+        certain = torch.ones(len(chosen), dtype=torch.bool, device=anchor_masks.device)
+        return PseudoLabels(teacher_masks, anchor_masks, certain, certain)
     # A prompt that depth sees, but that nothing fits, is false or misplaced. Where there is no depth the mask itself may be
     # what is wrong, so that the prompt still counts as a measurement, but the mask teaches nothing.
     fits = prompt_fit(teacher_masks > 0, constraints) >= config.prompt_fit

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Set
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,14 @@ from wesam_ros.scene.constraints import Constraints
 ALARMS = 3
 """Misplaced frames of a robot, less the right ones, from which on they are kept for validation; as many right ones end it. A detector that
 boxes only some of what stands there has false alarms."""
+JUDGE_EVERY = 3
+"""Every so many-th answer of a person judges adapters, and is not learnt from."""
+JUDGES, LEAST_JUDGES = 8, 4
+"""The newest judging answers that an adapter is scored on, and so many there must be: one alone may be wrong."""
+ANSWERS_KEPT = 200
+"""Answers in the buffer, the newest ones."""
+ANSWERS = "a person's answers"
+"""The judging answers among the validation frames of the robots."""
 MISPLACED_EVERY = 2
 """Every so many-th misplaced frame is kept then: no other frame shows what is served meanwhile."""
 
@@ -39,6 +47,8 @@ class BufferedFrame:
         evidence: (n, low_res, low_res) float32, log-odds of depth, prompts and colour that are added to logits where masks are learnt from.
         stamp_ns: time of the image.
         scorable: adapters can be scored on it: of some object it is known what its mask should be (validation.scored_objects).
+        answered: a person has given its only object's mask, which `evidence` says with certainty (answers.py). Such a frame is not in the
+            state: it is made again of the saved answer.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -50,6 +60,18 @@ class BufferedFrame:
     evidence: Tensor
     stamp_ns: int
     scorable: bool = True
+    answered: bool = False
+
+    def without(self, box: npt.NDArray[np.float32]) -> BufferedFrame | None:
+        """The frame without the objects of this very box; None where no object is left, itself where it has none with that box."""
+        left = [row for row, each in enumerate(self.prompts.objects) if each.box is None or not np.array_equal(each.box, box)]
+        if len(left) == len(self.prompts):
+            return self
+        if not left:
+            return None
+        rows = torch.tensor(left)
+        kept = {name: getattr(self, name)[rows] for name in ("constraints", "anchor_logits", "anchor_prototypes", "evidence")}
+        return replace(self, prompts=self.prompts.select(rows.numpy()), **kept)
 
     def state_dict(self) -> dict[str, Any]:
         """The frame as tensors, numbers, lists and dictionaries."""
@@ -103,7 +125,7 @@ def _misplaced_source(robot: str) -> str:
 
 
 class ReplayBuffer:
-    """The newest frame, a reservoir of earlier ones, and the validation frames, which are never learnt from.
+    """The newest frame, a reservoir of earlier ones, the validation frames, which are never learnt from, and a person's answers.
 
     The reservoir (Vitter, 1985) is a uniform sample of the whole stream, so a scene of an hour ago is still learnt
     from; a share of the steps (`recent`) takes the newest frame, which is what keeps up with a changing table.
@@ -123,6 +145,7 @@ class ReplayBuffer:
         self.validation: dict[str, deque[BufferedFrame]] = {}  # of each robot
         self.misplaced: dict[str, deque[BufferedFrame]] = {}  # of each robot whose boxes are off
         self.alarms: Counter[str] = Counter()  # of each robot: misplaced frames less right ones, 0 to ALARMS
+        self.answered: dict[int, BufferedFrame] = {}  # by the number of the answer, oldest first
         self.newest: BufferedFrame | None = None
         self.teacher_predictions: WeakKeyDictionary[BufferedFrame, TeacherPrediction] = WeakKeyDictionary()
         self.seen: Counter[str] = Counter()  # frames of each source since its last validation frame
@@ -187,8 +210,33 @@ class ReplayBuffer:
             for gone in of_each.keys() - robots:
                 del of_each[gone]
 
-    def draw(self, recent: float) -> BufferedFrame | None:
-        """The newest frame with probability `recent`, else any; None while there is none."""
+    def answer(self, number: int, frame: BufferedFrame) -> None:
+        """Keeps the frame of a person's answer; of too many the oldest is dropped."""
+        self.answered[number] = frame
+        while len(self.answered) > ANSWERS_KEPT:
+            del self.answered[next(iter(self.answered))]
+
+    def forget_object(self, stamp_ns: int, box: npt.NDArray[np.float32]) -> None:
+        """Drops what was made up about an object, since a person has told: in the frames of this stamp, that of this very box."""
+
+        changed: dict[BufferedFrame, BufferedFrame | None] = {}  # a frame may be in several lists
+
+        def kept(frames: Iterable[BufferedFrame]) -> list[BufferedFrame]:
+            for each in frames:
+                if each not in changed:
+                    changed[each] = each.without(box) if each.stamp_ns == stamp_ns else each
+            return [left for each in frames if (left := changed[each]) is not None]
+
+        newest = kept([self.newest]) if self.newest is not None else []
+        self.frames[:] = kept(self.frames)
+        self.newest = next(iter(newest or self.frames[-1:]), None)
+        self.validation = {robot: deque(left) for robot, frames in self.validation.items() if (left := kept(frames))}
+
+    def draw(self, recent: float, answers: float = 0.0) -> BufferedFrame | None:
+        """An answer with probability `answers`, else the newest frame with probability `recent`, else any; None while there is none."""
+        learnt = [frame for number, frame in self.answered.items() if number % JUDGE_EVERY]
+        if learnt and self.rng.random() < answers:
+            return learnt[int(self.rng.integers(len(learnt)))]
         if self.newest is None:
             return None
         if self.rng.random() < recent:
@@ -196,9 +244,10 @@ class ReplayBuffer:
         return self.frames[int(self.rng.integers(len(self.frames)))]
 
     def validation_by_robot(self, most: int) -> dict[str, list[BufferedFrame]]:
-        """The newest validation frames of each robot, at most so many, oldest first; its misplaced ones apart."""
+        """The newest validation frames of each robot, at most so many, oldest first; its misplaced ones apart, and a person's answers."""
         placed = {robot or "/": list(each)[-most:] for robot, each in self.validation.items()}
-        return placed | self.misplaced_by_robot(most)
+        judging = [frame for number, frame in self.answered.items() if not number % JUDGE_EVERY][-JUDGES:]
+        return placed | self.misplaced_by_robot(most) | ({ANSWERS: judging} if len(judging) >= LEAST_JUDGES else {})
 
     def misplaced_by_robot(self, most: int) -> dict[str, list[BufferedFrame]]:
         """The newest misplaced frames of each robot whose boxes are off, at most so many, oldest first."""

@@ -35,7 +35,8 @@ class ValidationScore:
 
     Attributes:
         score: IoU with the anchor's refined mask. Changes that depth and prompts support raise it, all others lower it. For an object that
-            depth does not see, the fit of the mask to its prompt, or the mean of both where colour has corrected the anchor's mask.
+            depth does not see, the fit of the mask to its prompt, or the mean of both where colour has corrected the anchor's mask. For an
+            object of a person's answer, IoU with the mask that the person gave.
         agreement: IoU with the anchor's own mask; a collapse to speckles lowers it.
         objects: how many objects were scored.
         filled: share of masks that fill their box where the anchor's does not. It tells of a collapse to whole boxes, which neither score
@@ -65,6 +66,8 @@ def validation_iou(masks: Tensor, frame: BufferedFrame) -> Tensor:
     """Scores (n,) in [0, 1] of masks (n, h, w) bool of all objects of a frame; see ValidationScore.score."""
     known, _ = known_pixels(frame.constraints)
     iou = hard_iou(masks, refine(frame.anchor_logits + frame.evidence, frame.constraints) > 0)
+    if frame.answered:
+        return iou
     fit = prompt_fit(masks, frame.constraints)
     seen, corrected = (each.flatten(1).any(1) for each in (known, frame.evidence))
     return torch.where(seen, iou, torch.where(corrected, (fit + iou) / 2, fit))

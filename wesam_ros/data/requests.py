@@ -99,7 +99,7 @@ def request_of_prompts(message: Any, size: tuple[int, int]) -> Request:
                 rejected.append((reason, f"box of prompt {row} is refused ({reason}): {box.tolist()}"))
                 continue
         try:
-            prompt = Prompt(box, _points(each.points), np.array(each.point_labels, np.int64), _coarse_mask(each.mask, size))
+            prompt = Prompt(box, _points(each.points), np.array(each.point_labels, np.int64), mask_of_crop(each.mask, size))
             prompts.append(Prompts(size, (prompt,)).objects[0])
             rows.append(row)
         except PromptError as error:
@@ -120,8 +120,12 @@ def _points(flat: Sequence[float]) -> npt.NDArray[np.float32]:
     return np.array(flat, np.float32).reshape(-1, 2)
 
 
-def _coarse_mask(crop: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
-    """The crop as a mask of the whole image; None where it has no pixels."""
+def mask_of_crop(crop: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    """A mask message's crop as an (H, W) mask of the whole image of `size`; None where it has no pixels.
+
+    Raises:
+        PromptError: the crop reaches over the image, or has too few or too many bytes.
+    """
     if crop.width == 0 or crop.height == 0:
         return None
     if crop.x + crop.width > size[1] or crop.y + crop.height > size[0]:

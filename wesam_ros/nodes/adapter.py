@@ -1,7 +1,7 @@
 """The adapter node: learns from the frames that it sees, in a thread beside the executor, and publishes better adapters.
 
 Frames come as in the segmenter (nodes/segmenter.py), to `_process` here; ros/learning.py learns from them, ros/adapter_output.py
-publishes adapters and a status for each frame, ros/saving.py keeps both adapter and training.
+publishes adapters and a status for each frame, ros/saving.py keeps both adapter and training, ros/questioning.py asks a person.
 
 It can crash or be killed at any time: each adapter is saved before it is published, and a restarted node goes on from there.
 """
@@ -27,6 +27,7 @@ from wesam_ros.ros.lifecycle import Lifecycle
 from wesam_ros.ros.parameters import declare
 from wesam_ros.ros.persisted_flag import PAUSED, PersistedFlag
 from wesam_ros.ros.process import run_node
+from wesam_ros.ros.questioning import Questioning
 from wesam_ros.ros.saving import LearnerFiles
 from wesam_ros.settings import AdapterParameters
 
@@ -54,6 +55,7 @@ class AdapterNode(LifecycleNode):
         self.files = LearnerFiles(path, self.diagnostics, self.get_logger())
         self.output = AdapterOutput(self, self.diagnostics, self.files)
         self.learning = Learning(self.diagnostics, self.output.publish, self.intake.interrupted)
+        self.questioning = Questioning(self, self.declared, self.adaptation, self.intake, self.learning, self.diagnostics, path)
         self._pause_flag = PersistedFlag(path, PAUSED, self.diagnostics)
         self.learner_services = LearnerServices(self, self.declared, self.intake, self.learning, self.output, self.files, self._pause_flag)
         self._error = ""
@@ -79,6 +81,7 @@ class AdapterNode(LifecycleNode):
         # Nobody serves a robot of an earlier process any more.
         learner.replay_buffer.keep_only({each.rstrip("/") for each in self.intake.prefixes})
         self.learning.learner = learner
+        self.questioning.prepare(learner)
         self.output.version = learner.adapter.version
         if self._pause_flag.is_set:
             self.learning.paused = True
@@ -94,6 +97,7 @@ class AdapterNode(LifecycleNode):
         if adapter.version != self.files.saved_version:
             self.files.keep(adapter)
         self.output.send(adapter)
+        self.questioning.publish()
 
     def _stop(self, ended: bool) -> None:
         if self.learning.learner is not None and ended:  # in the middle of a step there is no state to save; published adapters are saved
@@ -110,6 +114,8 @@ class AdapterNode(LifecycleNode):
         learner = self.learning.running()
         self.files.frame_done(learner, self.declared.value.save_minutes)
         self.output.report(status, len(learner.replay_buffer))
+        if status.accepted:
+            self.questioning.consider(request)
         self.diagnostics.timing("frame_ms", (time.monotonic() - request.began) * 1e3)
         self.diagnostics.frame_done()
 
@@ -126,6 +132,7 @@ class AdapterNode(LifecycleNode):
             "saved_version": str(self.files.saved_version),
         }
         told = {"refused_file": str(self.files.refused or ""), "error": self._error}
+        own |= self.questioning.values()
         return [self.lifecycle.values(), self.learning.values(), own, {name: text for name, text in told.items() if text}]
 
 

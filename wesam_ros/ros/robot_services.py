@@ -9,14 +9,15 @@ from typing import Any
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from wesam_ros.srv import LoadAdapter, Segment
-from wesam_ros.web.values import RobotError
+from wesam_ros.srv import AnswerQuestion, LoadAdapter, Segment
+from wesam_ros.web.values import Outcome, RobotError
 
 ANSWER_SECONDS = 60.0
 """A training step, or the judging of an adapter, comes first."""
 READY_SECONDS = 5.0
 """A service is waited for so long: a client that has just been made sees it a little later."""
 POLL_SECONDS = 0.05
+UNCONNECTED = "the page is not connected to the robot yet; try again"
 
 
 class RobotServices:
@@ -35,6 +36,7 @@ class RobotServices:
             "use_frozen": (SetBool, segmenter),
             "pause": (SetBool, adapter),
             "load": (LoadAdapter, adapter),
+            "answer": (AnswerQuestion, adapter),
             **dict.fromkeys(("save", "rollback", "reset"), (Trigger, adapter)),
         }
         self._clients: dict[str, Any] = {name: node.create_client(kind, f"{owner}/{name}") for name, (kind, owner) in kinds.items()}
@@ -64,6 +66,28 @@ class RobotServices:
             client.remove_pending_request(future)
             raise RobotError(f"{client.srv_name} did not answer within {ANSWER_SECONDS:g} s") from None
         return future.result()
+
+
+async def outcome_of(services: RobotServices | None, name: str, request: Any) -> Outcome:
+    """The outcome of a service that answers with success and a message; RobotError becomes one."""
+    try:
+        if services is None:
+            raise RobotError(UNCONNECTED)
+        response = await services.call(name, request)
+    except RobotError as error:
+        return Outcome(False, str(error))
+    return Outcome(bool(response.success), str(response.message))
+
+
+async def heard_by_all(node: Node, publisher: Any, topic: str) -> None:
+    """Waits until all subscribers of a topic hear a publisher. RobotError: there is none, or not in time."""
+    end = time.monotonic() + READY_SECONDS
+    wanted = node.count_subscribers(topic)
+    while not 0 < wanted <= publisher.get_subscription_count():
+        if time.monotonic() > end:
+            raise RobotError(f"nobody listens to {topic}: are the nodes running?")
+        await asyncio.sleep(POLL_SECONDS)
+        wanted = node.count_subscribers(topic)
 
 
 def request_of(command: str, value: Any) -> Any:

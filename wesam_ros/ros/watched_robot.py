@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Sequence
@@ -19,17 +18,18 @@ from std_msgs.msg import Header
 
 from wesam_ros.data.codecs import CodecError
 from wesam_ros.data.messages import image_of, stamp_of
-from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompts
+from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompts, Questions
 from wesam_ros.ros.image_pairing import ImagePairing
 from wesam_ros.ros.input_subscription import InputSubscription, Way
 from wesam_ros.ros.objects import image_message
 from wesam_ros.ros.prompt_messages import learnt_of, prompt_message, seen_object
-from wesam_ros.ros.robot_services import READY_SECONDS, RobotServices, request_of
+from wesam_ros.ros.question_messages import answer_request, asking_of
+from wesam_ros.ros.robot_services import UNCONNECTED, RobotServices, heard_by_all, outcome_of, request_of
 from wesam_ros.ros.robot_topics import SEGMENTER, RobotTopics, adapter_node_of, joined, topics_of
 from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.srv import Segment
 from wesam_ros.web.history import History
-from wesam_ros.web.values import Marks, NodeHealth, Outcome, RobotError, SeenFrame, SeenObject
+from wesam_ros.web.values import Asked, Asking, Marks, NodeHealth, Outcome, RobotError, SeenFrame, SeenObject
 
 LOOK_SECONDS = 1.0
 QUEUE = 5
@@ -74,6 +74,7 @@ class WatchedRobot:
         self._pairing = ImagePairing()
         self._shown: tuple[Any, SeenFrame] | None = None
         self._unreadable = ""
+        self._asking: Asking | None = None
         self._health: dict[str, tuple[float, Any]] = {}
 
     def watch(self, who: str) -> None:
@@ -135,11 +136,7 @@ class WatchedRobot:
 
     async def call(self, command: str, value: Any = None) -> Outcome:
         """Has a node do something; RobotError becomes an outcome."""
-        try:
-            response = await self._running().call(command, request_of(command, value))
-        except RobotError as error:
-            return Outcome(False, str(error))
-        return Outcome(bool(response.success), str(response.message))
+        return await outcome_of(self._services, command, request_of(command, value))
 
     async def segment(self, frame: SeenFrame, asked: Sequence[Marks], *, frozen: bool = False) -> list[SeenObject]:
         """The objects of marks in a frame's image, without depth."""
@@ -157,18 +154,20 @@ class WatchedRobot:
             raise RobotError("the segmenter does not listen to prompts: is it active?")
         if self._teacher is None:  # not before: the nodes would take it for a source of requests
             self._teacher = self._node.create_publisher(Prompts, self._topics.prompts, QUEUE)
-        end = time.monotonic() + READY_SECONDS
-        wanted = self._node.count_subscribers(self._topics.prompts)
-        while not 0 < wanted <= self._teacher.get_subscription_count():
-            if time.monotonic() > end:
-                raise RobotError(f"nobody listens to {self._topics.prompts}: are the nodes running?")
-            await asyncio.sleep(0.05)
-            wanted = self._node.count_subscribers(self._topics.prompts)
+        await heard_by_all(self._node, self._teacher, self._topics.prompts)
         self._teacher.publish(Prompts(header=_header(frame.stamp), prompts=[prompt_message(marks, name)]))
+
+    def asking(self) -> Asking | None:
+        """The questions that wait; None where the learner has told nothing yet."""
+        return self._asking
+
+    async def answer(self, asked: Asked | None, kind: str, found: SeenObject | None = None) -> Outcome:
+        """Answers a question; RobotError becomes an outcome."""
+        return await outcome_of(self._services, "answer", answer_request(asked, kind, found))
 
     def _running(self) -> RobotServices:
         if self._services is None:
-            raise RobotError("the page is not connected to the robot yet; try again")
+            raise RobotError(UNCONNECTED)
         return self._services
 
     def _open(self) -> None:
@@ -180,7 +179,7 @@ class WatchedRobot:
             return
         self._end()
         self._pairing.clear()
-        self._shown = None
+        self._shown = self._asking = None
         with self._lock:
             self._health.clear()
 
@@ -190,6 +189,7 @@ class WatchedRobot:
             (ObjectArray, f"{self._segmenter}/objects", self._take_objects, QUEUE),
             (AdaptationStatus, f"{self._adapter}/status", self._take_status, 10),
             (DiagnosticArray, "/diagnostics", self._take_diagnostics, 10),
+            (Questions, f"{self._adapter}/questions", self._take_questions, LATCHED),
         ):
             self._parts.append(node.create_subscription(kind, topic, take, qos))
         self._services = RobotServices(node, self._segmenter, self._adapter)
@@ -236,6 +236,9 @@ class WatchedRobot:
 
     def _take_adapter(self, message: Adapter) -> None:
         self.history.publish(message.version, message.data.tobytes())
+
+    def _take_questions(self, message: Questions) -> None:
+        self._asking = asking_of(message)
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:

@@ -15,6 +15,7 @@ from wesam_ros.web.parts.health_card import HealthCard
 from wesam_ros.web.parts.learning_card import LearningCard
 from wesam_ros.web.parts.objects_card import ObjectsCard
 from wesam_ros.web.parts.picture_card import PERIOD, PictureCard
+from wesam_ros.web.parts.question_card import QuestionCard
 from wesam_ros.web.parts.welcome import welcome
 from wesam_ros.web.values import NodeHealth, Robot, Robots
 
@@ -44,7 +45,9 @@ class Page:
         with ui.element("main").props("id=main"):
             welcome()
             with ui.element("div").classes("columns"):
-                self._picture = PictureCard(robot, may_change, self._pick, self._seen)
+                with ui.element("div").classes("aside"):
+                    self._picture = PictureCard(robot, may_change, self._pick, self._seen)
+                    self._questions = QuestionCard(robot, may_change)
                 with ui.element("div").classes("aside"):
                     self._controls = ControlsCard(robot, may_change, folder)
                     self._objects = ObjectsCard(self._pick)
@@ -95,6 +98,7 @@ class Page:
         self._show_state(segmenter, adapter)
         self._objects.refresh(self._picture.frame)
         self._controls.refresh(segmenter, adapter)
+        self._questions.refresh()
         self._learning.refresh()
         self._health.refresh(reports, self._robot.nodes())
 

@@ -82,6 +82,41 @@ class SeenFrame:
         return self.image.shape[0], self.image.shape[1]
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A question to a person: is this mask the thing?
+
+    Attributes:
+        id: names it in the answer.
+        frame: the part of an image that shows the thing, its only object, in pixels of that part.
+        corner: column and row of the part's upper left pixel in the whole image.
+    """
+
+    id: int
+    frame: SeenFrame
+    corner: tuple[int, int]
+
+    @property
+    def thing(self) -> SeenObject:
+        """The object that is asked about."""
+        return self.frame.objects[0]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The questions of a robot's learner.
+
+    Attributes:
+        waiting: the most valuable first.
+        answers: how many it has.
+        enabled: False where it looks for none.
+    """
+
+    waiting: tuple[Asked, ...] = ()
+    answers: int = 0
+    enabled: bool = False
+
+
 @dataclass(frozen=True)
 class NodeHealth:
     """The last report of a node on /diagnostics.
@@ -144,6 +179,12 @@ class Robot(Protocol):
 
     async def teach(self, frame: SeenFrame, marks: Marks, name: str) -> None:
         """Publishes marks as a prompt for learning, with the frame's stamp. Raises RobotError where nobody listens."""
+
+    def asking(self) -> Asking | None:
+        """The questions that wait; None where the learner has told nothing yet."""
+
+    async def answer(self, asked: Asked | None, kind: str, found: SeenObject | None = None) -> Outcome:
+        """Answers a question: yes, no or skip, mended with the right object in its frame, or undo without a question."""
 
 
 class RobotError(Exception):

@@ -71,6 +71,14 @@ def runs_mask(counts: Sequence[int], size: tuple[int, int]) -> Bool:
     return flat.reshape(size[1], size[0]).T
 
 
+def mask_runs(mask: Bool) -> list[int]:
+    """The run lengths of an (H, W) mask, as `runs_mask` takes them."""
+    flat = mask.T.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+    return [0, *runs] if flat.size and flat[0] else runs
+
+
 def run_lengths(text: str) -> list[int]:
     """Run lengths of their text form.
 

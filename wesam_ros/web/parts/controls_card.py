@@ -17,7 +17,7 @@ CONFIRMED = {
     ),
     "reset": (
         "Forget all that was learnt?",
-        "The adapter and all frames to learn from are thrown away, and learning starts anew. This cannot be undone.",
+        "The adapter and all frames to learn from are thrown away, and learning starts anew. This cannot be undone. Your answers stay.",
     ),
 }
 """Commands that cannot be undone: a question, and what would happen."""

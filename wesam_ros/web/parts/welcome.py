@@ -23,7 +23,8 @@ PARAGRAPHS = (
     (
         "Help",
         "A mask is wrong? Choose Add and click on the thing, and Remove for what is not part of it. Keep sends the mask to the "
-        "learner, which then practises on it, too.",
+        "learner, which then practises on it, too. Under Questions it asks about the few things that it is least sure of: your answers "
+        "count more than its own guesses.",
     ),
 )
 
