@@ -99,6 +99,17 @@ def test_integer_weights_are_refused(random_tiny: Path, tmp_path: Path) -> None:
         load_sam("tiny", tmp_path / "int.safetensors")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float, random_tiny: Path, tmp_path: Path) -> None:
+    state = load_file(random_tiny)
+    name = next(key for key, each in state.items() if each.ndim == 4)
+    state[name][0, 0, 0, 0] = value
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=f"{name} has 1 of .* not finite") as error:
+        load_sam("tiny", tmp_path / "a.safetensors")
+    assert error.value.reason == "not_finite"
+
+
 def test_shipped_weights_load_and_are_small() -> None:
     assert TINY_WEIGHTS.stat().st_size <= 16e6
     assert json.loads(TINY_WEIGHTS.with_suffix(".json").read_text())["hash"] == base_hash(load_sam("tiny"))

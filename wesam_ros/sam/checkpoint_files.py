@@ -34,7 +34,8 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be loaded. The message names the fault, the file and the remedy.
 
     Attributes:
-        reason: a short key: "unknown_model", "missing", "cut_short", "damaged", "other_kind", "code", "no_tensors", "several", "misfit".
+        reason: a short key: "unknown_model", "missing", "cut_short", "damaged", "other_kind", "code", "no_tensors", "several", "misfit",
+            "not_finite".
     """
 
     def __init__(self, reason: str, sentence: str) -> None:

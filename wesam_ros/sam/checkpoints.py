@@ -90,6 +90,10 @@ def _fitting(state: dict[str, Tensor], sam: Sam, path: Path, name: str) -> dict[
         same_kind = value.dtype.is_floating_point == model[key].dtype.is_floating_point  # batch normalisation counts its steps in integers
         if not same_kind or value.layout is not torch.strided:
             raise CheckpointError("misfit", f"{path}: {key} must be {_kind(model[key])}, but got {value.dtype}, {value.layout}")
+        if not torch.isfinite(value).all():
+            wrong = int((~torch.isfinite(value)).sum())
+            told = f"{key} has {wrong} of {value.numel()} numbers that are not finite, so that its masks would be empty"
+            raise CheckpointError("not_finite", f"{path}: {told}: training went wrong, or the file is damaged; take an earlier checkpoint")
     return {key: value.to(model[key].dtype).contiguous() for key, value in state.items()}
 
 
