@@ -89,20 +89,22 @@ class Timed:
             self.steps += seconds(self.method.step)
 
 
-def load(name: str, checkpoint: Path | None, random: bool) -> Any:
+def load(name: str, checkpoint: Path | None, random: bool, device: str) -> Any:
     """A model from load_sam, or one of random weights: for times they will do."""
     if not random:
-        return load_sam(name, checkpoint)
+        return load_sam(name, checkpoint, device)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "random.pth")
         torch.save(ARCHITECTURES[name].build().state_dict(), file)
-        return load_sam(name, file)
+        return load_sam(name, file, device)
 
 
 def seconds(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return time.perf_counter() - began
 
 
@@ -110,6 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     parser.add_argument("--random", action="store_true", help="random weights in place of a checkpoint")
     parser.add_argument("--recording", type=Path, default=Path("demo/tabletop.mcap"), help="default: %(default)s")
     parser.add_argument("--frames", type=int, default=24, help="every fourth frame of the recording, so many (default: %(default)s)")
@@ -118,7 +121,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file to write")
     args = parser.parse_args()
 
-    sam, released = (load(args.model, args.checkpoint, args.random) for _ in range(2))
+    sam, released = (load(args.model, args.checkpoint, args.random, args.device) for _ in range(2))
     compute_in_pieces(released, False)
     config = AdaptationConfig()
     exact = replace(config, precision="float32")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 REFERENCE = "SamPredictor"
 REFERENCE_KEPT = "SamPredictor, memory kept"
 """The same in a process that keeps freed memory, as ours do: what is left of a ratio is not glibc's."""
+REFERENCE_HALF = "SamPredictor, half precision"
+"""The same under torch's autocast to float16, on a GPU."""
 Segment = Callable[[npt.NDArray[np.float32]], Any]
 """From boxes (n, 4) in the frame to their masks in the frame, on the CPU."""
 
@@ -69,13 +71,16 @@ def import_sam_predictor() -> type[Any]:
 _DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # declarations live as long as this object
 
 
-def sam_predictor(sam: Sam) -> Segment:
-    """SamPredictor as its documentation uses it for the boxes of a detector: all in one call, on the model as it was released."""
+def sam_predictor(sam: Sam, *, half: bool = False) -> Segment:
+    """SamPredictor as its documentation uses it for the boxes of a detector: all in one call, on the model as it was released.
+
+    With `half` torch's autocast computes products in float16.
+    """
     compute_in_pieces(sam, False)
     predictor, (image, _) = import_sam_predictor()(sam), scene()
 
     def segment(wanted: npt.NDArray[np.float32]) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(sam.device.type, torch.float16, enabled=half):
             predictor.set_image(image)
             corners = predictor.transform.apply_boxes_torch(torch.from_numpy(wanted).to(sam.device), image.shape[:2])
             masks, scores, _ = predictor.predict_torch(None, None, corners, multimask_output=False)
@@ -142,8 +147,10 @@ def main(words: Sequence[str] | None = None) -> int:
     memory = Memory(device)
     try:
         sam = load_sam(args.model, args.checkpoint, args.device)
-        if args.name in (REFERENCE, REFERENCE_KEPT):
-            segment, about = sam_predictor(sam), {"engine": args.name, "version": torch.__version__, "precision": "float32"}
+        if args.name in (REFERENCE, REFERENCE_KEPT, REFERENCE_HALF):
+            half = args.name == REFERENCE_HALF
+            precision = "float16" if half else "float32"
+            segment, about = sam_predictor(sam, half=half), {"engine": args.name, "version": torch.__version__, "precision": precision}
         else:
             segment, about = engine(sam, args.name, args.device)
     except (ValueError, OSError) as error:  # engines and checkpoints that cannot be used

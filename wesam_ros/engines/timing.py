@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from wesam_ros.engines import CHOICES
-from wesam_ros.engines.contender import REFERENCE, REFERENCE_KEPT
+from wesam_ros.engines.contender import REFERENCE, REFERENCE_HALF, REFERENCE_KEPT
 from wesam_ros.engines.engine import EngineError
 
 WARM_UP = 2
@@ -66,8 +66,12 @@ class Contender:
 
 
 def contenders(stack: ExitStack, words: Sequence[str], say: Callable[[str], object]) -> list[Contender]:
-    """SamPredictor first, as it comes and with memory kept, and every engine that is present; those that are not are named."""
-    found = [Contender(name, words, stack) for name in (REFERENCE, REFERENCE_KEPT)]
+    """SamPredictor first, as it comes, and with memory kept; every engine that is present. Those that are not are named.
+
+    On a GPU, where memory is kept as it is, SamPredictor's second row is in half precision.
+    """
+    on_gpu = any(word.startswith("cuda") for word in words)
+    found = [Contender(name, words, stack) for name in (REFERENCE, REFERENCE_HALF if on_gpu else REFERENCE_KEPT)]
     for name in CHOICES:
         if name != "auto":
             try:
