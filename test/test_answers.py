@@ -192,12 +192,14 @@ def test_an_answer_that_is_taken_back_leaves_nothing(folder: AnswerFolder) -> No
     assert AnswerFolder(folder.path).load(9) == []
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"images": []}', "wrong box", "wrong counts"])
+@pytest.mark.parametrize("damage", ["{", "[]", '{"images": []}', "wrong box", "wrong counts", "wrong place"])
 def test_a_damaged_file_is_refused_and_put_aside(folder: AnswerFolder, damage: str) -> None:
     folder.add(answered(1))
     content = json.loads(folder.file.read_text())
     if damage == "wrong box":
         content["annotations"][0]["prompt"] = [1, 2]
+    elif damage == "wrong place":
+        content["images"][0]["file_name"] = "../images/0.png"
     elif damage == "wrong counts":
         content["annotations"][0]["segmentation"]["counts"] = [5]
     folder.file.write_text(json.dumps(content) if damage.startswith("wrong") else damage)
@@ -206,6 +208,15 @@ def test_a_damaged_file_is_refused_and_put_aside(folder: AnswerFolder, damage: s
         again.load(9)
     assert again.put_aside().name == "annotations.json.refused"
     assert again.load(9) == [] and again.next_number == 1
+
+
+def test_images_of_one_stamp_are_told_apart(folder: AnswerFolder) -> None:
+    """Of a camera without stamps."""
+    other = answered(2, image=np.full((*SIZE, 3), 7, np.uint8))
+    for each in (answered(1), other, answered(3)):
+        folder.add(each)
+    assert [int(each.image[0, 0, 0]) == 7 for each in AnswerFolder(folder.path).load(9)] == [False, True, False]
+    assert len(list((folder.path / "images").iterdir())) == 2
 
 
 def test_an_answer_whose_image_is_gone_is_left_out(folder: AnswerFolder) -> None:

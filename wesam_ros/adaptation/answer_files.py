@@ -57,6 +57,8 @@ class AnswerFolder:
             classes = {each["id"]: each["name"] for each in content["categories"]}
             for each in sorted([*content["annotations"], *content["refused"]], key=lambda row: int(row["id"])):
                 image = images[each["image_id"]]
+                if Path(str(image["file_name"])).parts[:-1] != ("images",):
+                    raise ValueError(f"an image must lie in images/, but is {image['file_name']!r}")
                 self._rows[int(each["id"])] = {
                     "file": str(image["file_name"]),
                     "size": [int(image["height"]), int(image["width"])],
@@ -84,7 +86,10 @@ class AnswerFolder:
     def add(self, answered: Answered) -> None:
         """Keeps an answer. OSError: it cannot be written; it is kept with the next one that can."""
         robot = answered.robot.strip("/").replace("/", "_")
-        name = f"images/{robot}{'_' if robot else ''}{answered.stamp_ns}.png"
+        name, pixels = f"images/{robot}{'_' if robot else ''}{answered.stamp_ns}.png", _png(answered.image)
+        there = self.path / name
+        if there.exists() and there.read_bytes() != pixels:  # a camera without stamps, or a simulation that began again
+            name = f"{name.removesuffix('.png')}_{answered.number}.png"
         self._rows[answered.number] = {
             "file": name,
             "size": list(answered.mask.shape),
@@ -96,7 +101,7 @@ class AnswerFolder:
             "counts": mask_runs(answered.mask),
         }
         if not (self.path / name).exists():
-            write_atomically(self.path / name, _png(answered.image))
+            write_atomically(self.path / name, pixels)
         self._write()
 
     def remove(self, number: int) -> None:

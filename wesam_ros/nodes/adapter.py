@@ -113,9 +113,9 @@ class AdapterNode(LifecycleNode):
         self._error = ""
         learner = self.learning.running()
         self.files.frame_done(learner, self.declared.value.save_minutes)
-        self.output.report(status, len(learner.replay_buffer))
         if status.accepted:
             self.questioning.consider(request)
+        self.output.report(status, len(learner.replay_buffer))
         self.diagnostics.timing("frame_ms", (time.monotonic() - request.began) * 1e3)
         self.diagnostics.frame_done()
 
