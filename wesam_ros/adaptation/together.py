@@ -65,7 +65,7 @@ class Together:
 
     def most(self, value: int) -> int:
         """The highest of all processes' values."""
-        return max(self.everyones(value))
+        return int(max(self.everyones(value)))
 
     def everyones(self, value: Any) -> list[Any]:
         """The values of all processes, by rank."""

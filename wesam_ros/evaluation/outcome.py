@@ -26,7 +26,7 @@ class Outcome:
         records: of its requests.
         shown: pictures of some of them, by their place: image, labels of frozen and adapted model, true labels.
         rejected: objects that could not be used, by source and reason.
-        left_out: messages that could not be used, by reason.
+        left_out: messages that could not be used, by topic's role and reason.
         lost: sentences on them.
         seconds: wall-clock time.
     """
@@ -35,7 +35,7 @@ class Outcome:
     records: list[FrameRecord]
     shown: Mapping[int, Pictures]
     rejected: Counter[str]
-    left_out: Counter[str]
+    left_out: Counter[tuple[str, str]]
     lost: tuple[str, ...]
     seconds: float
 
@@ -44,7 +44,7 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome of all processes: one after another, each with its records."""
     records: list[FrameRecord] = []
     shown: dict[int, Pictures] = {}
-    rejected, left_out = Counter[str](), Counter[str]()
+    rejected, left_out = Counter[str](), Counter[tuple[str, str]]()
     for each in outcomes:
         shown |= {len(records) + index: pictures for index, pictures in each.shown.items()}
         records += each.records
