@@ -118,6 +118,19 @@ if needs real --real "$real"; then
     alone real_corrupted "${made[@]}" "${corrupted[@]}" --methods "${noisy[@]}" "${first[@]}"
 fi
 
+# Masks as they are served, with good, bad and no depth
+mapfile -t tables < <(chosen sim:dim sim:clutter sim:gloss sim:camera ${osd:+osd:$osd} small "osd:$osd")
+mapfile -t size < <(chosen --prompts box point mask --noise clean detector small large --seeds 0 1 2 \
+    small --prompts box --noise clean --seeds 0 --steps 2 --limit 2)
+beside served python $adaptation/served.py "${tables[@]}" "${size[@]}" --json "$results/served.json"
+
+# Without a detector: masks, ids, answers of a simulated person
+mapfile -t size < <(chosen small --limit 2)
+beside no_detector python benchmarks/proposals/no_detector.py "${tables[@]}" "${size[@]}" --json "$results/no_detector.json"
+
+mapfile -t size < <(chosen small --answers 1 --seeds 0 --steps 2 --limit 2 --depth no)
+beside answers python $adaptation/answers.py "${tables[@]}" "${size[@]}" --json "$results/answers.json"
+
 # What the constraints are worth, attacks, and the guard's criterion
 mapfile -t streams < <(chosen $demo sim:camera sim:dim sim:gloss sim:clutter ${osd:+osd:$osd} --seed 3 small $demo --frames 1)
 for name in claims misplaced; do
@@ -145,6 +158,10 @@ mapfile -t size < <(chosen --model vit_b --random --frames 4 small --frames 1)
 alone step_vit_b python $adaptation/step.py "${size[@]}" --json "$results/step_vit_b.json"
 mapfile -t size < <(chosen small --model tiny)
 alone attention python $engines/attention.py "${size[@]}" --json "$results/attention.json"
+mapfile -t size < <(chosen small --models vit_t --repeats 1)
+python -c 'import sam2, mobile_sam' 2>/dev/null && alone reference python $engines/reference.py "${size[@]}" --json "$results/reference.json"
+mapfile -t size < <(chosen small --model tiny)
+alone gate_sam2 python $engines/gate.py "${size[@]}" --json "$results/gate_sam2.json"
 mapfile -t size < <(chosen small --repeats 1)
 alone int8 python $engines/int8.py "${size[@]}" --json "$results/int8.json"
 
@@ -158,6 +175,10 @@ alone ros_path_loopback env "FASTDDS_DEFAULT_PROFILES_FILE=$PWD/config/loopback.
     python $nodes/ros_path.py "${size[@]}" --json "$results/ros_path_loopback.json"
 mapfile -t size < <(chosen small --tables 1 --frames 1)
 alone objects_3d python $nodes/objects_3d.py "${size[@]}" --json "$results/objects_3d.json"
+mapfile -t size < <(chosen small --pairs 1 --seconds 5 --frames 20)
+alone page python $nodes/page.py "${size[@]}" --json "$results/page.json"
+mapfile -t size < <(chosen --frames 40 small --frames 6)
+alone nasty python $nodes/nasty.py $demo "${size[@]}" --out "$work/nasty" --json "$results/nasty.json"
 mapfile -t size < <(chosen --kills 200 small --kills 1)
 alone faults python $nodes/faults.py $demo "${size[@]}" --json "$results/faults.json"
 mapfile -t size < <(chosen --kills 60 small --kills 1)
