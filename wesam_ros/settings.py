@@ -10,7 +10,7 @@ from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
-from wesam_ros.scene import PROPOSE_CHOICES, REFINE_CHOICES
+from wesam_ros.scene import CARRY_FRAMES, PROPOSE_CHOICES, REFINE_CHOICES
 from wesam_ros.scene.proposals_limits import region_of
 
 MODELS = ("tiny", "vit_t", "vit_b", "vit_l", "vit_h")
@@ -110,6 +110,13 @@ class SegmenterParameters(InputParameters):
         "witnesses that decide the masks beside the model: off, none; boxes, the prompts and the other objects; depth, these and depth; "
         "all, all there are",
         choices=REFINE_CHOICES,
+    )
+    carry_frames: int = option(
+        CARRY_FRAMES,
+        "frames in succession for which an object that the detector misses is served by its mask of the frames before, and no more than it "
+        "was detected in; such objects have track in their source; 0: none",
+        minimum=0,
+        maximum=1000,
     )
     propose: str = option(
         "off",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -22,6 +23,8 @@ EXPLAINED = 0.9
 """Share of the difference between two frames that motion leaves at most, if there is any."""
 CUT = 0.7
 """Share of pixels that motion does not explain from which on a frame shows another scene."""
+SPARSE = 8
+"""The camera's motion is fitted to that of every so-manieth pixel of every so-manieth row of the small picture."""
 
 Float = npt.NDArray[np.float32]
 
@@ -44,6 +47,19 @@ class Flow:
     def cut(self) -> bool:
         """True where the frame shows another scene."""
         return float(self.same.mean()) < 1 - CUT
+
+    @cached_property
+    def camera(self) -> npt.NDArray[np.float64]:
+        """(2, 3) affine map of places x y in the frame before to this one, which most of the picture follows (RANSAC; OpenCV's)."""
+        still = np.eye(2, 3)
+        if self.back is None or self.cut:
+            return still
+        rows, columns = np.nonzero(self.same[SPARSE // 2 :: SPARSE, SPARSE // 2 :: SPARSE])
+        rows, columns = SPARSE * rows + SPARSE // 2, SPARSE * columns + SPARSE // 2
+        scale = self.size[1] / self.same.shape[1]
+        now = (np.stack([columns, rows], 1) * scale).astype(np.float32)
+        found = cv2.estimateAffine2D(now + self.back[rows, columns], now, ransacReprojThreshold=scale)[0] if len(now) >= 3 else None
+        return still if found is None else np.asarray(found, np.float64)
 
     def move(self, window: Rectangle) -> Rectangle:
         """The place of a window of the frame before, as far as it is in the image: its pixels' median motion, to whole pixels."""

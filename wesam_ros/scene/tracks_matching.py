@@ -1,0 +1,187 @@
+"""Tracks, and which of a frame's objects is which track's: by masks, by place and colours, by colours alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from wesam_ros.sam.upscaling import Rectangle
+from wesam_ros.scene.windows import overlap_of
+
+LEAST_IOU = 0.2
+"""IoU of the carried and the new mask from which on they may be one object."""
+OTHER_CLASS = 0.3
+"""By how much more they must overlap where the detector gives another class: a class may flip, an object rarely does."""
+KNOWN = 0.3
+"""Share of a carried mask whose picture has not changed, below which its colours have to agree, too."""
+LEAST_BOX_IOU = 0.3
+"""IoU of the boxes of a thing that was covered, before and after, from which on they may be one object."""
+ALIKE, APART = 0.75, 0.08
+"""Likeness of two objects' colours (Bhattacharyya's coefficient) from which on they may be one, and by how much the next best is less."""
+LARGER = 2.0
+"""By how many times the area of an object may change while it is not seen."""
+BINS = 256
+
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class Track:
+    """An object that was seen.
+
+    Attributes:
+        id: counts from 1 and is never given twice.
+        class_id: the detector's, of the last frame in which it was detected.
+        window: rows and columns of `odds` in the newest frame.
+        odds: (h, w) log-odds that a pixel is on it; 0 where nothing is known.
+        frames: (h, w) of how many frames they are the mean; 0 where nothing is known.
+        colours: histogram of its pixels, whose squares sum to 1.
+        area: of its last mask in pixels.
+        place: (4,) x0 y0 x1 y1 in pixels around its last mask, moved by what the camera did since.
+        missed: frames since it was last detected.
+        seen: frames in which it was detected.
+    """
+
+    id: int
+    class_id: str
+    window: Rectangle
+    odds: Float
+    frames: Float
+    colours: Float
+    area: int
+    place: Float
+    missed: int = 0
+    seen: int = 0
+
+    @property
+    def mask(self) -> Bool:
+        """(h, w) where it was and the picture has not changed."""
+        return np.asarray((self.odds > 0) & (self.frames > 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """An object of the newest frame: `mask` (h, w) in its window, the detector's class, or "", and colours as a track's."""
+
+    window: Rectangle
+    mask: Bool
+    class_id: str
+    colours: Float
+
+
+def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool) -> dict[int, int]:
+    """For each object that has one, the index of its track.
+
+    Args:
+        tracks: carried to the objects' frame.
+        objects: of one frame.
+        moved: nothing is where it was, as after a cut.
+    """
+    pairs = {} if moved else _by_overlap(tracks, objects)
+    if not moved:
+        pairs |= _by_place(tracks, objects, pairs)
+    return pairs | _by_colour(tracks, objects, pairs)
+
+
+def _by_overlap(tracks: Sequence[Track], objects: Sequence[Seen]) -> dict[int, int]:
+    """Tracks of objects, by the IoU of their masks."""
+    overlap = np.zeros((len(objects), len(tracks)))
+    for column, track in enumerate(tracks):
+        mask = track.mask
+        sure = np.count_nonzero(mask) >= KNOWN * max(1, track.area)
+        for row, seen in enumerate(objects):
+            found = mask_iou(mask, track.window, seen.mask, seen.window)
+            if found > 0 and not sure:
+                found *= float(_likeness(seen, track) > ALIKE)
+            overlap[row, column] = found - (0.0 if _may_be_of_one_class(seen, track) else OTHER_CLASS)
+    return _assigned(overlap, LEAST_IOU)
+
+
+def _by_place(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> dict[int, int]:
+    """Tracks of the objects without one: of tracks without an object, those that were at the same place in the same colours."""
+    overlap = np.zeros((len(objects), len(tracks)))
+    for row, column in _free(tracks, objects, taken):
+        seen, track = objects[row], tracks[column]
+        if seen.mask.any() and _may_be_of_one_class(seen, track) and _likeness(seen, track) >= ALIKE:
+            overlap[row, column] = box_overlaps(box_of(seen.mask, seen.window)[None], track.place[None])[0, 0]
+    return _assigned(overlap, LEAST_BOX_IOU)
+
+
+def _by_colour(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> dict[int, int]:
+    """Tracks of the objects without one: of the tracks without an object the only one of its class, colours and size."""
+    likeness = np.zeros((len(objects), len(tracks)))
+    for row, column in _free(tracks, objects, taken):
+        seen, track = objects[row], tracks[column]
+        fits = seen.class_id == track.class_id and track.area / LARGER <= np.count_nonzero(seen.mask) <= track.area * LARGER
+        likeness[row, column] = _likeness(seen, track) if fits else 0.0
+    pairs = {}
+    for row in np.flatnonzero(likeness.max(1, initial=0.0) >= ALIKE).tolist():
+        column = int(likeness[row].argmax())
+        others = max(np.delete(likeness[row], column).max(initial=0.0), np.delete(likeness[:, column], row).max(initial=0.0))
+        if likeness[row, column] >= others + APART:
+            pairs[row] = column
+    return pairs
+
+
+def _free(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> list[tuple[int, int]]:
+    """Rows and columns of objects and tracks that have none; a track without a mask yet is none."""
+    columns = [column for column in set(range(len(tracks))) - set(taken.values()) if tracks[column].area]
+    return [(row, column) for row in range(len(objects)) if row not in taken for column in columns]
+
+
+def _assigned(overlap: npt.NDArray[np.float64], least: float) -> dict[int, int]:
+    if not overlap.size:
+        return {}
+    rows, columns = linear_sum_assignment(-overlap)
+    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if overlap[row, column] >= least}
+
+
+def _may_be_of_one_class(seen: Seen, track: Track) -> bool:
+    return not seen.class_id or not track.class_id or seen.class_id == track.class_id
+
+
+def _likeness(seen: Seen, track: Track) -> float:
+    return float((seen.colours * track.colours).sum())
+
+
+def mask_iou(first: Bool, first_window: Rectangle, second: Bool, second_window: Rectangle) -> float:
+    """IoU of two masks, each (h, w) in its window."""
+    own, other = overlap_of(first_window, second_window)
+    shared = int(np.count_nonzero(first[own] & second[other]))
+    return shared / max(1, int(np.count_nonzero(first)) + int(np.count_nonzero(second)) - shared)
+
+
+def box_of(mask: Bool, window: Rectangle) -> Float:
+    """(4,) x0 y0 x1 y1 in pixels of the image around a mask (h, w) in its window; the window itself where the mask is empty."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    if not width:
+        return np.array([window[1].start, window[0].start, window[1].stop, window[0].stop], np.float32)
+    left, top = window[1].start + x, window[0].start + y
+    return np.array([left, top, left + width, top + height], np.float32)
+
+
+def box_overlaps(first: Float, second: Float) -> Float:
+    """(n, m) IoU of n and m boxes x0 y0 x1 y1."""
+    low, high = np.maximum(first[:, None, :2], second[None, :, :2]), np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(-1)
+    areas = [np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (first, second)]
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6), np.float32)
+
+
+def colours_of(image: npt.NDArray[np.uint8], window: Rectangle, mask: Bool) -> Float:
+    """(256,) square roots of the shares of a mask's pixels in bins of colour (Lab), of every second pixel of every second row."""
+    step = 2 if mask.size > 400 else 1
+    own = mask[::step, ::step]
+    if not own.any():
+        return np.zeros(BINS, np.float32)
+    lab = cv2.cvtColor(np.ascontiguousarray(image[window][::step, ::step]), cv2.COLOR_RGB2LAB)[own]
+    # Most things differ in hue more than in lightness, which changes with the place: fewer bins for it, and finer ones around grey.
+    a, b = (np.clip((lab[:, axis].astype(int) - 128) // 8 + 4, 0, 7) for axis in (1, 2))
+    counts = np.bincount((a * 8 + b) * 4 + lab[:, 0] // 64, minlength=BINS)
+    return np.asarray(np.sqrt(counts / counts.sum()), np.float32)
