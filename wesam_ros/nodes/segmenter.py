@@ -7,7 +7,7 @@ The way of a frame, from topic to objects, file by file:
 - ros/intake.py leaves the frame for the worker thread: callbacks only enqueue.
 - ros/frame_request.py converts it, in that thread, to values: image, depth, camera, prompts.
 - nodes/segmenter.py, `_process`: `_segment` is called, as for a frame of the service ~/segment.
-- engines/serving.py computes masks with the adapter in use; ros/proposing.py and scene/carrying.py add objects; scene/refiner.py weighs all.
+- engines/serving.py computes masks with the adapter in use; ros/proposing.py and scene/carrying.py add objects; scene/refiner.py refines.
 - ros/object_output.py finds the objects in 3D, and publishes them.
 
 Lifecycle: configure loads the model, activate serves. A new adapter takes effect with the next frame; results carry its version.
