@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from wesam_ros.sam.upscaling import Rectangle
 from wesam_ros.scene.motion import Flow, Motion
-from wesam_ros.scene.tracks_matching import Seen, Track, box_of, box_overlaps, colours_of, mask_iou, matched
+from wesam_ros.scene.tracks_matching import SAME_BOX, Seen, Track, box_of, box_overlaps, colours_of, mask_iou, matched
 from wesam_ros.scene.windows import moved_to
 
 MOST_FRAMES = 8.0
@@ -25,12 +25,14 @@ FORGOTTEN = 0.01
 """Frames that a mask counts for which is to match its object, but to have no say in the next mask."""
 KEPT_FRAMES = 60
 """Frames for which a track is kept without an object."""
+NEWS = np.float32(0.25)
+"""Weight of a frame in an object's colours: a mask of what covers it does not change them at once."""
+SMALLER, UNCOVERED = 0.98, 0.5
+"""Factor by which an object's size may fall from frame to frame, as the camera goes away, and share of it from which on a mask is whole."""
 LEAST_KNOWN = 0.5
 """Share of a mask whose picture must not have changed for the object to be asked for again where it was not detected."""
 SEEN = 2
 """Frames in which an object must have been detected for that: a detector's false boxes are rarely at one place twice."""
-SAME_BOX = 0.5
-"""IoU of boxes from which on an object that was not detected is taken for one that was."""
 CONFIRMED = 0.5
 """IoU of the carried mask and the one that it leads to, below which the object is not served."""
 
@@ -163,9 +165,7 @@ class Tracker:
             track.window, track.odds, track.frames = window, odds[index], np.minimum(frames + 1, MOST_FRAMES)
             if index < self._detected:
                 track.class_id, track.missed, track.seen = classes[index] or track.class_id, 0, track.seen + 1
-            if masks[index].any():
-                track.place = box_of(masks[index], window)
-                track.area, track.colours = int(masks[index].sum()), colours_of(image, window, masks[index])
+            _describe(track, image, window, masks[index])
         self._tracks = [track for track in self._tracks if track.missed <= KEPT_FRAMES]
         self._stepped = False
 
@@ -183,6 +183,16 @@ class Tracker:
         self._next += 1
         self._tracks.append(track)
         return track
+
+
+def _describe(track: Track, image: npt.NDArray[np.uint8], window: Rectangle, mask: Bool) -> None:
+    """Area, place and colours of a track's newest mask (h, w); place and colours stay those of before where it is covered."""
+    track.area = int(mask.sum()) or track.area
+    track.size = max(track.area, SMALLER * track.size)
+    if track.area >= UNCOVERED * track.size and mask.any():
+        track.place = box_of(mask, window)
+        news = colours_of(image, window, mask) ** 2
+        track.colours = np.sqrt(track.colours**2 + NEWS * (news - track.colours**2)) if track.seen > 1 else np.sqrt(news)
 
 
 def _carry(track: Track, flow: Flow | None) -> None:

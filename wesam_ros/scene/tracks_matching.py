@@ -19,8 +19,13 @@ OTHER_CLASS = 0.3
 """By how much more they must overlap where the detector gives another class: a class may flip, an object rarely does."""
 KNOWN = 0.3
 """Share of a carried mask whose picture has not changed, below which its colours have to agree, too."""
-LEAST_BOX_IOU = 0.3
-"""IoU of the boxes of a thing that was covered, before and after, from which on they may be one object."""
+LEAST_BOX_IOU, SAME_BOX = 0.3, 0.5
+"""IoU of the boxes of a thing that is covered, or was, from which on they may be one object, and from which on they are in two frames that
+follow each other."""
+WITHIN = 0.8
+"""Share of an object's box in that of a thing of the frame before from which on it is what is left of the thing."""
+PLACE_AND_COLOURS = 1.05
+"""Sum of the IoU of the boxes and of the likeness of colours from which on a thing that was not seen for a while is the one that is."""
 ALIKE, APART = 0.75, 0.08
 """Likeness of two objects' colours (Bhattacharyya's coefficient) from which on they may be one, and by how much the next best is less."""
 LARGER = 2.0
@@ -43,7 +48,8 @@ class Track:
         frames: (h, w) of how many frames they are the mean; 0 where nothing is known.
         colours: histogram of its pixels, whose squares sum to 1.
         area: of its last mask in pixels.
-        place: (4,) x0 y0 x1 y1 in pixels around its last mask, moved by what the camera did since.
+        size: of its masks in pixels, as far as it was not covered.
+        place: (4,) x0 y0 x1 y1 in pixels around its last mask that was not covered, moved by what the camera did since.
         missed: frames since it was last detected.
         seen: frames in which it was detected.
     """
@@ -56,6 +62,7 @@ class Track:
     colours: Float
     area: int
     place: Float
+    size: float = 0.0
     missed: int = 0
     seen: int = 0
 
@@ -104,13 +111,23 @@ def _by_overlap(tracks: Sequence[Track], objects: Sequence[Seen]) -> dict[int, i
 
 
 def _by_place(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> dict[int, int]:
-    """Tracks of the objects without one: of tracks without an object, those that were at the same place in the same colours."""
-    overlap = np.zeros((len(objects), len(tracks)))
+    """Tracks of the objects without one: of tracks without an object, those that were at the same place, and in the same colours.
+
+    What covers a thing changes its pixels, and the model may take it for the thing; the place of its box stays.
+    """
+    score = np.zeros((len(objects), len(tracks)))
     for row, column in _free(tracks, objects, taken):
         seen, track = objects[row], tracks[column]
-        if seen.mask.any() and _may_be_of_one_class(seen, track) and _likeness(seen, track) >= ALIKE:
-            overlap[row, column] = box_overlaps(box_of(seen.mask, seen.window)[None], track.place[None])[0, 0]
-    return _assigned(overlap, LEAST_BOX_IOU)
+        box = box_of(seen.mask, seen.window)
+        overlap = float(box_overlaps(box[None], track.place[None])[0, 0])
+        both = overlap + _likeness(seen, track)
+        if track.missed:
+            there = overlap >= LEAST_BOX_IOU and both >= PLACE_AND_COLOURS
+        else:
+            there = overlap >= SAME_BOX or share_within(box, track.place) >= WITHIN
+        if there and _may_be_of_one_class(seen, track):
+            score[row, column] = both
+    return _assigned(score, 1e-6)
 
 
 def _by_colour(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> dict[int, int]:
@@ -118,7 +135,7 @@ def _by_colour(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int
     likeness = np.zeros((len(objects), len(tracks)))
     for row, column in _free(tracks, objects, taken):
         seen, track = objects[row], tracks[column]
-        fits = seen.class_id == track.class_id and track.area / LARGER <= np.count_nonzero(seen.mask) <= track.area * LARGER
+        fits = seen.class_id == track.class_id and track.size / LARGER <= np.count_nonzero(seen.mask) <= track.size * LARGER
         likeness[row, column] = _likeness(seen, track) if fits else 0.0
     pairs = {}
     for row in np.flatnonzero(likeness.max(1, initial=0.0) >= ALIKE).tolist():
@@ -172,6 +189,12 @@ def box_overlaps(first: Float, second: Float) -> Float:
     shared = np.clip(high - low, 0, None).prod(-1)
     areas = [np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (first, second)]
     return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6), np.float32)
+
+
+def share_within(box: Float, place: Float) -> float:
+    """Share of a box x0 y0 x1 y1 that lies in another."""
+    shared = np.clip(np.minimum(box[2:], place[2:]) - np.maximum(box[:2], place[:2]), 0, None).prod()
+    return float(shared / max(float((box[2:] - box[:2]).prod()), 1e-6))
 
 
 def colours_of(image: npt.NDArray[np.uint8], window: Rectangle, mask: Bool) -> Float:
