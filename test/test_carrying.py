@@ -19,6 +19,7 @@ from wesam_ros.scene.carrying import Carrying
 
 SIZE, LOW = (240, 320), 256
 DISCS = [Disc("a", RED, 70, 80), Disc("b", GREEN, 160, 120), Disc("c", BLUE, 240, 90)]
+CAMERA = np.array([[300.0, 0, 160], [0, 300.0, 120], [0, 0, 1]])
 HAND = Disc("hand", (220, 180, 150), 70, 80, 45, detected=False)
 
 
@@ -31,12 +32,21 @@ def decode(prompts: Prompts) -> Masks:
     return Masks(np.zeros((len(boxes), *SIZE), bool), np.full(len(boxes), 0.9, np.float32), low_res)
 
 
+def pose_of(camera: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """(4, 4) of a camera that looks straight down at a table 1 m away, where it has moved by so many pixels of the picture."""
+    pose = np.eye(4)
+    pose[:2, 3] = np.array(camera) / 300
+    return pose
+
+
 @dataclass
 class World:
     """A stream of frames, and what is served for each."""
 
     carrying: Carrying = field(default_factory=Carrying)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    posed: bool = False
+    dark: bool = False
 
     def frame(self, discs: list[Disc], camera: tuple[int, int] = (0, 0), *, frames: int = 10, limit: int | None = None) -> list[Served]:
         """The objects that are served for a frame."""
@@ -55,7 +65,10 @@ class World:
             np.array(boxes, np.float32).reshape(-1, 4), names, tuple(disc.class_id for disc in seen), np.full(len(seen), 0.8)
         )
         asked = request_of_detections(found, SIZE)
-        objects, masks = self.carrying.serve(Frame(picture(discs, camera, self.rng)), asked, decode, "all", frames=frames, limit=limit)
+        image = picture(discs, camera, self.rng) if not self.dark else np.zeros((*SIZE, 3), np.uint8)
+        frame = Frame(image) if not self.posed else Frame(image, np.ones(SIZE, np.float32), CAMERA, pose=pose_of(camera))
+        choice = "all" if not self.posed else "boxes"  # a table 1 m away, on which nothing rises
+        objects, masks = self.carrying.serve(frame, asked, decode, choice, frames=frames, limit=limit)
         named = objects.detections
         assert len(masks) == len(objects.prompts) == len(named)
         rows = zip(named.ids, masks.track_ids, masks.sources, named.scores.tolist(), named.classes, masks.masks, strict=True)
@@ -166,3 +179,15 @@ def test_twins_that_a_hand_covers_keep_their_ids(camera: Callable[[int], tuple[i
         assert [each.track for each in world.frame(hand, camera(index))] == [3]
     for index in (7, 8):
         assert [each.track for each in world.frame(twins, camera(index))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("posed", [True, False])
+def test_after_a_jump_of_the_camera_twins_are_told_apart_by_its_pose(posed: bool) -> None:
+    world, twins = World(posed=posed), [DISCS[0], replace(DISCS[1], colour=RED), DISCS[2]]
+    for _ in range(3):
+        world.frame(twins)
+    world.dark = True
+    world.frame([], (20, 30))
+    world.dark = False
+    tracks = [each.track for each in world.frame(twins, (38, 52))]
+    assert tracks == ([1, 2, 3] if posed else [4, 5, 3])

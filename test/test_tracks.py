@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from discs import BLUE, GREEN, RED, TEXTURE, Disc, picture
 
+from wesam_ros.data.frames import Frame
 from wesam_ros.scene.motion import Motion
 from wesam_ros.scene.tracks import Tracker
 
@@ -30,9 +31,9 @@ class World:
         windows = [_window(disc, camera) for disc in seen]
         odds = [_odds(disc, camera, window) for disc, window in zip(seen, windows, strict=True)]
         masks, classes = [each > 0 for each in odds], [disc.class_id for disc in seen]
-        ids = self.tracker.match(image, windows, masks, classes)
+        ids = self.tracker.match(Frame(image), windows, masks, classes)
         means = [self.tracker.average(index, each, window) for index, (each, window) in enumerate(zip(odds, windows, strict=True))]
-        self.tracker.keep(image, windows, means, [each > 0 for each in means], classes)
+        self.tracker.keep(Frame(image), windows, means, [each > 0 for each in means], classes)
         return dict(zip([disc.name for disc in seen], ids, strict=True))
 
 
@@ -115,8 +116,8 @@ def test_an_image_of_another_size_begins_anew() -> None:
     odds = [np.ones((40, 40), np.float32)]
     for side, expected in ((100, 1), (120, 2)):
         image = np.full((side, side, 3), side, np.uint8)
-        assert tracker.match(image, [window], [mask], [""]) == [expected]
-        tracker.keep(image, [window], odds, [mask], [""])
+        assert tracker.match(Frame(image), [window], [mask], [""]) == [expected]
+        tracker.keep(Frame(image), [window], odds, [mask], [""])
 
 
 def test_the_masks_of_a_still_scene_flicker_a_third_of_the_models() -> None:
@@ -126,9 +127,9 @@ def test_the_masks_of_a_still_scene_flicker_a_third_of_the_models() -> None:
         image = np.clip(TEXTURE[:240, :320] + rng.normal(0, 4, (240, 320, 3)), 0, 255).astype(np.uint8)
         odds = _odds(disc, (0, 0), window)
         odds = odds + cv2.GaussianBlur(rng.normal(0, 8, odds.shape).astype(np.float32), (0, 0), 2)
-        tracker.match(image, [window], [odds > 0], [""])
+        tracker.match(Frame(image), [window], [odds > 0], [""])
         mean = tracker.average(0, odds, window)
-        tracker.keep(image, [window], [mean], [mean > 0], [""])
+        tracker.keep(Frame(image), [window], [mean], [mean > 0], [""])
         if index >= 10:
             masks.append((odds > 0, mean > 0))
     model, served = (

@@ -149,6 +149,12 @@ class SegmenterParameters(InputParameters):
     target_frame: str = option(
         "", "frame of centroid, extent, boxes and points, where TF has it; empty for the camera's optical frame", read_only=True
     )
+    fixed_frame: str = option(
+        "",
+        "frame that does not move with the camera, such as map, odom, or the base of an arm that stands still: with depth and TF, things "
+        "that were covered or out of sight keep their ids by their places in it; empty: by image motion",
+        read_only=True,
+    )
     tf_wait: float = option(0.1, "seconds to wait for the transform at the image's stamp", minimum=0.0, maximum=10.0)
 
     def __post_init__(self) -> None:

@@ -91,6 +91,7 @@ def score_identities(moments: list[Moment]) -> IdentityScore:
     from trackeval.metrics import CLEAR, HOTA, Identity
 
     true, served = (np.unique(np.concatenate([getattr(each, name) for each in moments])) for name in ("true", "served"))
+    truths = sum(len(each.true) for each in moments)
     data = {
         "num_timesteps": len(moments),
         "gt_ids": [np.searchsorted(true, each.true) for each in moments],
@@ -98,13 +99,13 @@ def score_identities(moments: list[Moment]) -> IdentityScore:
         "similarity_scores": [each.iou for each in moments],
         "num_gt_ids": len(true),
         "num_tracker_ids": len(served),
-        "num_gt_dets": sum(len(each.true) for each in moments),
+        "num_gt_dets": truths,
         "num_tracker_dets": sum(len(each.served) for each in moments),
     }
     quiet = {"PRINT_CONFIG": False}
     idf1 = float(Identity(quiet).eval_sequence(data)["IDF1"])
     hota = float(np.mean(HOTA().eval_sequence(data)["HOTA"]))
-    return IdentityScore(idf1, hota, int(CLEAR(quiet).eval_sequence(data)["IDSW"]), data["num_gt_dets"])
+    return IdentityScore(idf1, hota, int(CLEAR(quiet).eval_sequence(data)["IDSW"]), truths)
 
 
 def from_proposals() -> Ask:

@@ -55,7 +55,7 @@ class Segmenter(LifecycleNode):
             self, self.declared, self.intake, prepare=self._prepare, discard=self._discard, start=self._start, stop=self._stop
         )
         self.serving: ServingEngine | None = None
-        self.refining = Refining()
+        self.refining = Refining(self, self.declared, self.diagnostics)
         self.proposing = Proposing(self, self.declared, self.diagnostics)
         self.adapters = AdapterInput(self, self.diagnostics, self.intake.post, lambda: self._engine().sam, self._taken)
         self.output = ObjectOutput(self, self.declared, self.diagnostics)
@@ -113,7 +113,7 @@ class Segmenter(LifecycleNode):
         adapter, began = None if frozen else self._in_use(), time.monotonic()
         decode = self._engine().decoder(request.frame.image, adapter)
         request = self.proposing.complete(request, decode)
-        request, masks = self.refining.serve(request, decode, self.declared.value, frozen=adapter is None)
+        request, masks = self.refining.serve(request, decode, frozen=adapter is None)
         return self.output.locate(request, masks, adapter.version if adapter is not None else 0, time.monotonic() - began)
 
     def _rejected(self, header: Header, sentence: str, failed: bool) -> None:

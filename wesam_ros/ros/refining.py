@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rclpy.lifecycle import LifecycleNode
+
+from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import PROMPTS, SERVICE, FrameRequest
+from wesam_ros.ros.parameters import Declared
+from wesam_ros.ros.target_frame import TargetFrame
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.carrying import Carrying
 from wesam_ros.scene.proposals_model import Decode
@@ -13,21 +18,29 @@ from wesam_ros.settings import SegmenterParameters
 
 
 class Refining:
-    """The objects of all robots. One thread at a time, the worker's."""
+    """The objects of all robots. One thread at a time, the worker's.
 
-    def __init__(self) -> None:
+    Args:
+        node: the owner of the subscriptions to TF.
+        declared: its parameters.
+        diagnostics: counts "missing.transform".
+    """
+
+    def __init__(self, node: LifecycleNode, declared: Declared[SegmenterParameters], diagnostics: Diagnostics) -> None:
+        self._declared = declared
+        self._fixed = TargetFrame(node, declared, diagnostics, "fixed_frame", "things are followed by image motion in the camera's frame")
         self._of_robot: dict[str, Carrying] = {}
         self._frozen = False
 
-    def serve(self, request: FrameRequest, decode: Decode, parameters: SegmenterParameters, *, frozen: bool) -> tuple[FrameRequest, Masks]:
+    def serve(self, request: FrameRequest, decode: Decode, *, frozen: bool) -> tuple[FrameRequest, Masks]:
         """A request with the objects that are carried, and the masks to serve; a picture of ~/segment belongs to no stream.
 
         Args:
-            request: with the frame and the objects.
+            request: with the frame and the objects. An answer to prompts has no more than these ask for.
             decode: the model's masks of prompts in the frame.
-            parameters: the witnesses to take, and for how long objects are carried. An answer to prompts has no more than these ask for.
             frozen: the masks are the frozen model's. When that changes in a stream, no mask of the other model has a say any more.
         """
+        parameters = self._declared.value
         choice = parameters.refine
         if request.source == SERVICE:
             found = request.objects
@@ -39,5 +52,6 @@ class Refining:
             self._frozen = frozen
         carrying = self._of_robot.setdefault(request.robot, Carrying())
         frames = 0 if request.source.endswith(PROMPTS) else parameters.carry_frames
-        objects, masks = carrying.serve(request.frame, request.objects, decode, choice, frames, parameters.max_boxes)
+        frame = replace(request.frame, pose=self._fixed.of(request.header)[1])
+        objects, masks = carrying.serve(frame, request.objects, decode, choice, frames, parameters.max_boxes)
         return replace(request, objects=objects), masks

@@ -15,8 +15,9 @@ from wesam_ros.scene.windows import moved_to
 
 SIDE = 320
 """Pixels of the longer side of the picture that motion is measured in."""
-LIMIT, NOISE_TIMES = 6.0, 4.0
-"""A pixel has changed where it differs by more than so many grey values, and by so many deviations of what motion leaves unexplained."""
+LIMIT, NOISE_TIMES, NOISIEST = 6.0, 4.0, 40.0
+"""A pixel has changed where it differs by more than so many grey values, and by so many deviations of what motion leaves unexplained; in
+any case where it differs by more grey values than the last, as where something covers the lens."""
 STILL = 0.002
 """Share of changed pixels up to which nothing moves: then no motion is measured."""
 EXPLAINED = 0.9
@@ -110,7 +111,7 @@ class Motion:
         rows, columns = grey.shape
         x, y = np.arange(columns, dtype=np.float32)[None] + back[..., 0], np.arange(rows, dtype=np.float32)[:, None] + back[..., 1]
         left = _difference(grey, cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
-        limit = max(LIMIT, NOISE_TIMES * 1.4826 * float(np.median(left)))
+        limit = min(max(LIMIT, NOISE_TIMES * 1.4826 * float(np.median(left))), NOISIEST)
         if float(left.mean()) > EXPLAINED * float(difference.mean()):  # noise alone: what stood still is better known
             return Flow(None, _same(difference, limit), size)
         return Flow(back * np.float32(size[1] / columns), _same(left, limit), size)

@@ -67,7 +67,7 @@ class Refiner:
 
     def lost(self, frame: Frame, boxes: Float, most: int) -> list[Lost]:
         """Objects of the frames before that are in the next one, but not among its (n, 4) detected boxes (Tracker.lost)."""
-        return self._tracker.lost(frame.image, boxes, most) if self._tracker is not None and most else []
+        return self._tracker.lost(frame, boxes, most) if self._tracker is not None and most else []
 
     def refine(
         self,
@@ -100,13 +100,13 @@ class Refiner:
         reading, sums, shared, sources = weighed.reading, weighed.sums, weighed.shared, weighed.sources
         if self._tracker is None:
             return _assembled(shared, sums, sources, reading, masks)
-        ids = self._tracker.match(frame.image, reading.windows, shared, classes, carried)
+        ids = self._tracker.match(frame, reading.windows, shared, classes, carried)
         sums = [each if number else np.full_like(each, -CLAIM) for number, each in zip(ids, sums, strict=True)]
         if choice == "all":
             sums = [self._tracker.average(index, each, reading.windows[index]) for index, each in enumerate(sums)]
         if choice == "all" or not all(ids):
             shared = _shared(sums, reading)
-        self._tracker.keep(frame.image, reading.windows, sums, shared, classes)
+        self._tracker.keep(frame, reading.windows, sums, shared, classes)
         return _there(_assembled(shared, sums, sources, reading, masks), tuple(ids), carried)
 
     def _ids_of(self, frame: Frame, masks: Masks, classes: Sequence[str], carried: Sequence[int]) -> tuple[int, ...]:
@@ -115,8 +115,8 @@ class Refiner:
             return ()
         windows = [crop if crop[0].start < crop[0].stop else (slice(0, 1), slice(0, 1)) for crop in masks.crops]
         cut = [mask[window] for mask, window in zip(masks.masks, windows, strict=True)]
-        ids = self._tracker.match(frame.image, windows, cut, classes, carried)
-        self._tracker.keep(frame.image, windows, [np.where(each, CLAIM, -CLAIM) for each in cut], cut, classes)
+        ids = self._tracker.match(frame, windows, cut, classes, carried)
+        self._tracker.keep(frame, windows, [np.where(each, CLAIM, -CLAIM) for each in cut], cut, classes)
         return tuple(ids)
 
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.frames import Frame
 from wesam_ros.sam.upscaling import Rectangle
 from wesam_ros.scene.motion import Flow, Motion
 from wesam_ros.scene.tracks_matching import SAME_BOX, Seen, Track, box_of, box_overlaps, colours_of, mask_iou, matched
+from wesam_ros.scene.tracks_places import pixel_of, point_of
 from wesam_ros.scene.windows import moved_to
 
 MOST_FRAMES = 8.0
@@ -72,15 +74,15 @@ class Tracker:
         """Of all tracks that are kept."""
         return frozenset(track.id for track in self._tracks)
 
-    def lost(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], most: int) -> list[Lost]:
+    def lost(self, frame: Frame, boxes: npt.NDArray[np.float32], most: int) -> list[Lost]:
         """Objects that none of the next frame's (n, 4) detected boxes is around, although their pixels have not changed.
 
         Args:
-            image: (H, W, 3) uint8.
+            frame: image, and as far as there are depth, camera and pose.
             boxes: x0 y0 x1 y1 in pixels.
             most: frames in succession for which an object may be asked for so; nor for more than it was detected in.
         """
-        self._step(image)
+        self._step(frame)
         if self._flow is None or self._flow.cut:
             return []
         found = []
@@ -95,7 +97,7 @@ class Tracker:
 
     def match(
         self,
-        image: npt.NDArray[np.uint8],
+        frame: Frame,
         windows: Sequence[Rectangle],
         masks: Sequence[Bool],
         classes: Sequence[str],
@@ -104,19 +106,19 @@ class Tracker:
         """Ids of n objects in the next frame; 0 for one of `carried` that is not there, or was detected after all.
 
         Args:
-            image: (H, W, 3) uint8.
+            frame: image, and as far as there are depth, camera and pose.
             windows: rows and columns of each object.
             masks: of each object in its window, (h, w), not yet shared out nor averaged.
             classes: the detector's, "" where it gave none.
             carried: tracks of the last objects, which were not detected, but are from `lost`.
         """
-        self._step(image)
+        self._step(frame)
         self._detected = count = len(windows) - len(carried)
         objects = [
-            Seen(window, mask, name, colours_of(image, window, mask))
+            Seen(window, mask, name, colours_of(frame.image, window, mask))
             for window, mask, name in zip(windows[:count], masks[:count], classes[:count], strict=True)
         ]
-        pairs = matched(self._tracks, objects, moved=self._flow is None or self._flow.cut)
+        pairs = matched(self._tracks, objects, moved=self._flow is None or self._flow.cut, posed=frame.pose is not None)
         self._objects = [self._tracks[pairs[row]] if row in pairs else self._begin(each) for row, each in enumerate(objects)]
         free = {track.id: track for track in self._tracks if track not in self._objects}
         for row, number in enumerate(carried, count):
@@ -140,7 +142,7 @@ class Tracker:
 
     def keep(
         self,
-        image: npt.NDArray[np.uint8],
+        frame: Frame,
         windows: Sequence[Rectangle],
         odds: Sequence[Float],
         masks: Sequence[Bool],
@@ -149,7 +151,7 @@ class Tracker:
         """Keeps the frame's averaged log-odds and masks for the next one.
 
         Args:
-            image: (H, W, 3) uint8.
+            frame: image, and as far as there are depth, camera and pose.
             windows: of the objects, as in `match`.
             odds: averaged, (h, w) each.
             masks: as they are served, (h, w) each.
@@ -165,17 +167,17 @@ class Tracker:
             track.window, track.odds, track.frames = window, odds[index], np.minimum(frames + 1, MOST_FRAMES)
             if index < self._detected:
                 track.class_id, track.missed, track.seen = classes[index] or track.class_id, 0, track.seen + 1
-            _describe(track, image, window, masks[index])
+            _describe(track, frame, window, masks[index])
         self._tracks = [track for track in self._tracks if track.missed <= KEPT_FRAMES]
         self._stepped = False
 
-    def _step(self, image: npt.NDArray[np.uint8]) -> None:
+    def _step(self, frame: Frame) -> None:
         """Moves all tracks to the next frame, once."""
         if self._stepped:
             return
-        self._flow, self._stepped = self._motion.step(image), True
+        self._flow, self._stepped = self._motion.step(frame.image), True
         for track in self._tracks:
-            _carry(track, self._flow)
+            _carry(track, self._flow, frame)
 
     def _begin(self, seen: Seen) -> Track:
         none = np.zeros(seen.mask.shape, np.float32)
@@ -185,26 +187,37 @@ class Tracker:
         return track
 
 
-def _describe(track: Track, image: npt.NDArray[np.uint8], window: Rectangle, mask: Bool) -> None:
+def _describe(track: Track, frame: Frame, window: Rectangle, mask: Bool) -> None:
     """Area, place and colours of a track's newest mask (h, w); place and colours stay those of before where it is covered."""
     track.area = int(mask.sum()) or track.area
     track.size = max(track.area, SMALLER * track.size)
     if track.area >= UNCOVERED * track.size and mask.any():
-        track.place = box_of(mask, window)
-        news = colours_of(image, window, mask) ** 2
+        track.place, track.point = box_of(mask, window), point_of(frame, window, mask)
+        track.pixel = pixel_of(frame, track.point) if track.point is not None else None
+        news = colours_of(frame.image, window, mask) ** 2
         track.colours = np.sqrt(track.colours**2 + NEWS * (news - track.colours**2)) if track.seen > 1 else np.sqrt(news)
 
 
-def _carry(track: Track, flow: Flow | None) -> None:
+def _carry(track: Track, flow: Flow | None, frame: Frame) -> None:
     """Moves a track to the next frame."""
+    _move_place(track, flow, frame)
     if flow is None:
         track.frames = np.zeros_like(track.frames)
         return
-    corners = track.place.reshape(2, 2) @ flow.camera[:, :2].T + flow.camera[:, 2]
-    track.place = np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
     window = flow.move(track.window)
     frames = flow.carry(track.frames, track.window, window)
     # A mean of log-odds is carried as a product with its weight, so that the border of what is known does not pull it to 0.
     weighted = flow.carry(track.odds * track.frames, track.window, window)
     track.odds = np.asarray(weighted / np.maximum(frames, np.float32(1e-3)), np.float32)
     track.frames, track.window = np.where(frames < FORGOTTEN / 2, np.float32(0), frames), window
+
+
+def _move_place(track: Track, flow: Flow | None, frame: Frame) -> None:
+    """Moves a track's place as its fixed point moves in the image, or, where that is unknown, as most of the picture does."""
+    pixel = pixel_of(frame, track.point) if track.point is not None else None
+    if pixel is not None and track.pixel is not None:
+        track.place = np.asarray(track.place + np.tile(pixel - track.pixel, 2), np.float32)
+    elif flow is not None:
+        corners = track.place.reshape(2, 2) @ flow.camera[:, :2].T + flow.camera[:, 2]
+        track.place = np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
+    track.pixel = pixel

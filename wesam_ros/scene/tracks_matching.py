@@ -50,6 +50,7 @@ class Track:
         area: of its last mask in pixels.
         size: of its masks in pixels, as far as it was not covered.
         place: (4,) x0 y0 x1 y1 in pixels around its last mask that was not covered, moved by what the camera did since.
+        point, pixel: (3,) of it in the fixed frame, metres, and (2,) where it is in the newest frame; None without the camera's pose.
         missed: frames since it was last detected.
         seen: frames in which it was detected.
     """
@@ -63,6 +64,8 @@ class Track:
     area: int
     place: Float
     size: float = 0.0
+    point: npt.NDArray[np.float64] | None = None
+    pixel: npt.NDArray[np.float64] | None = None
     missed: int = 0
     seen: int = 0
 
@@ -82,17 +85,18 @@ class Seen:
     colours: Float
 
 
-def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool) -> dict[int, int]:
+def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool, posed: bool) -> dict[int, int]:
     """For each object that has one, the index of its track.
 
     Args:
         tracks: carried to the objects' frame.
         objects: of one frame.
-        moved: nothing is where it was, as after a cut.
+        moved: no pixel is where it was, as after a cut.
+        posed: the places of the tracks are known from the camera's pose, also after a cut.
     """
     pairs = {} if moved else _by_overlap(tracks, objects)
-    if not moved:
-        pairs |= _by_place(tracks, objects, pairs)
+    if posed or not moved:
+        pairs |= _by_place(tracks, objects, pairs, moved=moved)
     return pairs | _by_colour(tracks, objects, pairs)
 
 
@@ -110,7 +114,7 @@ def _by_overlap(tracks: Sequence[Track], objects: Sequence[Seen]) -> dict[int, i
     return _assigned(overlap, LEAST_IOU)
 
 
-def _by_place(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> dict[int, int]:
+def _by_place(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int], *, moved: bool) -> dict[int, int]:
     """Tracks of the objects without one: of tracks without an object, those that were at the same place, and in the same colours.
 
     What covers a thing changes its pixels, and the model may take it for the thing; the place of its box stays.
@@ -121,7 +125,7 @@ def _by_place(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int,
         box = box_of(seen.mask, seen.window)
         overlap = float(box_overlaps(box[None], track.place[None])[0, 0])
         both = overlap + _likeness(seen, track)
-        if track.missed:
+        if track.missed or moved:
             there = overlap >= LEAST_BOX_IOU and both >= PLACE_AND_COLOURS
         else:
             there = overlap >= SAME_BOX or share_within(box, track.place) >= WITHIN

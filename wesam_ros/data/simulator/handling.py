@@ -21,9 +21,9 @@ APPROACH, LIFT, CARRY, PAUSE = 5, 3, 7, 4
 HEIGHT, AWAY = np.array([0, 0, 0.14]), 0.75
 """Metres over the table at which a thing is carried, and from the table's middle to where the hand comes from."""
 UNSEEN = np.array([0, 0, -20.0])
-"""Where the hand is while nobody sees it."""
-SWING = {"azimuth": 14.0, "elevation": 5.0, "distance": 0.08}
-"""Degrees, and share of the distance, by which a moving camera swings to either side."""
+"""Place of the hand while nobody sees it."""
+SWING, PERIODS = (0.08, 5.0, 14.0), np.array([55, 45, 70])
+"""Share of the distance, and degrees of elevation and azimuth, by which a moving camera swings to either side, and in how many frames."""
 
 Place = npt.NDArray[np.float64]
 
@@ -71,22 +71,15 @@ def simulate_handling(
         for number in range(frames):
             if work is not None:
                 next(work)
-            turn = np.sin(phase + 2 * np.pi * number / np.array([70, 45, 55])) if moving_camera else np.zeros(3)
-            world.look(
-                [0, 0, 0.03],
-                distance * (1.05 + SWING["distance"] * turn[2]),
-                elevation + SWING["elevation"] * turn[1],
-                azimuth + SWING["azimuth"] * turn[0],
-                0.0,
-                focal,
-                height,
-            )
+            turn = np.sin(phase + 2 * np.pi * number / PERIODS) if moving_camera else np.zeros(3)
+            near, up, side = np.array([distance * 1.05, elevation, azimuth]) + turn * [SWING[0] * distance, *SWING[1:]]
+            world.look([0, 0, 0.03], near, up, side, 0.0, focal, height)
             yield photograph(world, renderer, look, camera, rng, style, INTERVAL_NS * (number + 1), f"{domain}-handling-{seed}")
 
 
 @dataclass
 class _Work:
-    """What the hand does, frame by frame."""
+    """The hand's work, frame by frame."""
 
     world: scene.Scene
     azimuth: float

@@ -215,6 +215,7 @@ class Furnisher:
         self._made: dict[int, tuple[str, Image]] = {}  # by id(); the image is held lest its id goes to another
 
     def material(self, name: str, image: Image, gloss: float, repeat: float = 1.0, mirror: float = 0.0) -> str:
+        """Adds a material of a texture, once each; gives its name."""
         if id(image) not in self._made:
             self._made[id(image)] = (f"{name}-texture", image)
             made = self.spec.add_texture(
