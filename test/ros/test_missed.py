@@ -11,7 +11,7 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 from wesam_ros.evaluation.metrics import box_iou
 
-NODE_PARAMETERS = {"propose": "missing", "propose_rate": 0.001, "refine": "all", "target_frame": ""}
+NODE_PARAMETERS = {"propose": "missing", "propose_rate": 0.001, "refine": "all", "target_frame": "", "carry_frames": 10}
 """Things are proposed in the first frame only: the next one is due in a quarter of an hour."""
 INSIDE = [[13.0, 23.0, 57.0, 87.0], [83.0, 33.0, 147.0, 97.0]]
 """The bright rectangles of a frame, which rise."""

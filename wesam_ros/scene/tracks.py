@@ -118,8 +118,11 @@ class Tracker:
             Seen(window, mask, name, colours_of(frame.image, window, mask))
             for window, mask, name in zip(windows[:count], masks[:count], classes[:count], strict=True)
         ]
-        pairs = matched(self._tracks, objects, moved=self._flow is None or self._flow.cut, posed=frame.pose is not None)
+        cut = self._flow is None or self._flow.cut
+        pairs, agreeing = matched(self._tracks, objects, moved=cut, posed=frame.pose is not None)
         self._objects = [self._tracks[pairs[row]] if row in pairs else self._begin(each) for row, each in enumerate(objects)]
+        for row in pairs.keys() - agreeing:  # it is known by its place or colours: its masks of before are of something else, or elsewhere
+            self._tracks[pairs[row]].frames = np.zeros_like(self._tracks[pairs[row]].frames)
         free = {track.id: track for track in self._tracks if track not in self._objects}
         for row, number in enumerate(carried, count):
             lost = free.get(number)

@@ -85,8 +85,8 @@ class Seen:
     colours: Float
 
 
-def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool, posed: bool) -> dict[int, int]:
-    """For each object that has one, the index of its track.
+def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool, posed: bool) -> tuple[dict[int, int], frozenset[int]]:
+    """For each object that has one, the index of its track; and the objects that have theirs by the mask, which agrees with those before.
 
     Args:
         tracks: carried to the objects' frame.
@@ -95,9 +95,10 @@ def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool, po
         posed: the places of the tracks are known from the camera's pose, also after a cut.
     """
     pairs = {} if moved else _by_overlap(tracks, objects)
+    agreeing = frozenset(pairs)
     if posed or not moved:
         pairs |= _by_place(tracks, objects, pairs, moved=moved)
-    return pairs | _by_colour(tracks, objects, pairs)
+    return pairs | _by_colour(tracks, objects, pairs), agreeing
 
 
 def _by_overlap(tracks: Sequence[Track], objects: Sequence[Seen]) -> dict[int, int]:
