@@ -115,7 +115,7 @@ class Tracker:
         self._step(frame)
         self._detected = count = len(windows) - len(carried)
         objects = [
-            Seen(window, mask, name, colours_of(frame.image, window, mask))
+            Seen(window, mask, name, colours_of(frame.image, window, mask), box_of(mask, window))
             for window, mask, name in zip(windows[:count], masks[:count], classes[:count], strict=True)
         ]
         cut = self._flow is None or self._flow.cut
@@ -184,7 +184,7 @@ class Tracker:
 
     def _begin(self, seen: Seen) -> Track:
         none = np.zeros(seen.mask.shape, np.float32)
-        track = Track(self._next, seen.class_id, seen.window, none, none, seen.colours, 0, box_of(seen.mask, seen.window))
+        track = Track(self._next, seen.class_id, seen.window, none, none, seen.colours, 0, seen.box)
         self._next += 1
         self._tracks.append(track)
         return track

@@ -30,6 +30,10 @@ ALIKE, APART = 0.75, 0.08
 """Likeness of two objects' colours (Bhattacharyya's coefficient) from which on they may be one, and by how much the next best is less."""
 LARGER = 2.0
 """By how many times the area of an object may change while it is not seen."""
+SENIOR, LONG = 0.5, 5
+"""Advantage of a track that was seen for long, in IoU, and frames that are long: a false box may have begun another at the same place."""
+RECENT, ALIKE_NEAR, LARGER_NEAR = 5, 0.6, 4.0
+"""Frames for which a track counts as just seen; likeness of an object near by from which on they may be one; and change of area."""
 BINS = 256
 
 Bool = npt.NDArray[np.bool_]
@@ -77,12 +81,13 @@ class Track:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """An object of the newest frame: `mask` (h, w) in its window, the detector's class, or "", and colours as a track's."""
+    """An object of the newest frame: `mask` (h, w) in its window, the detector's class, or "", colours as a track's, and (4,) its box."""
 
     window: Rectangle
     mask: Bool
     class_id: str
     colours: Float
+    box: Float
 
 
 def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool, posed: bool) -> tuple[dict[int, int], frozenset[int]]:
@@ -94,74 +99,74 @@ def matched(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool, po
         moved: no pixel is where it was, as after a cut.
         posed: the places of the tracks are known from the camera's pose, also after a cut.
     """
-    pairs = {} if moved else _by_overlap(tracks, objects)
-    agreeing = frozenset(pairs)
+    pairs: dict[int, int] = {}
+    agreeing: set[int] = set()
     if posed or not moved:
-        pairs |= _by_place(tracks, objects, pairs, moved=moved)
-    return pairs | _by_colour(tracks, objects, pairs), agreeing
+        pairs, agreeing = _by_mask_and_place(tracks, objects, moved=moved)
+    return pairs | _by_colour(tracks, objects, pairs), frozenset(agreeing)
 
 
-def _by_overlap(tracks: Sequence[Track], objects: Sequence[Seen]) -> dict[int, int]:
-    """Tracks of objects, by the IoU of their masks."""
-    overlap = np.zeros((len(objects), len(tracks)))
+def _by_mask_and_place(tracks: Sequence[Track], objects: Sequence[Seen], *, moved: bool) -> tuple[dict[int, int], set[int]]:
+    """Tracks of objects, by the IoU of their masks and of their boxes; and the objects whose masks agree with their tracks'.
+
+    What covers a thing changes its pixels, and the model may take it for the thing: then the place of its box has to do.
+    """
+    score, by_mask = np.zeros((len(objects), len(tracks))), np.zeros((len(objects), len(tracks)), bool)
     for column, track in enumerate(tracks):
         mask = track.mask
         sure = np.count_nonzero(mask) >= KNOWN * max(1, track.area)
         for row, seen in enumerate(objects):
-            found = mask_iou(mask, track.window, seen.mask, seen.window)
-            if found > 0 and not sure:
-                found *= float(_likeness(seen, track) > ALIKE)
-            overlap[row, column] = found - (0.0 if _may_be_of_one_class(seen, track) else OTHER_CLASS)
-    return _assigned(overlap, LEAST_IOU)
+            same = _may_be_of_one_class(seen, track)
+            overlap = mask_iou(mask, track.window, seen.mask, seen.window) if not moved else 0.0
+            if overlap > 0 and not sure:
+                overlap *= float(_likeness(seen, track) > ALIKE)
+            overlap -= 0.0 if same else OTHER_CLASS
+            place = float(box_overlaps(seen.box[None], track.place[None])[0, 0])
+            by_mask[row, column] = overlap >= LEAST_IOU
+            if by_mask[row, column] or (same and track.area and _is_there(seen, track, place, moved=moved)):
+                score[row, column] = overlap + place + SENIOR * min(1.0, track.seen / LONG)
+    if not score.size:
+        return {}, set()
+    rows, columns = linear_sum_assignment(-score)
+    pairs = {int(row): int(column) for row, column in zip(rows, columns, strict=True) if score[row, column]}
+    return pairs, {row for row, column in pairs.items() if by_mask[row, column]}
 
 
-def _by_place(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int], *, moved: bool) -> dict[int, int]:
-    """Tracks of the objects without one: of tracks without an object, those that were at the same place, and in the same colours.
-
-    What covers a thing changes its pixels, and the model may take it for the thing; the place of its box stays.
-    """
-    score = np.zeros((len(objects), len(tracks)))
-    for row, column in _free(tracks, objects, taken):
-        seen, track = objects[row], tracks[column]
-        box = box_of(seen.mask, seen.window)
-        overlap = float(box_overlaps(box[None], track.place[None])[0, 0])
-        both = overlap + _likeness(seen, track)
-        if track.missed or moved:
-            there = overlap >= LEAST_BOX_IOU and both >= PLACE_AND_COLOURS
-        else:
-            there = overlap >= SAME_BOX or share_within(box, track.place) >= WITHIN
-        if there and _may_be_of_one_class(seen, track):
-            score[row, column] = both
-    return _assigned(score, 1e-6)
+def _is_there(seen: Seen, track: Track, place: float, *, moved: bool) -> bool:
+    """True for an object at a track's place, of whose box it has the IoU `place`: what is left of it, or it comes to light again."""
+    if place >= LEAST_BOX_IOU and place + _likeness(seen, track) >= PLACE_AND_COLOURS:
+        return True
+    return not track.missed and not moved and (place >= SAME_BOX or share_within(seen.box, track.place) >= WITHIN)
 
 
 def _by_colour(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> dict[int, int]:
-    """Tracks of the objects without one: of the tracks without an object the only one of its class, colours and size."""
-    likeness = np.zeros((len(objects), len(tracks)))
-    for row, column in _free(tracks, objects, taken):
-        seen, track = objects[row], tracks[column]
-        fits = seen.class_id == track.class_id and track.size / LARGER <= np.count_nonzero(seen.mask) <= track.size * LARGER
-        likeness[row, column] = _likeness(seen, track) if fits else 0.0
+    """Tracks of the objects without one: of the tracks without an object the only one of its class, colours and size.
+
+    A thing that was just seen near by, such as one in a hand, may be covered in part.
+    """
+    likeness, enough = np.zeros((2, len(objects), len(tracks)))
+    columns = [column for column in set(range(len(tracks))) - set(taken.values()) if tracks[column].area]
+    for row in set(range(len(objects))) - set(taken):
+        for column in columns:
+            seen, track = objects[row], tracks[column]
+            near = _is_near(seen, track)
+            larger = LARGER_NEAR if near else LARGER
+            fits = seen.class_id == track.class_id and track.size / larger <= np.count_nonzero(seen.mask) <= track.size * larger
+            likeness[row, column] = _likeness(seen, track) if fits else 0.0
+            enough[row, column] = ALIKE_NEAR if near else ALIKE
     pairs = {}
-    for row in np.flatnonzero(likeness.max(1, initial=0.0) >= ALIKE).tolist():
+    for row in np.flatnonzero((likeness >= np.maximum(enough, 1e-6)).any(1)).tolist():
         column = int(likeness[row].argmax())
         others = max(np.delete(likeness[row], column).max(initial=0.0), np.delete(likeness[:, column], row).max(initial=0.0))
-        if likeness[row, column] >= others + APART:
+        if likeness[row, column] >= max(enough[row, column], others + APART):
             pairs[row] = column
     return pairs
 
 
-def _free(tracks: Sequence[Track], objects: Sequence[Seen], taken: dict[int, int]) -> list[tuple[int, int]]:
-    """Rows and columns of objects and tracks that have none; a track without a mask yet is none."""
-    columns = [column for column in set(range(len(tracks))) - set(taken.values()) if tracks[column].area]
-    return [(row, column) for row in range(len(objects)) if row not in taken for column in columns]
-
-
-def _assigned(overlap: npt.NDArray[np.float64], least: float) -> dict[int, int]:
-    if not overlap.size:
-        return {}
-    rows, columns = linear_sum_assignment(-overlap)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if overlap[row, column] >= least}
+def _is_near(seen: Seen, track: Track) -> bool:
+    """True where a track was seen just before, and no farther away than a thing in a hand gets."""
+    apart = np.hypot(*(seen.box[:2] + seen.box[2:] - track.place[:2] - track.place[2:])) / 2
+    return track.missed <= RECENT and bool(apart <= (track.missed + 1) * np.sqrt(track.size))
 
 
 def _may_be_of_one_class(seen: Seen, track: Track) -> bool:
