@@ -1,9 +1,9 @@
 """Stable ids of objects from frame to frame, and what earlier frames said of their pixels.
 
-Each track carries its object's log-odds by image motion to the next frame. Objects are matched to tracks by the IoU of their masks
-(Kuhn, 1955; scipy's assignment; tracks_matching.py). What is left was covered, or moved: it is matched by place and colours, or by colours
-and size where nothing else looks like it. The log-odds of a pixel are the running mean over the frames in which the picture there has not
-changed: noise fades, and news counts at once. An object that was not detected can be asked for by its carried mask (`lost`).
+Each track carries its object's log-odds by image motion to the next frame. Objects are matched to tracks by the IoU of masks and of boxes
+(Kuhn, 1955; scipy's assignment; tracks_matching.py). What is left was moved: it is matched by colours and size, if nothing else looks like
+it. The log-odds of a pixel are the running mean over the frames in which the picture there has not changed: noise fades, and news counts at
+once. An object that was not detected can be asked for by its carried mask (`lost`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tracks, and which of a frame's objects is which track's: by masks, by place and colours, by colours alone."""
+"""Tracks, and which of a frame's objects is which track's: by masks and places, then by colours alone."""
 
 from __future__ import annotations
 
