@@ -91,6 +91,7 @@ install_python_packages() {
     install_if_there openvino "the engine openvino cannot be used"
     install_if_there hand-over "what wesam hand-over writes for transformers and PEFT is not tried by the tests"
     install_if_there web "wesam web does not start"
+    install_if_there tracks "ids over frames are not scored"
     [ "$ros" != wheels ] || correct_cmake_paths
     echo "$wanted" >"$mark"
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.simulator import DOMAINS, SimulatorError, backend, sensor, simulate
+from wesam_ros.data.simulator.handling import simulate_handling
+from wesam_ros.data.simulator.heaps import simulate_heap
 
 SIZE = (240, 320)
 
@@ -162,3 +165,39 @@ def test_without_opengl_the_error_names_the_packages(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("ctypes.CDLL", missing)
     with pytest.raises(SimulatorError, match=r"libegl1 and libegl-mesa0.*libosmesa6"):
         backend._offscreen()
+
+
+def collected(frames: Iterator[Frame]) -> list[Frame]:
+    """All frames; skips where MuJoCo cannot run."""
+    try:
+        return list(frames)
+    except SimulatorError as error:
+        pytest.skip(str(error))
+
+
+def test_a_hand_moves_a_thing_that_keeps_its_id_and_hides_others() -> None:
+    frames = collected(simulate_handling("source", 700, objects=4, frames=24, moving_camera=False, size=(120, 160)))
+    places = [{int(i): np.argwhere(f.labels == i).mean(0) for i in np.unique(f.labels)[1:]} for f in frames]
+    assert set(places[-1]) == set(places[0])
+    moved = [i for i in places[0] if np.linalg.norm(places[-1][i] - places[0][i]) > 8]
+    assert len(moved) == 1
+    still = min(set(places[0]) - set(moved))
+    assert np.linalg.norm(places[-1][still] - places[0][still]) < 2
+    depths = np.stack([f.depth for f in frames if f.depth is not None])
+    nearer = depths[0] - depths
+    assert np.abs(np.median(nearer, axis=(1, 2))).max() < 0.02  # the camera stands still
+    assert (nearer[1:20] > 0.05).sum((1, 2)).max() > 500  # the hand is before the table
+
+
+def test_a_moving_camera_shows_the_table_from_elsewhere() -> None:
+    first, *others = collected(simulate_handling("source", 700, objects=2, frames=20, hand=False, size=(120, 160)))
+    (thing, *_) = np.unique(first.labels)[1:]
+    middle, *places = (np.argwhere(frame.labels == thing).mean(0) for frame in (first, *others))
+    assert max(np.linalg.norm(place - middle) for place in places) > 3
+
+
+def test_a_heap_has_many_things_in_a_bin() -> None:
+    (frame,) = collected(simulate_heap("source", 700, objects=12, views=1, size=(120, 160)))
+    assert frame.labels is not None and frame.labels.max() <= 12
+    assert len(np.unique(frame.labels)) > 6
+    assert (frame.labels > 0).mean() > 0.1

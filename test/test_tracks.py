@@ -10,30 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from discs import BLUE, GREEN, RED, TEXTURE, Disc, picture
 
+from wesam_ros.data.frames import Frame
 from wesam_ros.scene.motion import Motion
 from wesam_ros.scene.tracks import Tracker
-
-RED, GREEN, BLUE = (200, 60, 50), (60, 170, 70), (60, 80, 200)
-TEXTURE = np.clip(
-    (cv2.GaussianBlur(np.random.default_rng(5).integers(0, 256, (400, 500, 3), dtype=np.uint8).astype(np.float32), (0, 0), 4) - 127) * 8
-    + 120,
-    0,
-    255,
-).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Disc:
-    """A thing on the table, x and y in the world, which the camera moves over."""
-
-    name: str
-    colour: tuple[int, int, int]
-    x: float
-    y: float
-    radius: float = 22.0
-    detected: bool = True
-    class_id: str = "thing"
 
 
 @dataclass
@@ -45,18 +26,14 @@ class World:
 
     def frame(self, discs: list[Disc], camera: tuple[int, int] = (0, 0), noise: float = 2.0) -> dict[str, int]:
         """The ids by name in a frame of 240 x 320."""
-        left, top = 60 + camera[0], 60 + camera[1]
-        image = TEXTURE[top : top + 240, left : left + 320].astype(np.float32)
-        for disc in discs:
-            cv2.circle(image, (round(disc.x - camera[0]), round(disc.y - camera[1])), round(disc.radius), disc.colour, -1)
-        image = np.clip(image + self.rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
+        image = picture(discs, camera, self.rng, noise)
         seen = [disc for disc in discs if disc.detected]
         windows = [_window(disc, camera) for disc in seen]
         odds = [_odds(disc, camera, window) for disc, window in zip(seen, windows, strict=True)]
         masks, classes = [each > 0 for each in odds], [disc.class_id for disc in seen]
-        ids = self.tracker.match(image, windows, masks, classes)
+        ids = self.tracker.match(Frame(image), windows, masks, classes)
         means = [self.tracker.average(index, each, window) for index, (each, window) in enumerate(zip(odds, windows, strict=True))]
-        self.tracker.keep(image, windows, means, [each > 0 for each in means], classes)
+        self.tracker.keep(Frame(image), windows, means, [each > 0 for each in means], classes)
         return dict(zip([disc.name for disc in seen], ids, strict=True))
 
 
@@ -68,7 +45,7 @@ def _window(disc: Disc, camera: tuple[int, int]) -> tuple[slice, slice]:
 def _odds(disc: Disc, camera: tuple[int, int], window: tuple[slice, slice]) -> npt.NDArray[np.float32]:
     rows, columns = (np.arange(each.start, each.stop, dtype=np.float32) for each in window)
     distance = np.hypot(rows[:, None] - disc.y + camera[1], columns[None] - disc.x + camera[0])
-    return np.clip(disc.radius - distance, -5, 5).astype(np.float32)
+    return np.asarray(np.clip(disc.radius - distance, -5, 5), np.float32)
 
 
 THREE = [Disc("a", RED, 70, 80), Disc("b", GREEN, 160, 120), Disc("c", BLUE, 240, 90)]
@@ -139,8 +116,8 @@ def test_an_image_of_another_size_begins_anew() -> None:
     odds = [np.ones((40, 40), np.float32)]
     for side, expected in ((100, 1), (120, 2)):
         image = np.full((side, side, 3), side, np.uint8)
-        assert tracker.match(image, [window], [mask], [""]) == [expected]
-        tracker.keep(image, [window], odds, [mask], [""])
+        assert tracker.match(Frame(image), [window], [mask], [""]) == [expected]
+        tracker.keep(Frame(image), [window], odds, [mask], [""])
 
 
 def test_the_masks_of_a_still_scene_flicker_a_third_of_the_models() -> None:
@@ -150,9 +127,9 @@ def test_the_masks_of_a_still_scene_flicker_a_third_of_the_models() -> None:
         image = np.clip(TEXTURE[:240, :320] + rng.normal(0, 4, (240, 320, 3)), 0, 255).astype(np.uint8)
         odds = _odds(disc, (0, 0), window)
         odds = odds + cv2.GaussianBlur(rng.normal(0, 8, odds.shape).astype(np.float32), (0, 0), 2)
-        tracker.match(image, [window], [odds > 0], [""])
+        tracker.match(Frame(image), [window], [odds > 0], [""])
         mean = tracker.average(0, odds, window)
-        tracker.keep(image, [window], [mean], [mean > 0], [""])
+        tracker.keep(Frame(image), [window], [mean], [mean > 0], [""])
         if index >= 10:
             masks.append((odds > 0, mean > 0))
     model, served = (

@@ -10,7 +10,7 @@ from wesam_ros.data.detection_grid import grid_of
 from wesam_ros.data.stamps import SLOP_SECONDS
 from wesam_ros.engines import CHOICES
 from wesam_ros.options import option, options, validate
-from wesam_ros.scene import PROPOSE_CHOICES, REFINE_CHOICES
+from wesam_ros.scene import CARRY_FRAMES, PROPOSE_CHOICES, REFINE_CHOICES
 from wesam_ros.scene.proposals_limits import region_of
 
 MODELS = (
@@ -113,6 +113,13 @@ class SegmenterParameters(InputParameters):
         "all, all there are",
         choices=REFINE_CHOICES,
     )
+    carry_frames: int = option(
+        CARRY_FRAMES,
+        "frames in succession for which an object that the detector misses is served by its mask of the frames before, and no more than it "
+        "was detected in; such objects have track in their source; 0: none",
+        minimum=0,
+        maximum=1000,
+    )
     propose: str = option(
         "off",
         "things that no detector asked for: off, none; missing, those that the detections leave out; all, everything in each image: "
@@ -143,6 +150,12 @@ class SegmenterParameters(InputParameters):
     )
     target_frame: str = option(
         "", "frame of centroid, extent, boxes and points, where TF has it; empty for the camera's optical frame", read_only=True
+    )
+    fixed_frame: str = option(
+        "",
+        "frame that does not move with the camera, such as map, odom, or the base of an arm that stands still: with depth and TF, things "
+        "that were covered or out of sight keep their ids by their places in it; empty: by image motion",
+        read_only=True,
     )
     tf_wait: float = option(0.1, "seconds to wait for the transform at the image's stamp", minimum=0.0, maximum=10.0)
 

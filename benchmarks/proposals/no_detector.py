@@ -5,6 +5,7 @@
 Rows: all frames of a data set that has no split to adapt to, such as OSD, and the frames to score on of the others; frozen model, each way
 of wesam_ros/evaluation/no_detector.py. `ms` is the median processor time of one thread for a frame beside the model. Rows that are in the
 file are not made again. The empty scenes are made here: of each, 20 frames, and how many objects are found in all of them together.
+`heap:DOMAIN` is things in bins of a simulated domain: HEAPS of 20, 30 and 40 things each, of which some fall beside it and are taken away.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import torch
 
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.simulator import DOMAINS, backend, scene, sensor
+from wesam_ros.data.simulator.heaps import simulate_heap
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.evaluation.comparison import Setting, source_of
 from wesam_ros.evaluation.no_detector import WAYS, score_way, segment_all
-from wesam_ros.evaluation.splits import OTHER_FRAMES, OTHER_TABLES, STREAM_TABLES, tables
+from wesam_ros.evaluation.splits import OTHER_FRAMES, OTHER_TABLES, STREAM_TABLES, Source, tables
 from wesam_ros.files import write_json
 from wesam_ros.machine import processor
 from wesam_ros.sam.checkpoints import load_sam
@@ -33,6 +35,8 @@ from wesam_ros.scene.proposals import Proposer
 RESULTS = Path(__file__).parent.parent / "results" / "no_detector.json"
 SIZE, FOCAL, EMPTY = (480, 640), 525.0, 20
 CAMERA = np.array([[FOCAL, 0, 319.5], [0, FOCAL, 239.5], [0, 0, 1]])
+HEAPS = ((800, 20), (801, 20), (802, 30), (803, 30), (804, 40), (805, 40))
+"""Seeds and numbers of things."""
 Rng = np.random.Generator
 
 
@@ -86,11 +90,16 @@ NOTHING = {
 
 def rows_of(text: str, args: argparse.Namespace, engine: TorchEngine, done: set[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     """The rows of a data set that are not done, one for each way."""
-    source = source_of(text, Setting(args.model, None, 1, False, args.limit))
+    if text.startswith("heap:"):
+        source = Source("heaps in bins", text.removeprefix("heap:"), 1, list)
+    else:
+        source = source_of(text, Setting(args.model, None, 1, False, args.limit))
     todo = [way for way in args.ways if (source.dataset, source.domain, way) not in done]
     if not todo:
         return
-    if source.dataset == "simulator":  # the tables that `wesam evaluate` scores on, without simulating those to adapt to
+    if source.dataset == "heaps in bins":
+        frames = [each for seed, count in HEAPS for each in simulate_heap(source.domain, seed, objects=count)]
+    elif source.dataset == "simulator":  # the tables that `wesam evaluate` scores on, without simulating those to adapt to
         frames = list(tables(source.domain, range(500 + STREAM_TABLES, 500 + STREAM_TABLES + OTHER_TABLES), OTHER_FRAMES))
     else:
         frames = [frame for fold in source.load() for frame in fold.test]
@@ -103,7 +112,7 @@ def rows_of(text: str, args: argparse.Namespace, engine: TorchEngine, done: set[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="*", help="sim:DOMAIN, NAME:FOLDER of a data set, or a labelled recording")
+    parser.add_argument("sources", nargs="*", help="sim:DOMAIN, heap:DOMAIN, NAME:FOLDER of a data set, or a labelled recording")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--limit", type=int, default=128, help="most frames of a split (default: %(default)s)")
     parser.add_argument("--model", default="tiny")

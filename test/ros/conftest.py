@@ -260,7 +260,7 @@ def segmenter(
 ) -> Iterator[NodeProcess]:
     """A segmenter with random weights, for raw images or as the module's IMAGE_TRANSPORT says; its log is shown where it ends."""
     log = tmp_path_factory.mktemp("segmenter") / "segmenter.log"
-    parameters = {"checkpoint": random_tiny, "torch_threads": 1, "target_frame": "base", "tf_wait": 0.0, "refine": "off"}
+    parameters = {"checkpoint": random_tiny, "torch_threads": 1, "target_frame": "base", "tf_wait": 0.0, "refine": "off", "carry_frames": 0}
     parameters["image_transport"] = getattr(request.module, "IMAGE_TRANSPORT", "raw")
     parameters |= getattr(request.module, "NODE_PARAMETERS", {})
     process = NodeProcess("segmenter", parameters, log, {})

@@ -28,14 +28,17 @@ def whole(graph: Any, random_tiny: Path, tmp_path_factory: pytest.TempPathFactor
     """A segmenter that needs no detector."""
     parameters = {"checkpoint": random_tiny, "torch_threads": 1, "propose": "all", "propose_rate": 0.0, "image_transport": "raw"}
     process = NodeProcess("segmenter", parameters, tmp_path_factory.mktemp("whole") / "segmenter.log", {})
+    topics = ("image", "depth", "camera_info")
 
     def subscribed() -> bool:
         process.check()
-        return "segmenter" in [each.node_name for each in graph.node.get_subscriptions_info_by_topic("/image")]
+        found = [[each.node_name for each in graph.node.get_subscriptions_info_by_topic(f"/{topic}")] for topic in topics]
+        return all("segmenter" in each for each in found)
 
     try:
         graph.until(subscribed, "the segmenter's start")
-        graph.until(lambda: graph.publishers["image"].get_subscription_count(), "its hearing images")
+        for topic in topics:
+            graph.until(graph.publishers[topic].get_subscription_count, "its hearing the tests")
         graph.diagnostics.pop("/segmenter", None)
         yield process
     finally:
@@ -74,3 +77,18 @@ def test_a_request_without_prompts_asks_for_everything(graph: Any, whole: NodePr
     response = graph.call(Segment, "/segmenter/segment", request)
     assert response.success, response.message
     assert found_all(np.stack([each.box for each in response.objects.objects]))
+
+
+def test_the_security_policy_permits_the_adapter_to_learn_from_proposals(graph: Any, random_tiny: Path, tmp_path: Path) -> None:
+    parameters = {"checkpoint": random_tiny, "torch_threads": 1, "image_transport": "raw"}
+    process = NodeProcess("adapter", parameters, tmp_path / "adapter.log", {}, {"detections": "segmenter/proposals"})
+
+    def subscribed() -> set[str]:
+        process.check()
+        return {"adapter"} & {each.node_name for each in graph.node.get_subscriptions_info_by_topic("/segmenter/proposals")}
+
+    try:
+        graph.until(subscribed, "the adapter's subscription to proposals")
+        assert graph.endpoints("adapter")["subscribe"] <= graph.permitted("adapter")["subscribe"]
+    finally:
+        process.stop()

@@ -34,6 +34,7 @@ from wesam_ros.ros.recorder import Recorder
 from wesam_ros.ros.recording_output import ROLES
 from wesam_ros.sam.checkpoints import load_sam
 from wesam_ros.sam.masks import Masks
+from wesam_ros.scene.refiner import TRACK
 
 ADAPTER_FILE = "adapter.safetensors"
 QUIET_SECONDS = 3.0
@@ -261,13 +262,17 @@ class Replay:
 
 
 def served_of(message: ObjectArray, size: tuple[int, int]) -> Served:
-    """The masks of a message for an image of `size` (H, W); it does not carry the low-resolution logits, which are (n, 0, 0) here."""
-    masks = np.zeros((len(message.objects), *size), bool)
-    for row, each in enumerate(message.objects):
+    """The masks of a message for an image of `size` (H, W), but for those that no detection asks for.
+
+    A message does not have the low-resolution logits, which are (n, 0, 0) here.
+    """
+    asked = [each for each in message.objects if TRACK not in each.source.split("+")]
+    masks = np.zeros((len(asked), *size), bool)
+    for row, each in enumerate(asked):
         masks[row] = mask_of(each.mask, size)
-    scores = np.array([each.score for each in message.objects], np.float32)
+    scores = np.array([each.score for each in asked], np.float32)
     found = Masks(masks, scores, np.zeros((len(masks), 0, 0), np.float32))
-    return Served(tuple(each.id for each in message.objects), found, message.adapter_version, message.latency_ms)
+    return Served(tuple(each.id for each in asked), found, message.adapter_version, message.latency_ms)
 
 
 def learnt_of(message: AdaptationStatus) -> Learnt:

@@ -28,6 +28,7 @@ class Frame:
         sequence: the name of the recording that the frame is from; data is split by it.
         prompted: what a wesam_ros/Prompts message asked for in this image: points, coarse masks, boxes; None where there was none.
         void: (H, W) bool, pixels of which nobody knows what they are; labels are 0 there, and scoring leaves them out. None = no pixel.
+        pose: (4, 4) float64 from the camera's optical frame to one that does not move, metres; None where unknown.
     """
 
     image: npt.NDArray[np.uint8]
@@ -39,6 +40,7 @@ class Frame:
     sequence: str = ""
     prompted: Request | None = None
     void: npt.NDArray[np.bool_] | None = None
+    pose: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -49,6 +51,8 @@ class Frame:
                 raise ValueError(f"{name} must have the image's size {self.image.shape[:2]}, but got shape {plane.shape}")
         if self.prompted is not None and self.prompted.prompts.size != self.size:
             raise ValueError(f"prompts must be for the image's size {self.size}, but are for {self.prompted.prompts.size}")
+        if self.pose is not None and self.pose.shape != (4, 4):
+            raise ValueError(f"pose must be (4, 4), but got shape {self.pose.shape}")
         if self.void is not None and self.void.dtype != np.bool_:
             raise ValueError(f"void must be bool, but got {self.void.dtype}")
 

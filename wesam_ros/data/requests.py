@@ -44,7 +44,24 @@ class Request:
         sentence = f"{count} objects in one image, but max_boxes is {limit}: only the best scored are segmented; raise max_boxes"
         over = (("over_limit", sentence),) * (count - limit)
         kept = np.sort(ranked[:limit])
-        return Request(self.prompts.select(kept), _select(self.detections, kept), (*self.rejected, *over), self.foreign)
+        return replace(self.select(kept), rejected=(*self.rejected, *over))
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Request:
+        """Some of the objects, in the order of `rows`."""
+        return Request(self.prompts.select(rows), _select(self.detections, rows), self.rejected, self.foreign)
+
+    def extended(self, boxes: npt.NDArray[np.float32], classes: Sequence[str], scores: npt.NDArray[np.float32]) -> Request:
+        """The objects, and after them those of (m, 4) valid boxes that no message asks for, with m classes and (m,) scores."""
+        asked, start = self.detections, len(self.prompts)
+        ids = (f"#{start + row}" for row in range(len(boxes)))
+        detections = Detections(
+            np.concatenate([asked.boxes, boxes]),
+            (*asked.ids, *ids),
+            (*asked.classes, *classes),
+            np.concatenate([asked.scores, scores]),
+        )
+        more = Prompts.from_boxes(boxes, self.prompts.size)
+        return Request(Prompts(self.prompts.size, (*self.prompts.objects, *more.objects)), detections, self.rejected, self.foreign)
 
 
 def request_of(message: Any, size: tuple[int, int], limit: int | None = None, grid: DetectionGrid | None = None) -> Request:

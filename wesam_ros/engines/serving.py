@@ -11,7 +11,7 @@ import numpy.typing as npt
 from wesam_ros.counts import Counts
 from wesam_ros.engines.engine import Engine, give_up
 from wesam_ros.engines.parity_monitor import ParityMonitor
-from wesam_ros.engines.segmentation import segment
+from wesam_ros.engines.segmentation import EncodedImage
 from wesam_ros.engines.selection import create_engine
 from wesam_ros.engines.torch_engine import TorchEngine
 from wesam_ros.sam.adapter import Adapter, AdapterError
@@ -64,13 +64,14 @@ class ServingEngine:
         refused = {"engine.refused": "; ".join(self.refused)} if self.refused else {}
         return {"engine": str(self._engine.capabilities), **refused}
 
-    def segment(self, image: npt.NDArray[np.uint8], prompts: Prompts, adapter: Adapter | None) -> Masks:
-        """Masks of n objects in an (H, W, 3) uint8 RGB image, by torch where the engine fails with it.
+    def decoder(self, image: npt.NDArray[np.uint8], adapter: Adapter | None) -> Callable[[Prompts], Masks]:
+        """A function that gives masks of prompts in an (H, W, 3) uint8 RGB image, by torch where the engine fails with it.
 
-        Raises:
-            AdapterError, PromptError: of arguments that do not fit the model; no fault of the engine.
+        It encodes the image once, however often it is called. It raises AdapterError and PromptError of arguments that do not fit the
+        model, which are no fault of the engine.
         """
-        return self._compute(lambda engine: segment(engine, image, prompts, adapter))
+        encoded = EncodedImage(image, adapter)
+        return lambda prompts: self._compute(lambda engine: encoded.segment(engine, prompts))
 
     def start_checks(self, between_frames: BetweenFrames) -> None:
         """Checks the adapters given to `check` from now on, beside the frames. Torch needs no check."""

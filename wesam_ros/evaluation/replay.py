@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from wesam_ros.data.frames import Frame
 from wesam_ros.data.recordings.reports import ReadingReport
 from wesam_ros.data.recordings.requests import requests_of
 from wesam_ros.engines.engine import Engine
-from wesam_ros.engines.segmentation import segment
+from wesam_ros.engines.segmentation import EncodedImage
 from wesam_ros.evaluation.metrics import boxes_to_score, score_frame
 from wesam_ros.evaluation.report import FrameRecord, Picture, chosen_frames
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompts
-from wesam_ros.scene.refiner import Refiner
+from wesam_ros.scene import CARRY_FRAMES
+from wesam_ros.scene.carrying import Carrying
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """The segmenter's masks of one request: `ids` are of its n objects."""
+    """The segmenter's masks of one request: `ids` are of the n objects that it asked for. Objects that were carried are left out."""
 
     ids: tuple[str, ...]
     masks: Masks
@@ -94,7 +96,7 @@ def compare(
     Raises:
         ValueError: the graph answered with other objects than the recording asks for.
     """
-    refiner = Refiner()
+    carrying = Carrying()
     for frame in frames:
         served, learnt = list(served_at(frame.stamp_ns, frame.size)), list(learnt_at(frame.stamp_ns))
         for source, request in requests_of(frame, detections_size):
@@ -104,9 +106,11 @@ def compare(
             # Of detections and prompts for one image the statuses come in this order, unless one was lost.
             status = learnt.pop(0) if learnt else None
             if place is not None:
-                frozen = segment(engine, frame.image, request.prompts, None)
-                refined = refiner.refine(frame, request.prompts, frozen, classes=request.detections.classes)
-                yield Compared(frame, request.prompts, served.pop(place), status, frozen, refined)
+                decode = partial(EncodedImage(frame.image, None).segment, engine)
+                frozen = decode(request.prompts)
+                most = 0 if source == "prompts" else CARRY_FRAMES  # as in the segmenter
+                _, refined = carrying.serve(frame, request, decode, frames=most, limit=limit)
+                yield Compared(frame, request.prompts, served.pop(place), status, frozen, refined.select(range(len(frozen))))
             else:
                 account.unanswered += 1
         if any(each.ids for each in served):

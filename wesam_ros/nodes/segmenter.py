@@ -7,7 +7,7 @@ The way of a frame, from topic to objects, file by file:
 - ros/intake.py leaves the frame for the worker thread: callbacks only enqueue.
 - ros/frame_request.py converts it, in that thread, to values: image, depth, camera, prompts.
 - nodes/segmenter.py, `_process`: `_segment` is called, as for a frame of the service ~/segment.
-- engines/serving.py computes masks with the adapter in use; ros/proposing.py adds what nobody asked for; scene/refiner.py weighs them all.
+- engines/serving.py computes masks with the adapter in use; ros/proposing.py and scene/carrying.py add objects; scene/refiner.py refines.
 - ros/object_output.py finds the objects in 3D, and publishes them.
 
 Lifecycle: configure loads the model, activate serves. A new adapter takes effect with the next frame; results carry its version.
@@ -55,7 +55,7 @@ class Segmenter(LifecycleNode):
             self, self.declared, self.intake, prepare=self._prepare, discard=self._discard, start=self._start, stop=self._stop
         )
         self.serving: ServingEngine | None = None
-        self.refining = Refining()
+        self.refining = Refining(self, self.declared, self.diagnostics)
         self.proposing = Proposing(self, self.declared, self.diagnostics)
         self.adapters = AdapterInput(self, self.diagnostics, self.intake.post, lambda: self._engine().sam, self._taken)
         self.output = ObjectOutput(self, self.declared, self.diagnostics)
@@ -110,10 +110,10 @@ class Segmenter(LifecycleNode):
 
     def _segment(self, request: FrameRequest, frozen: bool = False) -> SegmentedFrame:
         """Masks and 3D objects of a frame, in the worker thread."""
-        adapter = None if frozen else self._in_use()
-        began = time.monotonic()
-        request, masks = self.proposing.segment(request, self._engine(), adapter)
-        masks = self.refining.refine(request, masks, self.declared.value.refine, frozen=adapter is None)
+        adapter, began = None if frozen else self._in_use(), time.monotonic()
+        decode = self._engine().decoder(request.frame.image, adapter)
+        request = self.proposing.complete(request, decode)
+        request, masks = self.refining.serve(request, decode, frozen=adapter is None)
         return self.output.locate(request, masks, adapter.version if adapter is not None else 0, time.monotonic() - began)
 
     def _rejected(self, header: Header, sentence: str, failed: bool) -> None:

@@ -16,8 +16,8 @@ from wesam_ros.data.requests import Request, request_of
 from wesam_ros.data.synchronizer import SynchronizedFrame
 from wesam_ros.srv import Segment
 
-SERVICE = "segment"
-"""The source of requests of ~/segment."""
+SERVICE, PROMPTS = "segment", "prompts"
+"""The source of requests of ~/segment, and the end of that of requests by points, coarse masks and boxes of a topic."""
 
 
 @dataclass(frozen=True, eq=False)

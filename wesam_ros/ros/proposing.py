@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +12,10 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesis, ObjectHypothesisWithPose, Point2D, Pose2D
 
-from wesam_ros.data.detections import Detections
-from wesam_ros.data.requests import Request
-from wesam_ros.engines.serving import ServingEngine
 from wesam_ros.ros.diagnostics import Diagnostics
 from wesam_ros.ros.frame_request import SERVICE, FrameRequest
 from wesam_ros.ros.parameters import Declared
 from wesam_ros.ros.subscriptions import create_output
-from wesam_ros.sam.adapter import Adapter
-from wesam_ros.sam.masks import Masks
-from wesam_ros.sam.prompts import Prompts
 from wesam_ros.scene.proposals import GRID, Proposer
 from wesam_ros.scene.proposals_limits import Limits, region_of
 from wesam_ros.scene.proposals_model import Decode
@@ -47,12 +40,6 @@ class Proposing:
         self._of_robot: dict[str, Proposer] = {}
         self._last: dict[str, float] = {}
         self._output = create_output(node, diagnostics, Detection2DArray, "~/proposals", QoSProfile(depth=10))
-
-    def segment(self, request: FrameRequest, engine: ServingEngine, adapter: Adapter | None) -> tuple[FrameRequest, Masks]:
-        """The request with what it is to have besides, as of `complete`, and the model's masks of all its objects."""
-        decode = partial(engine.segment, request.frame.image, adapter=adapter)
-        request = self.complete(request, decode)
-        return request, decode(request.objects.prompts)
 
     def complete(self, request: FrameRequest, decode: Decode) -> FrameRequest:
         """The request with the things that it does not ask for yet, where it is to have them.
@@ -87,17 +74,8 @@ class Proposing:
             self._output.publish(as_detections(request.header, found.boxes, found.scores))
         if not len(found.boxes):
             return request
-        asked = request.objects
-        start = len(asked.prompts)
-        boxes = Prompts.from_boxes(found.boxes, request.frame.size)
-        detections = Detections(
-            np.concatenate([asked.detections.boxes, found.boxes]),
-            (*asked.detections.ids, *(f"#{start + row}" for row in range(len(found.boxes)))),
-            (*asked.detections.classes, *("",) * len(found.boxes)),
-            np.concatenate([asked.detections.scores, found.scores]),
-        )
-        prompts = Prompts(request.frame.size, (*asked.prompts.objects, *boxes.objects))
-        return replace(request, objects=Request(prompts, detections, asked.rejected, asked.foreign).best(parameters.max_boxes))
+        objects = request.objects.extended(found.boxes, ("",) * len(found.boxes), found.scores)
+        return replace(request, objects=objects.best(parameters.max_boxes))
 
     def _is_due(self, request: FrameRequest) -> bool:
         parameters = self._declared.value

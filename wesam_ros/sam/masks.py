@@ -43,6 +43,14 @@ class Masks:
     def __len__(self) -> int:
         return len(self.masks)
 
+    def select(self, rows: npt.ArrayLike) -> Masks:
+        """The masks of some of the objects, in the order of `rows` (k,)."""
+        chosen = np.asarray(rows, np.int64)
+        within = tuple(self.within[row] for row in chosen) if self.within else ()
+        sources = tuple(self.sources[row] for row in chosen) if self.sources else ()
+        track_ids = tuple(self.track_ids[row] for row in chosen) if self.track_ids else ()
+        return Masks(self.masks[chosen], self.scores[chosen], self.low_res[chosen], within, sources, track_ids, self.adapted)
+
     @cached_property
     def crops(self) -> tuple[tuple[slice, slice], ...]:
         """Rows and columns of the rectangle that holds each mask, to work on no more than that for each; empty for none."""

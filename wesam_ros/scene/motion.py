@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -14,14 +15,17 @@ from wesam_ros.scene.windows import moved_to
 
 SIDE = 320
 """Pixels of the longer side of the picture that motion is measured in."""
-LIMIT, NOISE_TIMES = 6.0, 4.0
-"""A pixel has changed where it differs by more than so many grey values, and by so many deviations of what motion leaves unexplained."""
+LIMIT, NOISE_TIMES, NOISIEST = 6.0, 4.0, 40.0
+"""A pixel has changed where it differs by more than so many grey values, and by so many deviations of what motion leaves unexplained; in
+any case where it differs by more grey values than the last, as where something covers the lens."""
 STILL = 0.002
 """Share of changed pixels up to which nothing moves: then no motion is measured."""
 EXPLAINED = 0.9
 """Share of the difference between two frames that motion leaves at most, if there is any."""
 CUT = 0.7
 """Share of pixels that motion does not explain from which on a frame shows another scene."""
+SPARSE = 8
+"""The camera's motion is fitted to that of every so-manieth pixel of every so-manieth row of the small picture."""
 
 Float = npt.NDArray[np.float32]
 
@@ -44,6 +48,19 @@ class Flow:
     def cut(self) -> bool:
         """True where the frame shows another scene."""
         return float(self.same.mean()) < 1 - CUT
+
+    @cached_property
+    def camera(self) -> npt.NDArray[np.float64]:
+        """(2, 3) affine map of places x y in the frame before to this one, which most of the picture follows (RANSAC; OpenCV's)."""
+        still = np.eye(2, 3)
+        if self.back is None or self.cut:
+            return still
+        rows, columns = np.nonzero(self.same[SPARSE // 2 :: SPARSE, SPARSE // 2 :: SPARSE])
+        rows, columns = SPARSE * rows + SPARSE // 2, SPARSE * columns + SPARSE // 2
+        scale = self.size[1] / self.same.shape[1]
+        now = (np.stack([columns, rows], 1) * scale).astype(np.float32)
+        found = cv2.estimateAffine2D(now + self.back[rows, columns], now, ransacReprojThreshold=scale)[0] if len(now) >= 3 else None
+        return still if found is None else np.asarray(found, np.float64)
 
     def move(self, window: Rectangle) -> Rectangle:
         """The place of a window of the frame before, as far as it is in the image: its pixels' median motion, to whole pixels."""
@@ -94,7 +111,7 @@ class Motion:
         rows, columns = grey.shape
         x, y = np.arange(columns, dtype=np.float32)[None] + back[..., 0], np.arange(rows, dtype=np.float32)[:, None] + back[..., 1]
         left = _difference(grey, cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
-        limit = max(LIMIT, NOISE_TIMES * 1.4826 * float(np.median(left)))
+        limit = min(max(LIMIT, NOISE_TIMES * 1.4826 * float(np.median(left))), NOISIEST)
         if float(left.mean()) > EXPLAINED * float(difference.mean()):  # noise alone: what stood still is better known
             return Flow(None, _same(difference, limit), size)
         return Flow(back * np.float32(size[1] / columns), _same(left, limit), size)

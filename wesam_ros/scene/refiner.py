@@ -22,10 +22,12 @@ from wesam_ros.scene.depth_reader import DepthReader
 from wesam_ros.scene.reading import Reading, looked_up, read
 from wesam_ros.scene.reliability import RELIABILITY
 from wesam_ros.scene.relief import DEEP
-from wesam_ros.scene.tracks import Tracker
+from wesam_ros.scene.tracks import Lost, Tracker
 from wesam_ros.scene.windows import within
 
 MODEL, WITH_DEPTH, WITH_COLOUR = "model", "model+depth", "model+colour"
+TRACK = "track"
+"""Added to the source of an object that was not detected, but asked for by its mask of the frames before."""
 WORSE = 0.3
 """By how much worse than the model's mask a mask made with depth may fit its prompt."""
 SMALLER = 2.0
@@ -58,7 +60,24 @@ class Refiner:
         if self._tracker is not None:
             self._tracker.forget_masks()
 
-    def refine(self, frame: Frame, prompts: Prompts, masks: Masks, choice: str = "all", classes: Sequence[str] = ()) -> Masks:
+    @property
+    def ids(self) -> frozenset[int]:
+        """Of all objects that are remembered."""
+        return self._tracker.ids if self._tracker is not None else frozenset()
+
+    def lost(self, frame: Frame, boxes: Float, most: int) -> list[Lost]:
+        """Objects of the frames before that are in the next one, but not among its (n, 4) detected boxes (Tracker.lost)."""
+        return self._tracker.lost(frame, boxes, most) if self._tracker is not None and most else []
+
+    def refine(
+        self,
+        frame: Frame,
+        prompts: Prompts,
+        masks: Masks,
+        choice: str = "all",
+        classes: Sequence[str] = (),
+        carried: Sequence[int] = (),
+    ) -> Masks:
         """The masks to serve, from the model's for the same prompts; `sources` says what each was made of.
 
         Args:
@@ -67,6 +86,7 @@ class Refiner:
             masks: the model's.
             choice: the witnesses to take, of REFINE_CHOICES.
             classes: the detector's, of each object; () where it gave none.
+            carried: ids of the last objects, which are from `lost`. Those that are not there after all are left out.
 
         Raises:
             ValueError: there is no such choice.
@@ -75,26 +95,28 @@ class Refiner:
             raise ValueError(f"refine must be one of {', '.join(REFINE_CHOICES)}, but got {choice!r}")
         classes = classes or ("",) * len(masks)
         if choice == "off" or not len(masks):
-            return replace(masks, sources=(MODEL,) * len(masks), track_ids=self._ids_of(frame, masks, classes))
+            return _there(replace(masks, sources=(MODEL,) * len(masks)), self._ids_of(frame, masks, classes, carried), carried)
         weighed = weigh(frame, prompts, masks.low_res, self._depth, choice, learnt=masks.adapted)
         reading, sums, shared, sources = weighed.reading, weighed.sums, weighed.shared, weighed.sources
         if self._tracker is None:
             return _assembled(shared, sums, sources, reading, masks)
-        ids = self._tracker.match(frame.image, reading.windows, shared, classes)
+        ids = self._tracker.match(frame, reading.windows, shared, classes, carried)
+        sums = [each if number else np.full_like(each, -CLAIM) for number, each in zip(ids, sums, strict=True)]
         if choice == "all":
             sums = [self._tracker.average(index, each, reading.windows[index]) for index, each in enumerate(sums)]
+        if choice == "all" or not all(ids):
             shared = _shared(sums, reading)
-        self._tracker.keep(frame.image, reading.windows, sums, shared, classes)
-        return replace(_assembled(shared, sums, sources, reading, masks), track_ids=tuple(ids))
+        self._tracker.keep(frame, reading.windows, sums, shared, classes)
+        return _there(_assembled(shared, sums, sources, reading, masks), tuple(ids), carried)
 
-    def _ids_of(self, frame: Frame, masks: Masks, classes: Sequence[str]) -> tuple[int, ...]:
+    def _ids_of(self, frame: Frame, masks: Masks, classes: Sequence[str], carried: Sequence[int]) -> tuple[int, ...]:
         """Ids of masks that are served as they are."""
         if self._tracker is None:
             return ()
         windows = [crop if crop[0].start < crop[0].stop else (slice(0, 1), slice(0, 1)) for crop in masks.crops]
         cut = [mask[window] for mask, window in zip(masks.masks, windows, strict=True)]
-        ids = self._tracker.match(frame.image, windows, cut, classes)
-        self._tracker.keep(frame.image, windows, [np.where(each, CLAIM, -CLAIM) for each in cut], cut, classes)
+        ids = self._tracker.match(frame, windows, cut, classes, carried)
+        self._tracker.keep(frame, windows, [np.where(each, CLAIM, -CLAIM) for each in cut], cut, classes)
         return tuple(ids)
 
 
@@ -230,6 +252,14 @@ def _assembled(shared: Sequence[Bool], sums: Sequence[Float], sources: Sequence[
         whole[index][window] = mask
         scores[index] = _score(mask, total, float(masks.scores[index]))
     return Masks(whole, scores, masks.low_res, tuple(reading.windows), tuple(sources), adapted=masks.adapted)
+
+
+def _there(masks: Masks, ids: tuple[int, ...], carried: Sequence[int]) -> Masks:
+    """The masks of n objects with their ids, the last ones marked as carried, without those whose id is 0."""
+    start = len(masks) - len(carried)
+    sources = (*masks.sources[:start], *(f"{each}+{TRACK}" for each in masks.sources[start:]))
+    found = replace(masks, sources=sources, track_ids=ids)
+    return found if all(ids) else found.select(np.flatnonzero(ids))
 
 
 def _score(mask: Bool, total: Float, predicted: float) -> float:

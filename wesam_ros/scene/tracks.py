@@ -1,9 +1,9 @@
 """Stable ids of objects from frame to frame, and what earlier frames said of their pixels.
 
-Each track carries its object's log-odds by image motion to the next frame. Objects are matched to tracks by the IoU of their masks
-(Kuhn, 1955; scipy's assignment). What is left, such as a thing that was moved, is matched by colours and size where nothing else looks
-like it. The log-odds of a pixel are the running mean over the frames in which the picture there has not changed: noise fades, and news
-counts at once.
+Each track carries its object's log-odds by image motion to the next frame. Objects are matched to tracks by the IoU of masks and of boxes
+(Kuhn, 1955; scipy's assignment; tracks_matching.py). What is left was moved: it is matched by colours and size, if nothing else looks like
+it. The log-odds of a pixel are the running mean over the frames in which the picture there has not changed: noise fades, and news counts at
+once. An object that was not detected can be asked for by its carried mask (`lost`).
 """
 
 from __future__ import annotations
@@ -11,95 +11,124 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
+from wesam_ros.data.frames import Frame
 from wesam_ros.sam.upscaling import Rectangle
 from wesam_ros.scene.motion import Flow, Motion
-from wesam_ros.scene.windows import moved_to, overlap_of
+from wesam_ros.scene.tracks_matching import SAME_BOX, Seen, Track, box_of, box_overlaps, colours_of, mask_iou, matched
+from wesam_ros.scene.tracks_places import pixel_of, point_of
+from wesam_ros.scene.windows import moved_to
 
 MOST_FRAMES = 8.0
 """Frames of which the running mean is, at most."""
-LEAST_IOU = 0.2
-"""IoU of the carried and the new mask from which on they may be one object."""
-OTHER_CLASS = 0.3
-"""By how much more they must overlap where the detector gives another class: a class may flip, an object rarely does."""
-KNOWN = 0.3
-"""Share of a carried mask whose picture has not changed, below which its colours have to agree, too."""
-ALIKE, APART = 0.75, 0.08
-"""Likeness of two objects' colours (Bhattacharyya's coefficient) from which on they may be one, and by how much the next best is less."""
-LARGER = 2.0
-"""By how many times the area of an object may change while it is not seen."""
 FORGOTTEN = 0.01
 """Frames that a mask counts for which is to match its object, but to have no say in the next mask."""
 KEPT_FRAMES = 60
 """Frames for which a track is kept without an object."""
-BINS = (8, 8, 4)
+NEWS = np.float32(0.25)
+"""Weight of a frame in an object's colours: a mask of what covers it does not change them at once."""
+SMALLER, UNCOVERED = 0.98, 0.5
+"""Factor by which an object's size may fall from frame to frame, as the camera goes away, and share of it from which on a mask is whole."""
+LEAST_KNOWN = 0.5
+"""Share of a mask whose picture must not have changed for the object to be asked for again where it was not detected."""
+SEEN = 2
+"""Frames in which an object must have been detected for that: a detector's false boxes are rarely at one place twice."""
+CONFIRMED = 0.5
+"""IoU of the carried mask and the one that it leads to, below which the object is not served."""
 
 Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float32]
 
 
-@dataclass(eq=False)
-class Track:
-    """An object that was seen.
+@dataclass(frozen=True, eq=False)
+class Lost:
+    """A track whose object was not detected in the frame at hand, but is there still, as far as its pixels tell.
 
     Attributes:
-        id: counts from 1 and is never given twice.
+        id: the track's.
         class_id: the detector's, of the last frame in which it was detected.
-        window: rows and columns of `odds` in the newest frame.
-        odds: (h, w) log-odds that a pixel is on it; 0 where nothing is known.
-        frames: (h, w) of how many frames they are the mean; 0 where nothing is known.
-        colours: histogram of its pixels, whose squares sum to 1.
-        area: of its last mask in pixels.
-        missed: frames since it was last detected.
+        box: (4,) x0 y0 x1 y1 around its carried mask, in pixels.
     """
 
     id: int
     class_id: str
-    window: Rectangle
-    odds: Float
-    frames: Float
-    colours: Float
-    area: int
-    missed: int = 0
+    box: npt.NDArray[np.float32]
 
 
 class Tracker:
-    """The tracks of one stream. For each frame `match`, then `keep`. One thread at a time."""
+    """The tracks of one stream. For each frame `lost`, where its objects are wanted, then `match`, then `keep`. One thread at a time."""
 
     def __init__(self) -> None:
         self._motion = Motion()
+        self._flow: Flow | None = None
+        self._stepped = False
         self._tracks: list[Track] = []
         self._objects: list[Track | None] = []
+        self._detected = 0
         self._next = 1
 
-    def match(self, image: npt.NDArray[np.uint8], windows: Sequence[Rectangle], masks: Sequence[Bool], classes: Sequence[str]) -> list[int]:
-        """Ids of n objects in the next frame.
+    @property
+    def ids(self) -> frozenset[int]:
+        """Of all tracks that are kept."""
+        return frozenset(track.id for track in self._tracks)
+
+    def lost(self, frame: Frame, boxes: npt.NDArray[np.float32], most: int) -> list[Lost]:
+        """Objects that none of the next frame's (n, 4) detected boxes is around, although their pixels have not changed.
 
         Args:
-            image: (H, W, 3) uint8.
+            frame: image, and as far as there are depth, camera and pose.
+            boxes: x0 y0 x1 y1 in pixels.
+            most: frames in succession for which an object may be asked for so; nor for more than it was detected in.
+        """
+        self._step(frame)
+        if self._flow is None or self._flow.cut:
+            return []
+        found = []
+        for track in self._tracks:
+            mask = track.mask
+            if track.seen < SEEN or track.missed >= min(most, track.seen) or np.count_nonzero(mask) < LEAST_KNOWN * max(1, track.area):
+                continue
+            box = box_of(mask, track.window)
+            if not len(boxes) or box_overlaps(box[None], boxes).max() < SAME_BOX:
+                found.append(Lost(track.id, track.class_id, box))
+        return found
+
+    def match(
+        self,
+        frame: Frame,
+        windows: Sequence[Rectangle],
+        masks: Sequence[Bool],
+        classes: Sequence[str],
+        carried: Sequence[int] = (),
+    ) -> list[int]:
+        """Ids of n objects in the next frame; 0 for one of `carried` that is not there, or was detected after all.
+
+        Args:
+            frame: image, and as far as there are depth, camera and pose.
             windows: rows and columns of each object.
             masks: of each object in its window, (h, w), not yet shared out nor averaged.
             classes: the detector's, "" where it gave none.
+            carried: tracks of the last objects, which were not detected, but are from `lost`.
         """
-        flow = self._motion.step(image)
-        for track in self._tracks:
-            _carry(track, flow)
-        colours = [_colours(image, window, mask) for window, mask in zip(windows, masks, strict=True)]
-        pairs = _by_overlap(self._tracks, windows, masks, classes, colours) if flow is not None and not flow.cut else {}
-        pairs |= _by_colour(self._tracks, masks, classes, colours, pairs)
-        self._objects = [self._tracks[pairs[index]] if index in pairs else None for index in range(len(windows))]
-        for index, known in enumerate(self._objects):
-            if known is None:
-                none = np.zeros(masks[index].shape, np.float32)
-                track = Track(self._next, classes[index], windows[index], none, none, colours[index], 0)
-                self._next += 1
-                self._tracks.append(track)
-                self._objects[index] = track
-        return [track.id for track in self._objects if track is not None]
+        self._step(frame)
+        self._detected = count = len(windows) - len(carried)
+        objects = [
+            Seen(window, mask, name, colours_of(frame.image, window, mask), box_of(mask, window))
+            for window, mask, name in zip(windows[:count], masks[:count], classes[:count], strict=True)
+        ]
+        cut = self._flow is None or self._flow.cut
+        pairs, agreeing = matched(self._tracks, objects, moved=cut, posed=frame.pose is not None)
+        self._objects = [self._tracks[pairs[row]] if row in pairs else self._begin(each) for row, each in enumerate(objects)]
+        for row in pairs.keys() - agreeing:  # it is known by its place or colours: its masks of before are of something else, or elsewhere
+            self._tracks[pairs[row]].frames = np.zeros_like(self._tracks[pairs[row]].frames)
+        free = {track.id: track for track in self._tracks if track not in self._objects}
+        for row, number in enumerate(carried, count):
+            lost = free.get(number)
+            there = lost is not None and mask_iou(lost.mask, lost.window, masks[row], windows[row]) >= CONFIRMED
+            self._objects.append(lost if there else None)
+        return [track.id if track is not None else 0 for track in self._objects]
 
     def forget_masks(self) -> None:
         """Forgets the log-odds of all tracks' pixels, and keeps their ids, places and colours."""
@@ -109,13 +138,14 @@ class Tracker:
     def average(self, index: int, odds: Float, window: Rectangle) -> Float:
         """(h, w) the mean log-odds of an object in its window, over this frame and those before in which the picture was the same."""
         track = self._objects[index]
-        assert track is not None
+        if track is None:
+            return odds
         before, frames = (moved_to(each, track.window, window) for each in (track.odds, track.frames))
         return np.asarray((odds + frames * before) / (frames + 1), np.float32)
 
     def keep(
         self,
-        image: npt.NDArray[np.uint8],
+        frame: Frame,
         windows: Sequence[Rectangle],
         odds: Sequence[Float],
         masks: Sequence[Bool],
@@ -124,29 +154,56 @@ class Tracker:
         """Keeps the frame's averaged log-odds and masks for the next one.
 
         Args:
-            image: (H, W, 3) uint8.
+            frame: image, and as far as there are depth, camera and pose.
             windows: of the objects, as in `match`.
             odds: averaged, (h, w) each.
             masks: as they are served, (h, w) each.
             classes: as in `match`.
         """
-        seen = set()
+        for each in self._tracks:
+            each.missed += 1
         for index, track in enumerate(self._objects):
-            assert track is not None
+            if track is None:
+                continue
             window = windows[index]
             frames = moved_to(track.frames, track.window, window)
             track.window, track.odds, track.frames = window, odds[index], np.minimum(frames + 1, MOST_FRAMES)
-            track.class_id, track.missed = classes[index] or track.class_id, 0
-            if masks[index].any():
-                track.area, track.colours = int(masks[index].sum()), _colours(image, window, masks[index])
-            seen.add(track.id)
-        for track in self._tracks:
-            track.missed += track.id not in seen
+            if index < self._detected:
+                track.class_id, track.missed, track.seen = classes[index] or track.class_id, 0, track.seen + 1
+            _describe(track, frame, window, masks[index])
         self._tracks = [track for track in self._tracks if track.missed <= KEPT_FRAMES]
+        self._stepped = False
+
+    def _step(self, frame: Frame) -> None:
+        """Moves all tracks to the next frame, once."""
+        if self._stepped:
+            return
+        self._flow, self._stepped = self._motion.step(frame.image), True
+        for track in self._tracks:
+            _carry(track, self._flow, frame)
+
+    def _begin(self, seen: Seen) -> Track:
+        none = np.zeros(seen.mask.shape, np.float32)
+        track = Track(self._next, seen.class_id, seen.window, none, none, seen.colours, 0, seen.box)
+        self._next += 1
+        self._tracks.append(track)
+        return track
 
 
-def _carry(track: Track, flow: Flow | None) -> None:
+def _describe(track: Track, frame: Frame, window: Rectangle, mask: Bool) -> None:
+    """Area, place and colours of a track's newest mask (h, w); place and colours stay those of before where it is covered."""
+    track.area = int(mask.sum()) or track.area
+    track.size = max(track.area, SMALLER * track.size)
+    if track.area >= UNCOVERED * track.size and mask.any():
+        track.place, track.point = box_of(mask, window), point_of(frame, window, mask)
+        track.pixel = pixel_of(frame, track.point) if track.point is not None else None
+        news = colours_of(frame.image, window, mask) ** 2
+        track.colours = np.sqrt(track.colours**2 + NEWS * (news - track.colours**2)) if track.seen > 1 else np.sqrt(news)
+
+
+def _carry(track: Track, flow: Flow | None, frame: Frame) -> None:
     """Moves a track to the next frame."""
+    _move_place(track, flow, frame)
     if flow is None:
         track.frames = np.zeros_like(track.frames)
         return
@@ -158,65 +215,12 @@ def _carry(track: Track, flow: Flow | None) -> None:
     track.frames, track.window = np.where(frames < FORGOTTEN / 2, np.float32(0), frames), window
 
 
-def _by_overlap(
-    tracks: Sequence[Track], windows: Sequence[Rectangle], masks: Sequence[Bool], classes: Sequence[str], colours: Sequence[Float]
-) -> dict[int, int]:
-    """Tracks of objects, by the IoU of their masks."""
-    overlap = np.zeros((len(windows), len(tracks)))
-    for column, track in enumerate(tracks):
-        mask = (track.odds > 0) & (track.frames > 0)
-        sure = np.count_nonzero(mask) >= KNOWN * max(1, track.area)
-        for row, (window, own) in enumerate(zip(windows, masks, strict=True)):
-            found = _iou(mask, track.window, own, window)
-            if found > 0 and not sure:
-                found *= float((colours[row] * track.colours).sum() > ALIKE)
-            same = not classes[row] or not track.class_id or classes[row] == track.class_id
-            overlap[row, column] = found - (0.0 if same else OTHER_CLASS)
-    if not overlap.size:
-        return {}
-    rows, columns = linear_sum_assignment(-overlap)
-    return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if overlap[row, column] >= LEAST_IOU}
-
-
-def _by_colour(
-    tracks: Sequence[Track], masks: Sequence[Bool], classes: Sequence[str], colours: Sequence[Float], taken: dict[int, int]
-) -> dict[int, int]:
-    """Tracks of the objects without one: of the tracks without an object the only one of its class, colours and size."""
-    rows = [row for row in range(len(masks)) if row not in taken]
-    columns = [column for column in range(len(tracks)) if column not in taken.values() and tracks[column].area]
-    if not rows or not columns:
-        return {}
-    likeness = np.zeros((len(rows), len(columns)))
-    for i, row in enumerate(rows):
-        area = np.count_nonzero(masks[row])
-        for k, column in enumerate(columns):
-            track = tracks[column]
-            fits = classes[row] == track.class_id and track.area / LARGER <= area <= track.area * LARGER
-            likeness[i, k] = float((colours[row] * track.colours).sum()) if fits else 0.0
-    pairs = {}
-    for i, row in enumerate(rows):
-        k = int(likeness[i].argmax())
-        others = max(np.delete(likeness[i], k).max(initial=0.0), np.delete(likeness[:, k], i).max(initial=0.0))
-        if likeness[i, k] >= ALIKE and likeness[i, k] >= others + APART:
-            pairs[row] = columns[k]
-    return pairs
-
-
-def _iou(first: Bool, first_window: Rectangle, second: Bool, second_window: Rectangle) -> float:
-    """IoU of two masks, each (h, w) in its window."""
-    own, other = overlap_of(first_window, second_window)
-    shared = int(np.count_nonzero(first[own] & second[other]))
-    return shared / max(1, int(np.count_nonzero(first)) + int(np.count_nonzero(second)) - shared)
-
-
-def _colours(image: npt.NDArray[np.uint8], window: Rectangle, mask: Bool) -> Float:
-    """(256,) square roots of the shares of a mask's pixels in bins of colour (Lab), of every second pixel of every second row."""
-    step = 2 if mask.size > 400 else 1
-    own = mask[::step, ::step]
-    if not own.any():
-        return np.zeros(int(np.prod(BINS)), np.float32)
-    lab = cv2.cvtColor(np.ascontiguousarray(image[window][::step, ::step]), cv2.COLOR_RGB2LAB)[own]
-    # Most things differ in hue more than in lightness, which changes with the place: fewer bins for it, and finer ones around grey.
-    a, b = (np.clip((lab[:, axis].astype(int) - 128) // 8 + 4, 0, 7) for axis in (1, 2))
-    counts = np.bincount((a * 8 + b) * 4 + lab[:, 0] // 64, minlength=256)
-    return np.asarray(np.sqrt(counts / counts.sum()), np.float32)
+def _move_place(track: Track, flow: Flow | None, frame: Frame) -> None:
+    """Moves a track's place as its fixed point moves in the image, or, where that is unknown, as most of the picture does."""
+    pixel = pixel_of(frame, track.point) if track.point is not None else None
+    if pixel is not None and track.pixel is not None:
+        track.place = np.asarray(track.place + np.tile(pixel - track.pixel, 2), np.float32)
+    elif flow is not None:
+        corners = track.place.reshape(2, 2) @ flow.camera[:, :2].T + flow.camera[:, 2]
+        track.place = np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
+    track.pixel = pixel

@@ -10,17 +10,14 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from wesam_ros.data.frames import Frame
-from wesam_ros.data.simulator import backend, scene, sensor
+from wesam_ros.data.simulator import backend, scene
 from wesam_ros.data.simulator.backend import SimulatorError
 from wesam_ros.data.simulator.domains import DOMAINS, Domain
+from wesam_ros.data.simulator.photographs import MIN_VISIBLE, photograph
 
 __all__ = ["DOMAINS", "MIN_VISIBLE", "Domain", "SimulatorError", "simulate", "simulate_scenes"]
-
-MIN_VISIBLE = 80
-"""An object of which fewer pixels are seen, in an image of 480 x 640, is background in the labels of that frame."""
 
 _INTERVAL_NS = 200_000_000
 
@@ -79,29 +76,4 @@ def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int
                 target, near = rng.normal([0, 0, 0.03], 0.015), distance * np.exp(rng.normal(0, 0.02))
                 world.look(target, near, elevation + rng.normal(0, 1.5), azimuth + rng.normal(0, 2.5), roll, focal, height)
                 stamp += _INTERVAL_NS
-                yield _photograph(world, renderer, domain, camera, rng, style, stamp, f"{name}-{seed}"), world
-
-
-def _photograph(
-    world: scene.Scene,
-    renderer: backend.Renderer,
-    domain: Domain,
-    camera: npt.NDArray[np.float64],
-    rng: np.random.Generator,
-    style: int,
-    stamp: int,
-    sequence: str,
-) -> Frame:
-    """One frame from where the camera is. style seeds what holds through a sequence: exposure, colour, focus."""
-    colour, true_depth, geom = renderer.render(world.data)
-    focal = float(camera[0, 0])
-    labels = world.instance_of_geom[geom]
-    areas = np.bincount(labels.ravel(), minlength=len(world.items) + 1)
-    labels[(areas < MIN_VISIBLE * labels.size / (480 * 640))[labels]] = 0
-    shade = sensor.contact_shading(true_depth, focal)
-    linear = colour.astype(np.float32) / np.float32(255) * shade[..., None]
-    picture = domain.develop(linear, np.random.default_rng(style), rng)
-    image = np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
-    shine = np.array([0.0] + [max(0.0, item.gloss - 0.45) for item in world.items], np.float32)
-    depth = sensor.measure(true_depth, focal, shine[labels], rng)
-    return Frame(image=image, depth=depth, camera=camera.copy(), labels=labels, stamp_ns=stamp, sequence=sequence)
+                yield photograph(world, renderer, domain, camera, rng, style, stamp, f"{name}-{seed}"), world

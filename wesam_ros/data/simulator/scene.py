@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,7 @@ class Scene:
         for _ in range(4):
             self._place(item, rng)
             self.on_table.append(item)
-            self._settle()
+            self.settle()
             gone = [k for k in self.on_table if not self._stays(k)]
             self.on_table = [k for k in self.on_table if k not in gone]
             if item not in gone:
@@ -91,7 +92,8 @@ class Scene:
                 self.data.qpos[a + 3 : a + 7] = 1, 0, 0, 0
                 self.data.qvel[v : v + 6] = 0
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Lets the things fall until they lie still, for 1.4 s at most."""
         module = backend.mujoco()
         self._park()
         moving = [self.speed_of[k] for k in self.on_table]
@@ -140,8 +142,11 @@ class Scene:
         return pose
 
 
-def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng) -> Scene:
-    """Furnish a room and draw count items, for images of size (H, W); all are compiled in, parked far below until they are added."""
+def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng, furnish: Callable[[Furnisher], None] | None = None) -> Scene:
+    """Furnish a room and draw count items, for images of size (H, W); all are compiled in, parked far below until they are added.
+
+    `furnish` adds what else there is, such as a bin or a hand, which has no instance id.
+    """
     module = backend.mujoco()
     spec = module.MjSpec()
     spec.option.timestep = _TIMESTEP
@@ -152,7 +157,7 @@ def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng) -> Scene:
     spec.visual.quality.shadowsize, spec.visual.quality.offsamples, spec.visual.quality.numquads = 2048, 4, 24
     spec.visual.global_.offheight, spec.visual.global_.offwidth = size
     spec.worldbody.add_camera(name="camera", pos=[0, -1, 1])
-    room = _Furnisher(spec, rng, domain)
+    room = Furnisher(spec, rng, domain)
     table = room.ground(domain.table)
     half = room.furnish(table)
     room.light()
@@ -163,6 +168,8 @@ def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng) -> Scene:
         pool.append(item.parts[0].texture)
         items.append(item)
         room.put(item, k)
+    if furnish is not None:
+        furnish(room)
     model = spec.compile()
     data = module.MjData(model)
     body_of = [model.body(f"item{k}").id for k in range(count)]
@@ -200,7 +207,7 @@ def _dressed(item: Item, pool: list[Image], domain: Domain, rng: Rng) -> Item:
     return Item(item.kind, tuple(parts), item.colliders)
 
 
-class _Furnisher:
+class Furnisher:
     """Adds assets and bodies to a spec; one per build()."""
 
     def __init__(self, spec: Any, rng: Rng, domain: Domain) -> None:
@@ -208,6 +215,7 @@ class _Furnisher:
         self._made: dict[int, tuple[str, Image]] = {}  # by id(); the image is held lest its id goes to another
 
     def material(self, name: str, image: Image, gloss: float, repeat: float = 1.0, mirror: float = 0.0) -> str:
+        """Adds a material of a texture, once each; gives its name."""
         if id(image) not in self._made:
             self._made[id(image)] = (f"{name}-texture", image)
             made = self.spec.add_texture(
