@@ -45,7 +45,7 @@ class Learner:
             config: settings.
             seed: of the adapter's first values, and of every draw.
             adapter: of this model, to go on from.
-            together: processes that train one adapter, each with a learner; they step and propose at the same time.
+            together: processes that train one adapter; their learners step and propose at the same time.
         """
         self.sam, self.config, self.seed = sam, config, seed
         self.rng = np.random.default_rng([seed, together.rank] if together.rank else seed)
@@ -92,16 +92,14 @@ class Learner:
     def step(self) -> StepResult | None:
         """One training step on a frame of the replay buffer; None while there is none, so that at most other processes' count."""
         frame = self.replay_buffer.draw(self.config.recent, self.config.answers)
-        if frame is None:
-            result = None
-            if not self.trainer.follow(self.config):
-                return None
-        else:
+        result = None
+        if frame is None and not self.trainer.follow(self.config):
+            return None
+        if frame is not None:
             bank = self.replay_buffer.other_prototypes(frame, BANK)
             predictions, now = self.replay_buffer.teacher_predictions, self.counters["steps"]
             result = self.trainer.step(frame, predictions, bank, self.config, self.rng, now)
-            self.counters["objects"] += result.objects
-            self.counters["objects.masks_trusted"] += result.agreed
+            self.counters.update({"objects": result.objects, "objects.masks_trusted": result.agreed})
             self.counters["objects.measurements_trusted"] += result.measured
         self.counters["steps"] += 1
         self._steps_since_proposal += 1
@@ -136,10 +134,8 @@ class Learner:
         return Proposal(None, decision, restored)
 
     def _review_misplaced(self) -> Proposal | None:
-        """Withdraws the published adapter at once where a robot's boxes are off, and the frames of that show it below the frozen model.
-
-        Nothing is learnt from them, so that it may be long until there is a candidate, or there may be none.
-        """
+        """Withdraws the published adapter at once where a robot's boxes are off, and the frames of that show it below the frozen model:
+        nothing is learnt from them, so that it may be long until there is a candidate."""
         frames = self.replay_buffer.misplaced_by_robot(self.config.validation_frames)
         if not self.adapter.trained:
             return None
@@ -158,8 +154,7 @@ class Learner:
         """
         decision = Decision(NO_VALIDATION_FRAMES)
         if frames := self.replay_buffer.validation_by_robot(self.config.validation_frames):
-            # Training may dip a little on its way; another adapter is taken only for being better.
-            strict = replace(self.config, tolerance=0.0)
+            strict = replace(self.config, tolerance=0.0)  # training may dip on its way; another adapter is taken only for being better
             decision = self.guard.decide(adapter.low_rank, self.adapter, frames, strict)
             if not decision.admits:
                 self.counters[f"candidates_rejected.{decision.code}"] += 1

@@ -50,19 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_model_options(parser)
     common.add_topic_options(parser, ("image", "depth", "camera_info", "labels"))
     parser.add_argument(
-        "--home", default="", metavar="DATA", help="data set to measure forgetting on, instead of scenes of the simulator's source domain"
+        "--home", default="", metavar="DATA", help="data set to measure forgetting on, instead of the simulator's source scenes"
     )
     parser.add_argument(
         "--no-source", action="store_true", help="do not measure forgetting, which needs the simulator where there is no --home"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: %(default)s)")
-    parser.add_argument(
-        "--shard",
-        type=_shard,
-        default=(1, 1),
-        metavar="I/N",
-        help="every N-th cell from the I-th on: with I from 1 to N on N machines, or in N jobs of a queue, and one --out, all are done",
-    )
+    text = "every N-th cell from the I-th on: with I from 1 to N in N jobs of a queue, or on N machines, and one --out, all are done"
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help=text)
     parser.add_argument(
         "--out",
         type=Path,

@@ -88,8 +88,8 @@ class OfflineRun:
             "method": asdict(self.learner.config),
         }
         plan.out.mkdir(parents=True, exist_ok=True)
-        self._state_file = plan.out / (f"state_{together.rank}_of_{together.size}.pt" if together.size > 1 else STATE_FILE)
-        self._refuse_other_states()
+        self._state_file = _state_file(plan.out, together.rank, together.size)
+        _refuse_other_states(plan.out, together)
         if self._state_file.exists():
             self._load()
         if len({*together.everyones(self.learner.counters["steps"])}) > 1:
@@ -220,40 +220,19 @@ class OfflineRun:
             self.learner.adapter.save(self.plan.out / ADAPTER_FILE)
         self._saved = time.monotonic()
 
-    def _refuse_other_states(self) -> None:
-        size = self._together.size
-        mine = {STATE_FILE} if size == 1 else {f"state_{rank}_of_{size}.pt" for rank in range(size)}
-        if others := sorted(each.name for each in self.plan.out.glob("state*.pt") if each.name not in mine):
-            raise ValueError(f"{self.plan.out} has the state of a run of another number of processes ({others[0]}); give another --out")
-
     def _load(self) -> None:
-        path = self._state_file
+        state = _read_state(path := self._state_file)
         try:
-            state = torch.load(path, weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise ValueError(f"{path} cannot be read ({error}); remove it to start anew") from error
-        try:
-            self._restore(state)
+            _check_setting(path, self._setting, state["setting"])
+            unpack(self.learner, state["learner"])
+            self._seen, self._seconds, self._shown = state["seen"], state["seconds"], state["shown"]
+            self._records = [FrameRecord(**record) for record in state["records"]]
+            self._rejected = Counter(state["refused"])
+            self._decoding.left_out.update(state.get("left out", {}))
         except (LookupError, TypeError, AttributeError) as error:
             what = f"{path} holds something else than `wesam adapt` saves there ({type(error).__name__}: {error})"
             raise ValueError(f"{what}; remove it to start anew, or give another --out") from error
         self._say(f"goes on after frame {self._seen}")
-
-    def _restore(self, state: Any) -> None:
-        setting = {
-            "sync slop": SLOP_SECONDS,
-            "rectified": "auto",
-            "propose": "off",
-            **state["setting"],
-            "method": state["setting"]["method"],
-        }
-        if changed := [name for name, value in self._setting.items() if setting.get(name) != value]:
-            raise ValueError(f"{self._state_file} is of a run with other {' and '.join(changed)}; give the same ones, or another --out")
-        unpack(self.learner, state["learner"])
-        self._seen, self._seconds, self._shown = state["seen"], state["seconds"], state["shown"]
-        self._records = [FrameRecord(**record) for record in state["records"]]
-        self._rejected = Counter(state["refused"])
-        self._decoding.left_out.update(state.get("left out", {}))
 
     def report(self, facts: Mapping[str, str]) -> dict[str, Any]:
         """Writes the report of all frames, of all processes; returns its summary, nothing where another process writes it.
@@ -270,6 +249,31 @@ class OfflineRun:
         own = Outcome(self.plan.bags, self._records, shown, self._rejected, left_out, lost, self._seconds)
         everyones = self._together.everyones(own)
         return {} if self._together.rank else write_outcome(merged(everyones), self.plan, facts)
+
+
+def _refuse_other_states(out: Path, together: Together) -> None:
+    """ValueError: a folder has the state of a run of another number of processes."""
+    mine = {_state_file(out, rank, together.size).name for rank in range(together.size)}
+    if others := sorted(each.name for each in out.glob("state*.pt") if each.name not in mine):
+        raise ValueError(f"{out} has the state of a run of another number of processes ({others[0]}); give another --out")
+
+
+def _state_file(out: Path, rank: int, size: int) -> Path:
+    return out / (f"state_{rank}_of_{size}.pt" if size > 1 else STATE_FILE)
+
+
+def _read_state(path: Path) -> Any:
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path} cannot be read ({error}); remove it to start anew") from error
+
+
+def _check_setting(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """ValueError: a state is of a run with another setting."""
+    known = {"sync slop": SLOP_SECONDS, "rectified": "auto", "propose": "off", **found, "method": found["method"]}
+    if changed := [name for name, value in wanted.items() if known.get(name) != value]:
+        raise ValueError(f"{path} is of a run with other {' and '.join(changed)}; give the same ones, or another --out")
 
 
 def topics_of(plan: Plan) -> dict[Path, BagTopics]:

@@ -1,4 +1,4 @@
-"""What came of a run of `wesam adapt`, of one process or of several: its report."""
+"""The outcome of a run of `wesam adapt`, of one process or of several, as its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pictures = tuple[npt.NDArray[Any], ...]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a process has seen and made.
+    """Everything that the report needs of one process.
 
     Attributes:
         bags: its recordings.

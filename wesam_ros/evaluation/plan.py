@@ -1,4 +1,4 @@
-"""What a run of `wesam adapt` learns from, and how."""
+"""The plan of a run of `wesam adapt`: recordings, settings, and where the results go."""
 
 from __future__ import annotations
 
