@@ -140,6 +140,17 @@ def test_it_ends_after_as_many_frames_as_it_is_allowed_or_was_seen_in() -> None:
     assert [bool(carried(world.frame(missed("b")))) for _ in range(4)] == [True] * 2 + [False] * 2
 
 
+@pytest.mark.parametrize(("frames", "is_carried"), [(3, False), (6, True)])
+def test_one_upon_another_is_carried_where_it_is_known_for_long(frames: int, is_carried: bool) -> None:
+    """A false box within a thing would cut its mask in two."""
+    world, small = World(), Disc("small", RED, 240, 85, 14)
+    large = replace(DISCS[2], radius=45)
+    for _ in range(frames):
+        world.frame([large, small])
+    served = world.frame([large, replace(small, detected=False)])
+    assert bool(carried(served)) == is_carried
+
+
 WITHOUT: dict[str, tuple[int, list[Disc], dict[str, int]]] = {
     "it was taken away": (4, [DISCS[0], DISCS[2]], {}),
     "all were taken away": (4, [], {}),

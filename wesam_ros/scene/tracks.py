@@ -17,7 +17,7 @@ import numpy.typing as npt
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.upscaling import Rectangle
 from wesam_ros.scene.motion import Flow, Motion
-from wesam_ros.scene.tracks_matching import SAME_BOX, Seen, Track, box_of, box_overlaps, colours_of, mask_iou, matched
+from wesam_ros.scene.tracks_matching import SAME_BOX, Seen, Track, box_of, box_overlaps, colours_of, mask_iou, matched, share_within
 from wesam_ros.scene.tracks_places import pixel_of, point_of
 from wesam_ros.scene.windows import moved_to
 
@@ -35,6 +35,8 @@ LEAST_KNOWN = 0.5
 """Share of a mask whose picture must not have changed for the object to be asked for again where it was not detected."""
 SEEN = 2
 """Frames in which an object must have been detected for that: a detector's false boxes are rarely at one place twice."""
+WITHIN, SETTLED = 0.8, 6
+"""Share of its box in another's from which on it must have been detected in so many frames: a false box upon a thing would cut that."""
 CONFIRMED = 0.5
 """IoU of the carried mask and the one that it leads to, below which the object is not served."""
 
@@ -91,7 +93,9 @@ class Tracker:
             if track.seen < SEEN or track.missed >= min(most, track.seen) or np.count_nonzero(mask) < LEAST_KNOWN * max(1, track.area):
                 continue
             box = box_of(mask, track.window)
-            if not len(boxes) or box_overlaps(box[None], boxes).max() < SAME_BOX:
+            if len(boxes) and box_overlaps(box[None], boxes).max() >= SAME_BOX:
+                continue
+            if track.seen >= SETTLED or max((share_within(box, each) for each in boxes), default=0.0) < WITHIN:
                 found.append(Lost(track.id, track.class_id, box))
         return found
 
