@@ -18,10 +18,12 @@ pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, UInt64
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 from wesam_ros.msg import AdaptationStatus, Adapter, ObjectArray, Prompt, Prompts
 
@@ -276,6 +278,20 @@ def segmenter(
         yield process
     finally:
         process.stop()
+
+
+@pytest.fixture
+def camera_in_base(graph: Graph) -> Iterator[Callable[[], None]]:
+    """Publishes that the camera is 5 m along z of `base`, until the test ends: other modules' nodes must not know."""
+    publisher = graph.node.create_publisher(TFMessage, "/tf_static", LATCHED)
+
+    def publish() -> None:
+        transform = TransformStamped(header=Header(frame_id="base"), child_frame_id="camera")
+        transform.transform.translation.z = 5.0
+        publisher.publish(TFMessage(transforms=[transform]))
+
+    yield publish
+    graph.node.destroy_publisher(publisher)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 import torch
-from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -21,7 +20,6 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
-from tf2_msgs.msg import TFMessage
 from wesam_ros.msg import Adapter as AdapterMessage
 from wesam_ros.msg import Mask, ObjectArray, Prompt, Prompts
 from wesam_ros.srv import Segment
@@ -304,13 +302,9 @@ def test_refined_masks_are_served_with_their_sources(graph: Any, sam: Any) -> No
     assert [each.score for each in result.objects] == pytest.approx(wanted.scores.tolist(), abs=1e-2)
 
 
-def test_positions_in_the_target_frame(graph: Any) -> None:
+def test_positions_in_the_target_frame(graph: Any, camera_in_base: Callable[[], None]) -> None:
     assert graph.count("segmenter", "missing.transform")  # so far nobody published it
-    publisher = graph.node.create_publisher(TFMessage, "/tf_static", LATCHED)
-    transform = TransformStamped(child_frame_id="camera")
-    transform.header.frame_id = "base"
-    transform.transform.translation.z = 5.0
-    publisher.publish(TFMessage(transforms=[transform]))
+    camera_in_base()
 
     def placed() -> ObjectArray | None:
         result = graph.answer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,8 @@ import pytest
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
 from ament_index_python.packages import get_package_share_directory
-from geometry_msgs.msg import TransformStamped
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
-from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from wesam_ros.data.detections import Detections
@@ -23,7 +22,6 @@ from wesam_ros.data.messages import stamp_of
 from wesam_ros.data.rotations import quaternion_of
 from wesam_ros.ros.objects import object_messages
 from wesam_ros.ros.standard_messages import BACKGROUND, detections_2d, detections_3d, label_info
-from wesam_ros.ros.subscriptions import LATCHED
 from wesam_ros.sam.masks import Masks
 from wesam_ros.scene.geometry import Located
 from wesam_ros.scene.oriented_box import OrientedBox
@@ -115,12 +113,8 @@ def test_quaternions(axis: int, degrees: float) -> None:
 
 
 @pytest.mark.usefixtures("segmenter")
-def test_they_come_while_someone_listens_and_in_the_target_frame(graph: Any) -> None:
-    publisher = graph.node.create_publisher(TFMessage, "/tf_static", LATCHED)
-    transform = TransformStamped(child_frame_id="camera")
-    transform.header.frame_id = "base"
-    transform.transform.translation.z = 5.0
-    publisher.publish(TFMessage(transforms=[transform]))
+def test_they_come_while_someone_listens_and_in_the_target_frame(graph: Any, camera_in_base: Callable[[], None]) -> None:
+    camera_in_base()
     kinds = {"detections_2d": Detection2DArray, "detections_3d": Detection3DArray, "label_info": LabelInfo}
     came: dict[str, dict[int, Any]] = {name: {} for name in kinds}
     subscriptions = [
@@ -148,7 +142,6 @@ def test_they_come_while_someone_listens_and_in_the_target_frame(graph: Any) -> 
     assert [each.class_name for each in came["label_info"][stamp].class_map] == [BACKGROUND, "cup", "cup"]
     for subscription in subscriptions:
         graph.node.destroy_subscription(subscription)
-    graph.node.destroy_publisher(publisher)
 
 
 @pytest.mark.parametrize("name", HASHES)
