@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wesam_ros.data.boxes import box_iou
 from wesam_ros.evaluation import metrics
 
 
@@ -53,8 +54,8 @@ def test_masks_of_different_shapes(metric: object) -> None:
 def test_box_iou() -> None:
     a = boxes((0, 0, 4, 4), (10, 10, 10, 12))
     b = boxes((0, 0, 4, 4), (2, 0, 6, 4), (20, 20, 30, 30))
-    np.testing.assert_allclose(metrics.box_iou(a, b), [[1, 8 / 24, 0], [0, 0, 0]])
-    assert metrics.box_iou(boxes(), b).shape == (0, 3)
+    np.testing.assert_allclose(box_iou(a, b), [[1, 8 / 24, 0], [0, 0, 0]])
+    assert box_iou(boxes(), b).shape == (0, 3)
 
 
 @pytest.mark.parametrize(

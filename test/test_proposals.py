@@ -10,11 +10,11 @@ import pytest
 
 from wesam_ros.cli import main
 from wesam_ros.commands.segment import coco
+from wesam_ros.data.boxes import box_iou
 from wesam_ros.data.codecs.files import encode_png
 from wesam_ros.data.datasets.coco_masks import decode_segmentation
 from wesam_ros.data.frames import Frame
 from wesam_ros.evaluation.clusters import euclidean_clusters
-from wesam_ros.evaluation.metrics import box_iou
 from wesam_ros.evaluation.unprompted import mean_score, score_unprompted
 from wesam_ros.sam.masks import Masks
 from wesam_ros.sam.prompts import Prompts

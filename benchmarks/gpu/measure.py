@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import shutil
@@ -85,7 +86,7 @@ def memory(model: str, checkpoint: Path | None, device: str) -> dict[str, Any]:
         failed = str(error).splitlines()[0]
     torch.cuda.set_per_process_memory_fraction(1.0)
     result = learner.step()
-    finite = bool(learner.trainer.is_finite and result is not None and result.losses["total"] == result.losses["total"])
+    finite = bool(learner.trainer.is_finite and result is not None and math.isfinite(result.losses["total"]))
     return {"error": failed or "none: a step fits into that share", "share": SHARE, "goes_on": finite}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("wesam_ros.msg", reason="needs ROS 2 and the built package")
 
-from wesam_ros.evaluation.metrics import box_iou
+from wesam_ros.data.boxes import box_iou
 
 NODE_PARAMETERS = {"propose": "missing", "propose_rate": 0.001, "refine": "all", "target_frame": "", "carry_frames": 10}
 """Things are proposed in the first frame only: the next one is due in a quarter of an hour."""

@@ -15,8 +15,8 @@ from vision_msgs.msg import Detection2DArray
 from wesam_ros.msg import Prompts
 from wesam_ros.srv import Segment
 
+from wesam_ros.data.boxes import box_iou
 from wesam_ros.data.messages import detections_of, stamp_of
-from wesam_ros.evaluation.metrics import box_iou
 from wesam_ros.ros.children import NodeProcess
 
 INSIDE = np.array([(13, 23, 57, 87), (83, 33, 147, 97)], np.float32)

@@ -1,4 +1,4 @@
-"""Tight boxes of masks."""
+"""Tight boxes of masks, and how far boxes are one."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ def boxes_of_labels(labels: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.uint
     for row, instance in enumerate(ids):
         boxes[row] = box_of_mask(labels == instance)
     return ids.astype(np.uint16), boxes
+
+
+def box_iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """(n, m) intersection over union of boxes (n, 4) with boxes (m, 4); 0 for a box without an area."""
+    a64, b64 = a.reshape(-1, 1, 4).astype(np.float64), b.reshape(1, -1, 4).astype(np.float64)
+    overlap = np.clip(np.minimum(a64[..., 2:], b64[..., 2:]) - np.maximum(a64[..., :2], b64[..., :2]), 0, None).prod(-1)
+    areas = np.clip(a64[..., 2:] - a64[..., :2], 0, None).prod(-1) + np.clip(b64[..., 2:] - b64[..., :2], 0, None).prod(-1)
+    return np.asarray(np.divide(overlap, areas - overlap, out=np.zeros_like(overlap), where=overlap > 0), np.float64)

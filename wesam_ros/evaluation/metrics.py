@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wesam_ros.data.boxes import box_of_mask, boxes_of_labels
+from wesam_ros.data.boxes import box_iou, box_of_mask, boxes_of_labels
 from wesam_ros.sam.prompts import Prompts
 
 Bool = npt.NDArray[np.bool_]
@@ -32,14 +32,6 @@ def mask_iou(predicted: Bool, true: Bool, void: Bool | None = None) -> Float64:
     both = np.array([np.count_nonzero(p & t) for p, t in zip(predicted, true, strict=True)], np.float64)
     either = np.array([np.count_nonzero(p | t) for p, t in zip(predicted, true, strict=True)], np.float64)
     return np.divide(both, either, out=np.ones_like(both), where=either > 0)
-
-
-def box_iou(a: Float32, b: Float32) -> Float64:
-    """(n, m) intersection over union of boxes (n, 4) with boxes (m, 4); 0 for a box without an area."""
-    a64, b64 = a.reshape(-1, 1, 4).astype(np.float64), b.reshape(1, -1, 4).astype(np.float64)
-    overlap = np.clip(np.minimum(a64[..., 2:], b64[..., 2:]) - np.maximum(a64[..., :2], b64[..., :2]), 0, None).prod(-1)
-    areas = np.clip(a64[..., 2:] - a64[..., :2], 0, None).prod(-1) + np.clip(b64[..., 2:] - b64[..., :2], 0, None).prod(-1)
-    return np.asarray(np.divide(overlap, areas - overlap, out=np.zeros_like(overlap), where=overlap > 0), np.float64)
 
 
 def match_boxes(predicted: Float32, true: Float32, threshold: float = 0.5) -> npt.NDArray[np.intp]:

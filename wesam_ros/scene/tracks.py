@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from wesam_ros.data.boxes import box_iou
 from wesam_ros.data.frames import Frame
 from wesam_ros.sam.upscaling import Rectangle
 from wesam_ros.scene.motion import Flow, Motion
-from wesam_ros.scene.tracks_matching import SAME_BOX, Seen, Track, box_of, box_overlaps, colours_of, mask_iou, matched, share_within
+from wesam_ros.scene.tracks_matching import SAME_BOX, Seen, Track, box_of, colours_of, mask_iou, matched, share_within
 from wesam_ros.scene.tracks_places import pixel_of, point_of
 from wesam_ros.scene.windows import moved_to
 
@@ -93,7 +94,7 @@ class Tracker:
             if track.seen < SEEN or track.missed >= min(most, track.seen) or np.count_nonzero(mask) < LEAST_KNOWN * max(1, track.area):
                 continue
             box = box_of(mask, track.window)
-            if len(boxes) and box_overlaps(box[None], boxes).max() >= SAME_BOX:
+            if len(boxes) and box_iou(box[None], boxes).max() >= SAME_BOX:
                 continue
             if track.seen >= SETTLED or max((share_within(box, each) for each in boxes), default=0.0) < WITHIN:
                 found.append(Lost(track.id, track.class_id, box))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from wesam_ros.data.boxes import box_iou
 from wesam_ros.sam.upscaling import Rectangle
 from wesam_ros.scene.windows import overlap_of
 
@@ -121,7 +122,7 @@ def _by_mask_and_place(tracks: Sequence[Track], objects: Sequence[Seen], *, move
             if overlap > 0 and not sure:
                 overlap *= float(_likeness(seen, track) > ALIKE)
             overlap -= 0.0 if same else OTHER_CLASS
-            place = float(box_overlaps(seen.box[None], track.place[None])[0, 0])
+            place = float(box_iou(seen.box[None], track.place[None])[0, 0])
             by_mask[row, column] = overlap >= LEAST_IOU
             if by_mask[row, column] or (same and track.area and _is_there(seen, track, place, moved=moved)):
                 score[row, column] = overlap + place + SENIOR * min(1.0, track.seen / LONG)
@@ -191,14 +192,6 @@ def box_of(mask: Bool, window: Rectangle) -> Float:
         return np.array([window[1].start, window[0].start, window[1].stop, window[0].stop], np.float32)
     left, top = window[1].start + x, window[0].start + y
     return np.array([left, top, left + width, top + height], np.float32)
-
-
-def box_overlaps(first: Float, second: Float) -> Float:
-    """(n, m) IoU of n and m boxes x0 y0 x1 y1."""
-    low, high = np.maximum(first[:, None, :2], second[None, :, :2]), np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas = [np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (first, second)]
-    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6), np.float32)
 
 
 def share_within(box: Float, place: Float) -> float:
