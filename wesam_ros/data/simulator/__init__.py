@@ -61,11 +61,11 @@ def _sequence(name: str, seed: int, count: int, views: int, size: tuple[int, int
     rng = np.random.default_rng([zlib.crc32(name.encode()), seed])
     world = scene.build(domain, count, size, rng)
     height, width = size
-    focal = float(rng.uniform(*domain.focal)) * width / 640
+    camera = scene.drawn_camera(domain, size, rng)
+    focal = float(camera[0, 0])
     low, high = domain.elevation[int(rng.integers(len(domain.elevation)))]
     elevation, azimuth = rng.uniform(low, high), rng.normal(-90, 35)
     distance, roll = rng.uniform(*domain.distance), rng.normal(0, 1.5)
-    camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     style = int(rng.integers(2**63))
     stamp = 0
     with backend.Renderer(world.model, height, width) as renderer:

@@ -61,8 +61,8 @@ def simulate_handling(
     for item in range(objects):
         world.add(item, rng)
     height, width = size
-    focal = float(rng.uniform(*look.focal)) * width / 640
-    camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    camera = scene.drawn_camera(look, size, rng)
+    focal = float(camera[0, 0])
     low, high = look.elevation[int(rng.integers(len(look.elevation)))]
     elevation, azimuth, distance = rng.uniform(low, high), rng.normal(-90, 35), rng.uniform(*look.distance)
     style, phase = int(rng.integers(2**63)), rng.uniform(0, 2 * np.pi, 3)

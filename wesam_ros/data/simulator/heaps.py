@@ -40,8 +40,8 @@ def simulate_heap(domain: str, seed: int, *, objects: int = 30, views: int = 2, 
     for item in range(objects):
         world.add(item, rng)
     height, width = size
-    focal = float(rng.uniform(*look.focal)) * width / 640
-    camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+    camera = scene.drawn_camera(look, size, rng)
+    focal = float(camera[0, 0])
     style, azimuth = int(rng.integers(2**63)), rng.normal(-90, 20)
     with backend.Renderer(world.model, height, width) as renderer:
         for view in range(views):

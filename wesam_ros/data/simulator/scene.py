@@ -142,6 +142,13 @@ class Scene:
         return pose
 
 
+def drawn_camera(domain: Domain, size: tuple[int, int], rng: Rng) -> npt.NDArray[np.float64]:
+    """(3, 3) intrinsic matrix K of a camera of the domain, for images of size (H, W)."""
+    height, width = size
+    focal = float(rng.uniform(*domain.focal)) * width / 640
+    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
 def build(domain: Domain, count: int, size: tuple[int, int], rng: Rng, furnish: Callable[[Furnisher], None] | None = None) -> Scene:
     """Furnish a room and draw count items, for images of size (H, W); all are compiled in, parked far below until they are added.
 
